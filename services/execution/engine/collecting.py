@@ -1,0 +1,197 @@
+"""When a collect closes: exactly when nothing of its fan-out that could still reach it is alive (DESIGN 4, "Collect").
+
+For each open scope two counts are kept: things that stem from its fan-out and can reach its collect (node executions
+and inner scopes), and input sets of it that wait. With none alive, the sets decide: one of them that something alive
+could still make full holds the scope open.
+"""
+
+from collections.abc import Iterator
+
+from services.execution.engine.lineage import Lineage, strengthen
+from services.execution.engine.matching import Matcher
+from services.execution.engine.plan import NodeKind
+from services.execution.engine.state import InputSet, NodeExecution, Scope, State
+from services.execution.engine.topology import Topology
+
+WHOLE = 0
+"""Fan-out of a scope that is the whole execution."""
+
+Key = tuple[int, int]
+"""A scope: its collect and its fan-out's execution."""
+
+
+class Collector:
+    """The open scopes of one execution. `matcher` is set after construction, since each needs the other."""
+
+    matcher: Matcher
+
+    def __init__(self, topology: Topology, state: State) -> None:
+        self._places = topology.places
+        self._state = state
+        self._alive_at = [0] * len(self._places)
+        self._open_at = [0] * len(self._places)
+        self._check: set[Key] = {key for key, scope in state.scopes.items() if not scope.alive}
+        self._supply = 0
+        self._firing: dict[int | None, set[int]] = {}
+        self._firing_supply = -1
+        self._checked_supply = -1
+        self._held_open: set[Key] = set()
+        for execution in state.live.values():
+            self._alive_at[execution.node] += 1
+        for scope in state.scopes.values():
+            self._open_at[scope.collect] += 1
+
+    def open(self, collect: int, fan_out: int, lineage: Lineage, now_ms: int) -> Scope:
+        """Opens a scope, and counts what is there of it already."""
+        scope = Scope(collect, fan_out, lineage, now_ms, self._state.turn + 1)
+        key = (collect, fan_out)
+        self._state.scopes[key] = scope
+        self._open_at[collect] += 1
+        if fan_out == WHOLE:
+            scope.alive = sum(key in self._keys(e.node, e.number, e.lineage) for e in self._state.live.values())
+            scope.alive += sum(key in self._scope_keys(other) for other in self._state.scopes.values())
+            scope.sets = {one.order for one in self._state.sets.values() if key in self._set_keys(one)}
+        self._check.add(key)
+        for outer in self._scope_keys(scope):
+            self._state.scopes[outer].alive += 1
+        return scope
+
+    def scope_for(self, collect: int, lineage: Lineage) -> tuple[Key, tuple[int, ...]]:
+        """The scope that a value with this lineage belongs to, and the indices that sort it there."""
+        of = self._places[collect].node.of
+        if of >= 0:
+            for at, (number, _) in enumerate(lineage):
+                if self._state.fan_outs.get(number) == of:
+                    return (collect, number), tuple(index for _, index in lineage[at:])
+        return (collect, WHOLE), tuple(index for _, index in lineage)
+
+    def enters(self, execution: NodeExecution) -> None:
+        """A node execution is alive from now on."""
+        self._alive_at[execution.node] += 1
+        for key in self._keys(execution.node, execution.number, execution.lineage):
+            self._state.scopes[key].alive += 1
+
+    def leaves(self, execution: NodeExecution) -> None:
+        """A node execution has its outcome, and its outputs have been passed on."""
+        self._alive_at[execution.node] -= 1
+        if not self._alive_at[execution.node]:
+            self._supply += 1
+        self._decrement(self._keys(execution.node, execution.number, execution.lineage))
+
+    def closed(self, scope: Scope) -> None:
+        """A scope's collect has run, and its outputs have been passed on."""
+        self._open_at[scope.collect] -= 1
+        self._supply += 1
+        self._decrement(self._scope_keys(scope))
+
+    def set_waits(self, waiting: InputSet) -> None:
+        """Of SetObserver."""
+        for key in self._set_keys(waiting):
+            self._state.scopes[key].sets.add(waiting.order)
+
+    def set_leaves(self, waiting: InputSet) -> None:
+        """Of SetObserver."""
+        self._supply += 1
+        for key in self._set_keys(waiting):
+            scope = self._state.scopes[key]
+            scope.sets.discard(waiting.order)
+            if not scope.alive:
+                self._check.add(key)
+
+    def next_closable(self) -> Scope | None:
+        """A scope that can close now, inner ones first; None if there is none.
+
+        Scopes in a circle, each held open by a set that only another one could fill, are resolved by closing the
+        innermost once nothing else is alive: otherwise the execution would never end.
+        """
+        if self._supply != self._checked_supply:
+            self._check |= self._held_open
+            self._held_open.clear()
+            self._checked_supply = self._supply
+        while self._check:
+            key = max(self._check, key=lambda each: (each[1], each[0]))
+            self._check.discard(key)
+            scope = self._state.scopes.get(key)
+            if scope is None or scope.alive:
+                continue
+            if not self._supplied(scope):
+                return scope
+            self._held_open.add(key)
+        if self._state.live or not self._state.scopes:
+            return None
+        idle = [scope for scope in self._state.scopes.values() if not scope.alive] or list(self._state.scopes.values())
+        return max(idle, key=lambda scope: (scope.fan_out, scope.collect))
+
+    def _decrement(self, keys: Iterator[Key]) -> None:
+        for key in keys:
+            scope = self._state.scopes[key]
+            scope.alive -= 1
+            if not scope.alive:
+                self._check.add(key)
+
+    def _keys(self, node: int, number: int, lineage: Lineage) -> Iterator[Key]:
+        """The open scopes that a thing at a node with this lineage could still reach and stems from."""
+        place, scopes = self._places[node], self._state.scopes
+        if not place.closers:
+            return
+        for collect in place.collects:
+            if (collect, number) in scopes:
+                yield collect, number
+        for ancestor, _ in lineage:
+            for collect in place.closers.get(self._state.fan_outs.get(ancestor, -2), ()):
+                if (collect, ancestor) in scopes:
+                    yield collect, ancestor
+        for collects in place.closers.values():
+            for collect in collects:
+                if (collect, WHOLE) in scopes:
+                    yield collect, WHOLE
+
+    def _scope_keys(self, scope: Scope) -> Iterator[Key]:
+        own = (scope.collect, scope.fan_out)
+        return (key for key in self._keys(scope.collect, -1, scope.lineage) if key != own)
+
+    def _set_keys(self, waiting: InputSet) -> Iterator[Key]:
+        return self._keys(waiting.node, -1, strengthen(waiting.lineage, waiting.weak))
+
+    def _supplied(self, scope: Scope) -> bool:
+        """True if a waiting set of the scope could still be made full by something alive."""
+        if not scope.sets:
+            return False
+        firing = self._may_fire(scope.collect if self._open_at[scope.collect] == 1 else None)
+        waiting = (self._state.sets[order] for order in scope.sets)
+        return any(
+            all(self._inlet_supplied(one.node, pin, firing) for pin in self.matcher.missing(one)) for one in waiting
+        )
+
+    def _inlet_supplied(self, node: int, pin: int, firing: set[int]) -> bool:
+        inlet = self._places[node].inlets[pin]
+        return any(source in firing for source in inlet.sources) or (inlet.static and self.matcher.holds(node, pin))
+
+    def _may_fire(self, without: int | None) -> set[int]:
+        """The nodes that may still begin an execution, if the open scopes of collect `without` do not count."""
+        if self._firing_supply != self._supply:
+            self._firing.clear()
+            self._firing_supply = self._supply
+        known = self._firing.get(without)
+        if known is not None:
+            return known
+        firing = {at for at, alive in enumerate(self._alive_at) if alive}
+        firing |= {at for at, scopes in enumerate(self._open_at) if scopes and at != without}
+        grown = True
+        while grown:
+            grown = False
+            for place in self._places:
+                if place.index not in firing and place.index != without and self._could_begin(place.index, firing):
+                    firing.add(place.index)
+                    grown = True
+        self._firing[without] = firing
+        return firing
+
+    def _could_begin(self, node: int, firing: set[int]) -> bool:
+        place = self._places[node]
+        if place.node.kind is NodeKind.COLLECT:
+            return place.node.of in firing
+        return bool(place.inlets) and all(
+            any(source in firing for source in inlet.sources) or self.matcher.holds(node, pin)
+            for pin, inlet in enumerate(place.inlets)
+        )
