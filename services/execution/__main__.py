@@ -1,0 +1,124 @@
+"""Starts the execution service: the API on every replica, and an owner of partitions for as long as it lives."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from uuid import UUID
+
+from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
+from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub, CatalogueServiceStub
+
+from services.common import bus as nats
+from services.common import database, grpc_client, grpc_server, run
+from services.execution.api import ExecutionApi
+from services.execution.api import Parts as ApiParts
+from services.execution.catalogue import Catalogue
+from services.execution.commands import hint_payload, hint_subject
+from services.execution.config import ExecutionSettings
+from services.execution.history import History
+from services.execution.inspection import Inspector
+from services.execution.loading import Loader
+from services.execution.owner import Owner, owning
+from services.execution.planning import Limits
+from services.execution.records import ExecutionRow
+from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.retention import Retention
+from services.execution.repository.turns import TurnRepository
+from services.execution.retiring import retire
+from services.execution.starting import Starter, StartLimits
+from services.execution.watching import Watchers
+
+
+@dataclass(slots=True, eq=False)
+class Present:
+    """The owner of this moment, if there is one. Without it, others are told by hint."""
+
+    bus: nats.Bus
+    owner: Owner | None = None
+
+    def own_partitions(self) -> list[int]:
+        return self.owner.own_partitions() if self.owner else []
+
+    def accepted(self, row: ExecutionRow) -> None:
+        if self.owner is None or not self.owner.accepted(row):
+            self._hint(row.execution_id, row.partition)
+
+    def commanded(self, execution_id: UUID, partition: int) -> None:
+        if self.owner is None or not self.owner.commanded(execution_id, partition):
+            self._hint(execution_id, partition)
+
+    def _hint(self, execution_id: UUID, partition: int) -> None:
+        self.bus.publish_now(hint_subject(partition), hint_payload(execution_id))
+
+
+async def start(settings: ExecutionSettings, resources: AsyncExitStack, process: run.Process) -> None:
+    """Builds everything, top to bottom."""
+    pool = await resources.enter_async_context(
+        database.connect(
+            settings.database_url.get_secret_value(),
+            "execution",
+            pool_size=settings.database_pool_size,
+            statement_timeout=settings.lease_seconds * 0.6,
+        )
+    )
+    await database.wait_for_schema(pool, "execution")
+    await Retention(pool).make_partitions()
+    bus = await resources.enter_async_context(nats.connect(settings.nats_url, "execution"))
+    secret = settings.jwt_secret.get_secret_value()
+    channel = await resources.enter_async_context(
+        grpc_client.channel(
+            settings.graph_address,
+            grpc_client.ServiceCredentials(secret, "execution"),
+            idempotent=["blockyard.runner.v1.CatalogueService/GetRunnableGraph"],
+        )
+    )
+    stub: CatalogueServiceAsyncStub = CatalogueServiceStub(channel)
+    limits = Limits(settings.max_node_executions, int(settings.max_duration * 1000), int(settings.node_timeout * 1000))
+    executions, loader, watchers, present = (
+        ExecutionRepository(pool),
+        Loader(TurnRepository(pool)),
+        Watchers(),
+        Present(bus),
+    )
+    start_limits = StartLimits(
+        settings.unended_executions, settings.input_bytes, settings.input_depth, settings.partitions
+    )
+    inspector = Inspector(loader)
+    api = ExecutionApi(
+        ApiParts(
+            starter=Starter(Catalogue(stub, limits), executions, loader, start_limits, present.own_partitions),
+            executions=executions,
+            leases=LeaseRepository(pool),
+            inspector=inspector,
+            history=History(executions, inspector),
+            watchers=watchers,
+            bus=bus,
+            token_secret=secret,
+            accepted=present.accepted,
+            commanded=present.commanded,
+        )
+    )
+    checks = {"postgresql": lambda: database.is_healthy(pool), "owner": lambda: _drives(present)}
+    server = grpc_server.serve(settings, [(add_ExecutionServiceServicer_to_server, api)], checks)
+    listening = await resources.enter_async_context(server)
+    process.hold("retention", retire(Retention(pool), settings.retention_days))
+
+    async def own() -> None:
+        while True:
+            async with owning(settings, pool, bus, loader, watchers, listening.address) as owner:
+                present.owner = owner
+                try:
+                    await owner.leases.lost.wait()
+                finally:
+                    present.owner = None
+
+    process.hold("owner", own())
+
+
+async def _drives(present: Present) -> bool:
+    """Ready while this replica's lease holds."""
+    return present.owner is not None and present.owner.leases.valid
+
+
+if __name__ == "__main__":
+    run.main(ExecutionSettings, start)

@@ -1,0 +1,314 @@
+"""ExecutionService: translate, authorise, delegate, answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from blockyard.common.v1.errors_pb2 import ErrorReason
+from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
+from blockyard.values import encode
+from grpc.aio import ServicerContext
+
+from services.common.bus import Bus
+from services.common.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
+from services.common.identity import current_caller
+from services.common.paging import decode_page_token, encode_page_token, page_size
+from services.common.structs import to_struct
+from services.execution import translation
+from services.execution.commands import Decide, Stop, encode_command
+from services.execution.engine.effects import ExecutionStatus as Status
+from services.execution.history import History
+from services.execution.inspection import Inspector
+from services.execution.records import ExecutionFilter, ExecutionRow
+from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.leases import LeaseRepository
+from services.execution.starting import LONGEST_REQUEST_ID, Starter, StartRequest
+from services.execution.telling import timestamp
+from services.execution.watching import Watchers, watch
+
+STOP_SECONDS = 10.0
+"""Longest time that a stop waits for the end of the execution."""
+
+
+class NodeNotWaiting(FailedPrecondition):
+    """The node execution does not wait for a decision."""
+
+    reason = ErrorReason.ERROR_REASON_NODE_NOT_WAITING
+
+
+class NodeExecutionNotFound(NotFound):
+    """There is no such node execution in this execution."""
+
+    reason = ErrorReason.ERROR_REASON_NODE_EXECUTION_NOT_FOUND
+
+
+@dataclass(slots=True, eq=False)
+class Parts:
+    """What the API works with."""
+
+    starter: Starter
+    executions: ExecutionRepository
+    leases: LeaseRepository
+    inspector: Inspector
+    history: History
+    watchers: Watchers
+    bus: Bus
+    token_secret: str
+    accepted: Callable[[ExecutionRow], None]
+    """Hands a new execution to its owner without delay."""
+    commanded: Callable[[UUID, int], None]
+    """Tells the owner (execution, partition) that there is a command."""
+
+
+Context = ServicerContext[Any, Any]
+"""gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
+
+
+class ExecutionApi(ExecutionServiceServicer):
+    """The public methods; every caller sees its own executions only."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def StartExecution(
+        self, request: messages.StartExecutionRequest, context: Context
+    ) -> messages.StartExecutionResponse:
+        """Starts an execution."""
+        path = "inputs_json" if request.inputs_json else "inputs"
+        row, is_new = await self._parts.starter.start(
+            StartRequest(
+                user_id=current_caller().user_id,
+                graph_id=request.graph_id,
+                graph_version=request.graph_version,
+                inputs=translation.json_object(request.inputs, request.inputs_json, path),
+                request_id=request.request_id,
+                labels=dict(request.labels),
+                priority=request.priority,
+            )
+        )
+        if is_new:
+            self._parts.accepted(row)
+        exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT
+        return messages.StartExecutionResponse(execution=translation.execution_message(row, 0, exact))
+
+    async def GetExecution(
+        self, request: messages.GetExecutionRequest, context: Context
+    ) -> messages.GetExecutionResponse:
+        """Gets one execution."""
+        row = await self._own(request.execution_id)
+        last = await self._last_event(row)
+        return messages.GetExecutionResponse(execution=translation.execution_message(row, last, request.value_format))
+
+    async def ListExecutions(
+        self, request: messages.ListExecutionsRequest, context: Context
+    ) -> messages.ListExecutionsResponse:
+        """Lists the caller's executions, newest first."""
+        user_id = current_caller().user_id
+        statuses = tuple(sorted(set(request.statuses)))
+        labels = dict(request.labels)
+        scope = f"ListExecutions {user_id} {request.graph_id} {statuses} {sorted(labels.items())}"
+        size = page_size(request.page_size)
+        before = None
+        if request.page_token:
+            before = UUID(str(decode_page_token(self._parts.token_secret, scope, request.page_token)[0]))
+        of = ExecutionFilter(user_id, request.graph_id, statuses, labels)
+        rows = await self._parts.executions.page(of, before, size + 1)
+        answer = messages.ListExecutionsResponse(
+            executions=[translation.execution_message(row, 0, 0, with_inputs=False) for row in rows[:size]]
+        )
+        if len(rows) > size:
+            last = str(rows[size - 1].execution_id)
+            answer.next_page_token = encode_page_token(self._parts.token_secret, scope, [last])
+        return answer
+
+    async def StopExecution(
+        self, request: messages.StopExecutionRequest, context: Context
+    ) -> messages.StopExecutionResponse:
+        """Stops an execution and waits for its end."""
+        row = await self._own(request.execution_id)
+        if request.graph_id and request.graph_id != row.graph_id:
+            raise translation.ExecutionNotFound("That graph has no such execution.")
+        if row.status < Status.COMPLETED:
+            await self._stop(row.execution_id)
+            row = await self._ended(row, context)
+        last = await self._last_event(row)
+        return messages.StopExecutionResponse(execution=translation.execution_message(row, last, 0))
+
+    async def StopExecutions(
+        self, request: messages.StopExecutionsRequest, context: Context
+    ) -> messages.StopExecutionsResponse:
+        """Asks all of the caller's executions to stop."""
+        found = await self._parts.executions.unended_of(current_caller().user_id, request.graph_id)
+        stopping = 0
+        for execution_id, _ in found:
+            stopping += await self._stop(execution_id)
+        return messages.StopExecutionsResponse(stopping=stopping)
+
+    async def ListNodeExecutions(
+        self, request: messages.ListNodeExecutionsRequest, context: Context
+    ) -> messages.ListNodeExecutionsResponse:
+        """Lists node executions: outcomes in their order, then what is alive."""
+        row = await self._own(request.execution_id)
+        scope = f"ListNodeExecutions {row.execution_id} {request.node_id}"
+        size = page_size(request.page_size, default=100)
+        position = (0, 0, 0)
+        if request.page_token:
+            phase, first, second = decode_page_token(self._parts.token_secret, scope, request.page_token)
+            position = (int(phase), int(first), int(second))
+        page = await self._parts.history.node_executions(row, request.node_id, position, size)
+        answer = messages.ListNodeExecutionsResponse(
+            node_executions=[
+                translation.node_message(
+                    row.execution_id, found.row, found.outputs, found.truncated, request.value_format
+                )
+                for found in page.found
+            ]
+        )
+        if page.following is not None:
+            answer.next_page_token = encode_page_token(self._parts.token_secret, scope, page.following)
+        return answer
+
+    async def GetExecutionResults(
+        self, request: messages.GetExecutionResultsRequest, context: Context
+    ) -> messages.GetExecutionResultsResponse:
+        """Gets the results so far."""
+        row = await self._own(request.execution_id)
+        results = await self._parts.history.results(row)
+        joined = translation.lists_json(results)
+        answer = messages.GetExecutionResultsResponse(status=_status(row))
+        if request.value_format == messages.VALUE_FORMAT_JSON:
+            answer.results_json = joined
+        else:
+            answer.results.CopyFrom(to_struct(orjson.loads(joined)))
+        return answer
+
+    async def ListEvents(self, request: messages.ListEventsRequest, context: Context) -> messages.ListEventsResponse:
+        """Lists events after a sequence."""
+        row = await self._own(request.execution_id)
+        _check_sequence(request.after_sequence)
+        size = page_size(request.page_size, default=1000, largest=10_000)
+        events, complete = await self._parts.history.events(row.execution_id, request.after_sequence, size)
+        return messages.ListEventsResponse(events=events, complete=complete)
+
+    async def WatchExecution(
+        self, request: messages.WatchExecutionRequest, context: Context
+    ) -> AsyncIterator[messages.WatchExecutionResponse]:
+        """Streams events until the execution's last."""
+        row = await self._own(request.execution_id)
+        _check_sequence(request.after_sequence)
+        parts = self._parts
+        async for events in watch(row, request.after_sequence, parts.watchers, parts.bus, parts.executions):
+            yield messages.WatchExecutionResponse(events=events)
+
+    async def ExplainExecution(
+        self, request: messages.ExplainExecutionRequest, context: Context
+    ) -> messages.ExplainExecutionResponse:
+        """Says what an execution waits for."""
+        row = await self._own(request.execution_id)
+        owners = await self._parts.leases.owners()
+        owner, _ = owners.get(row.partition, ("", ""))
+        answer = messages.ExplainExecutionResponse(
+            execution=translation.execution_message(row, await self._last_event(row), 0), owner=owner
+        )
+        if row.status >= Status.COMPLETED:
+            answer.summary = f"It has ended: {ExecutionStatus.Name(_status(row))}."
+            return answer
+        answer.next_look_time.FromDatetime(row.wake_at)
+        if row.parked:
+            answer.summary = f"It is parked, and will be tried again: {row.parked}"
+            return answer
+        waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
+        for wait in waits:
+            waiting = answer.waiting.add(node_execution=wait.number, node_id=wait.node_id, reason=wait.reason)
+            if wait.wake_ms:
+                waiting.wake_time.CopyFrom(timestamp(wait.wake_ms))
+        holder = f"replica {owner}" if owner else "no replica at this moment; the next one to take over its partition"
+        what = "; ".join(dict.fromkeys(f"{wait.node_id}: {wait.reason}" for wait in waits[:5])) or "its first turn"
+        answer.summary = f"It waits for {what}. It is driven by {holder}."
+        return answer
+
+    async def ResumeNode(self, request: messages.ResumeNodeRequest, context: Context) -> messages.ResumeNodeResponse:
+        """Decides what becomes of an AMBIGUOUS node execution."""
+        row = await self._own(request.execution_id)
+        decide = _decide(request)
+        if row.status >= Status.COMPLETED:
+            raise NodeNotWaiting("The execution has ended.")
+        alive = await self._parts.inspector.alive(row)
+        node = next((one for one in alive if one.number == request.node_execution and one.status != 1), None)
+        if node is None:
+            raise NodeExecutionNotFound(f"Node execution {request.node_execution} is not alive in this execution.")
+        if node.status != 8:
+            raise NodeNotWaiting(f"Node execution {request.node_execution} of {node.node_id} is {node.status.name}.")
+        kind, body = encode_command(decide)
+        commanded = await self._parts.executions.command(row.execution_id, kind, body, request.request_id or None)
+        if commanded is None:
+            raise NodeNotWaiting("The execution has ended.")
+        self._parts.commanded(row.execution_id, row.partition)
+        return messages.ResumeNodeResponse()
+
+    async def _own(self, text: str) -> ExecutionRow:
+        row = await self._parts.executions.get(translation.execution_id(text), current_caller().user_id)
+        if row is None:
+            raise translation.ExecutionNotFound
+        return row
+
+    async def _last_event(self, row: ExecutionRow) -> int:
+        if row.status >= Status.COMPLETED:
+            return row.last_event
+        return await self._parts.executions.last_event(row.execution_id)
+
+    async def _stop(self, execution_id: UUID) -> bool:
+        """Stores the command; False if the execution has ended."""
+        kind, body = encode_command(Stop(f"stopped by {current_caller().user_id}"))
+        row = await self._parts.executions.command(execution_id, kind, body)
+        if row is None:
+            return False
+        self._parts.commanded(execution_id, row.partition)
+        return True
+
+    async def _ended(self, row: ExecutionRow, context: Context) -> ExecutionRow:
+        """The execution once it has ended, or as it stands when the time is over: the stop is durable anyway."""
+        remaining = context.time_remaining()
+        seconds = STOP_SECONDS if remaining is None else min(STOP_SECONDS, remaining * 0.8)
+        parts = self._parts
+        try:
+            async with asyncio.timeout(seconds):
+                async for _ in watch(row, row.last_event, parts.watchers, parts.bus, parts.executions):
+                    pass
+        except TimeoutError:
+            pass
+        return await self._own(str(row.execution_id))
+
+
+def _status(row: ExecutionRow) -> ExecutionStatus.ValueType:
+    return int(row.status)  # type: ignore[return-value]  # the engine's enum has the numbers of the proto's
+
+
+def _check_sequence(after: int) -> None:
+    if after < 0:
+        raise InvalidArgument(violations=[Violation("after_sequence", f"must not be negative, got {after}")])
+
+
+def _decide(request: messages.ResumeNodeRequest) -> Decide:
+    violations: list[Violation] = []
+    outputs: list[tuple[str, int, bytes]] = []
+    if request.decision == messages.DECISION_UNSPECIFIED:
+        violations.append(Violation("decision", "is required"))
+    if len(request.request_id) > LONGEST_REQUEST_ID:
+        violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
+    if request.outputs_json:
+        try:
+            value = orjson.loads(request.outputs_json)
+            if not isinstance(value, dict) or not all(isinstance(items, list) for items in value.values()):
+                raise ValueError("expected a JSON object with a list of values for each pin")
+            outputs = [(pin, at, encode(item)) for pin, items in value.items() for at, item in enumerate(items)]
+        except ValueError as error:
+            violations.append(Violation("outputs_json", str(error)))
+    if violations:
+        raise InvalidArgument(violations=violations)
+    return Decide(request.node_execution, request.decision, outputs, request.message)

@@ -1,0 +1,35 @@
+"""Settings of the execution service: environment variables with the prefix BLOCKYARD_."""
+
+from pydantic import Field
+
+from services.common.config import DatabaseSettings, ServiceSettings
+
+
+class ExecutionSettings(ServiceSettings, DatabaseSettings):
+    """What an operator can set. Times in seconds, sizes in bytes."""
+
+    partitions: int = Field(64, ge=1, le=1024, description="Partitions of all executions; fixed once there is data")
+    lease_seconds: float = Field(10.0, ge=1, description="A replica that has not renewed for so long is taken over")
+    turn_results: int = Field(512, ge=1, description="Most arrivals that one turn of the loop takes in")
+    turn_bytes: int = Field(8 << 20, ge=1 << 20, description="Most bytes of results that one turn takes in")
+    loaded_executions: int = Field(20_000, ge=1, description="Executions in memory at most; further ones wait as rows")
+    unload_after: float = Field(5.0, ge=0, description="Executions that only wait for longer are put out of memory")
+    window: float = Field(2.0, gt=0, description="Tasks sent and not ended, at most, by live slot of a pool")
+    tasks_per_message: int = Field(8, ge=1, le=64, description="Tasks in a message at most")
+    batch_below_ms: float = Field(5.0, ge=0, description="Blocks that run longer travel alone")
+    user_concurrency: int = Field(0, ge=0, description="Node executions of a user at a runner at once; 0 is no limit")
+    graph_concurrency: int = Field(0, ge=0, description="Node executions of a graph at a runner at once; 0 is no limit")
+    unended_executions: int = Field(100_000, ge=0, description="Unfinished executions of a user; 0 is no limit")
+    heartbeat_seconds: float = Field(2.0, gt=0, description="How often runners send heartbeats")
+    runner_silence: float = Field(7.0, gt=0, description="A runner that has been silent for so long counts as dead")
+    task_sends: int = Field(5, ge=1, description="Times that a task is sent before its run counts as lost")
+    max_node_executions: int = Field(1_000_000, ge=1, description="Of an execution whose graph sets no limit")
+    max_duration: float = Field(7 * 24 * 3600.0, gt=0, description="Of an execution whose graph sets no limit")
+    node_timeout: float = Field(300.0, gt=0, description="Of a run whose node and block set no limit")
+    input_bytes: int = Field(4 << 20, ge=1, description="Size of a start's inputs")
+    input_depth: int = Field(100, ge=1, description="Nesting of a start's inputs")
+    event_bytes: int = Field(64 << 20, ge=1 << 20, description="Events held for publishing; past that rows keep them")
+    retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
+    tasks_stream_bytes: int = Field(1 << 30, ge=1 << 20, description="Size of the stream TASKS")
+    results_stream_bytes: int = Field(4 << 30, ge=1 << 20, description="Size of the stream RESULTS")
+    events_stream_bytes: int = Field(4 << 30, ge=1 << 20, description="Size of the stream EVENTS")

@@ -1,0 +1,278 @@
+"""Which node executions go to runners, and when: fair over users, within limits, no more than runners can soon take.
+
+What is queued here is also in rows, by way of facts: after a loss of memory it is found again. A task that was sent is
+kept in `in_flight` until the engine drops it (an outcome, a stop) or it counts as lost (rule 5) and is queued again.
+"""
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from blockyard.runner.v1.task_pb2 import Task, TaskBatch
+
+from services.execution.engine import NodeExecution
+from services.execution.engine.plan import Effect, PlanNode
+from services.execution.engine.state import LiveStatus
+from services.execution.live import Live
+from services.execution.runners import Place, Runners
+
+MESSAGE_BYTES = 256 << 10
+"""A message takes no further task when it has so many bytes."""
+
+UNKNOWN_SEQUENCE = -1
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A task that went out, or may have: an attempt of a node execution."""
+
+    live: Live
+    number: int
+    attempt: int
+    pool: str
+    sends: int
+    sent_at: float
+    sequence: int = UNKNOWN_SEQUENCE
+    """Of its message in the stream; UNKNOWN_SEQUENCE until that is known."""
+    missing_since: float = 0.0
+    """Since when no live runner holds it, though it was delivered; 0 if that is not so."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """What waits of one user's graph."""
+
+    graph_id: str
+    waiting: list[tuple[int, int, Live, int, int, int]] = field(default_factory=list)
+    """A heap of (-priority, order, execution, number, attempt, sends so far)."""
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """What waits for one pool, by user."""
+
+    users: dict[str, dict[str, Lane]] = field(default_factory=dict)
+    turns: deque[str] = field(default_factory=deque)
+    """Users with something waiting, in order of their turn."""
+    in_flight: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """Bounds of what is in flight. 0 is no limit."""
+
+    window: float
+    user: int
+    graph: int
+    tasks_per_message: int
+    batch_below_us: float
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """A message of tasks."""
+
+    pool: str
+    batch: TaskBatch
+    sent: list[Sent]
+
+
+class Dispatcher:
+    """Queues and counts; sends nothing itself."""
+
+    def __init__(self, limits: DispatchLimits, runners: Runners, owner: str) -> None:
+        self._limits = limits
+        self._runners = runners
+        self._owner = owner
+        self._pools: dict[str, Pool] = {}
+        self._order = itertools.count()
+        self._by_user: dict[str, int] = {}
+        self._by_graph: dict[str, int] = {}
+        self._duration_us: dict[str, float] = {}
+        self.in_flight: dict[Place, Sent] = {}
+        self.share = 1.0
+        """Part of all partitions that this replica holds: its part of slots and limits."""
+
+    # In
+
+    def queue(self, live: Live, number: int, attempt: int, sends: int = 0) -> None:
+        """A node execution wants a runner."""
+        node = live.machine.topology.plan.nodes[live.machine.state.live[number].node]
+        pool = self._pools.setdefault(node.pool, Pool())
+        lanes = pool.users.get(live.user_id)
+        if lanes is None:
+            lanes = pool.users[live.user_id] = {}
+            pool.turns.append(live.user_id)
+        lane = lanes.get(live.graph_id)
+        if lane is None:
+            lane = lanes[live.graph_id] = Lane(live.graph_id)
+        heapq.heappush(lane.waiting, (-live.priority, next(self._order), live, number, attempt, sends))
+        pool.waiting += 1
+
+    def adopt(self, live: Live, execution: NodeExecution, sequence: int, now: float) -> None:
+        """A loaded execution's task may be out already, up to `sequence` of the stream."""
+        node = live.machine.topology.plan.nodes[execution.node]
+        self._enter(Sent(live, execution.number, execution.attempt, node.pool, 1, now, sequence))
+
+    def forget(self, place: Place) -> Sent | None:
+        """The engine wants no runs of this node execution now. Returns what was in flight of it."""
+        sent = self.in_flight.pop(place, None)
+        if sent is not None:
+            self._leave(sent)
+        return sent
+
+    def again(self, sent: Sent) -> None:
+        """What was sent is lost, refused or handed back: it waits again."""
+        if self.in_flight.get((sent.live.key, sent.number)) is sent:
+            self.forget((sent.live.key, sent.number))
+            if sent.live.gone or sent.number not in sent.live.machine.state.live:
+                return
+            self.queue(sent.live, sent.number, sent.attempt, sent.sends)
+
+    def took(self, block_id: str, duration_us: int) -> None:
+        """A run of a block took so long: quick ones share messages."""
+        known = self._duration_us.get(block_id)
+        self._duration_us[block_id] = duration_us if known is None else known + 0.1 * (duration_us - known)
+
+    # Out
+
+    def take(self, now: float) -> list[Outgoing]:
+        """Messages that may go out now; their tasks count as in flight from here."""
+        outgoing: list[Outgoing] = []
+        for name, pool in self._pools.items():
+            if pool.waiting:
+                outgoing.extend(self._messages(name, pool, now))
+        return outgoing
+
+    def waiting(self) -> dict[str, int]:
+        """Number of tasks that wait here, by pool."""
+        return {name: pool.waiting for name, pool in self._pools.items()}
+
+    def room(self, pool: str) -> int:
+        """How many more tasks may be in flight for a pool now."""
+        slots = self._runners.slots(pool)
+        if slots == 0:
+            return 0
+        known = self._pools.get(pool)
+        return max(1, math.ceil(self._limits.window * slots * self.share)) - (known.in_flight if known else 0)
+
+    def _messages(self, name: str, pool: Pool, now: float) -> Iterator[Outgoing]:
+        room = self.room(name)
+        message: Outgoing | None = None
+        size = 0
+        for live, execution, sends in self._next(pool):
+            node = live.machine.topology.plan.nodes[execution.node]
+            task = self._task(live, execution, node)
+            sent = Sent(live, execution.number, execution.attempt, name, sends + 1, now)
+            self._enter(sent)
+            room -= 1
+            if self._travels_alone(node):
+                yield Outgoing(name, TaskBatch(tasks=[task]), [sent])
+            else:
+                if message is None:
+                    message = Outgoing(name, TaskBatch(), [])
+                    size = 0
+                message.batch.tasks.append(task)
+                message.sent.append(sent)
+                size += len(task.inputs) + 200
+                if len(message.sent) >= self._limits.tasks_per_message or size > MESSAGE_BYTES:
+                    yield message
+                    message = None
+            if room <= 0:
+                break
+        if message is not None:
+            yield message
+
+    def _next(self, pool: Pool) -> Iterator[tuple[Live, NodeExecution, int]]:
+        """What goes next: one of each user in turn. Those that nobody wants any more fall out here."""
+        skipped = 0
+        while pool.turns and skipped < len(pool.turns):
+            user = pool.turns[0]
+            lane = self._best_lane(user, pool.users[user])
+            if lane is None:
+                pool.turns.rotate(-1)
+                skipped += 1
+                continue
+            _, _, live, number, attempt, sends = heapq.heappop(lane.waiting)
+            pool.waiting -= 1
+            self._tidy(pool, user, lane)
+            execution = None if live.gone else live.machine.state.live.get(number)
+            wanted = execution is not None and execution.attempt == attempt and (live.key, number) not in self.in_flight
+            if wanted and execution is not None and execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):
+                skipped = 0
+                yield live, execution, sends
+
+    def _best_lane(self, user: str, lanes: dict[str, Lane]) -> Lane | None:
+        """The user's lane whose first is foremost, of those below their limits."""
+        if self._limits.user and self._by_user.get(user, 0) >= self._part(self._limits.user):
+            return None
+        if not self._limits.graph and len(lanes) == 1:
+            return next(iter(lanes.values()))
+        open_lanes = [
+            lane
+            for lane in lanes.values()
+            if not self._limits.graph or self._by_graph.get(lane.graph_id, 0) < self._part(self._limits.graph)
+        ]
+        return min(open_lanes, key=lambda lane: lane.waiting[0][:2], default=None)
+
+    def _part(self, limit: int) -> int:
+        return max(1, math.ceil(limit * self.share))
+
+    def _tidy(self, pool: Pool, user: str, lane: Lane) -> None:
+        """The user has had a turn; empty lanes and users go."""
+        if not lane.waiting:
+            del pool.users[user][lane.graph_id]
+        pool.turns.popleft()
+        if pool.users[user]:
+            pool.turns.append(user)
+        else:
+            del pool.users[user]
+
+    def _travels_alone(self, node: PlanNode) -> bool:
+        """Tasks that must not be repeated, and those that take long: nothing should wait behind them."""
+        if node.effect is Effect.ONCE:
+            return True
+        known = self._duration_us.get(node.block_id)
+        if known is None:
+            return node.effect is not Effect.PURE
+        return known > self._limits.batch_below_us
+
+    def _task(self, live: Live, execution: NodeExecution, node: PlanNode) -> Task:
+        topology = live.machine.topology
+        return Task(
+            execution_id=live.key,
+            node_execution=execution.number,
+            attempt=execution.attempt,
+            partition=live.partition,
+            owner=self._owner,
+            block_id=node.block_id,
+            schema_hash=node.schema_hash,
+            inputs=topology.inputs(execution.node, execution.values),
+            selectors=topology.places[execution.node].selectors,
+            timeout_ms=node.timeout_ms,
+            effect=int(node.effect),  # type: ignore[arg-type]  # the engine's enum has the numbers of the proto's
+            user_id=live.user_id,
+            graph_id=live.graph_id,
+            graph_version=live.graph_version,
+            node_id=node.id,
+            traceparent=live.traceparent,
+        )
+
+    def _enter(self, sent: Sent) -> None:
+        self.in_flight[(sent.live.key, sent.number)] = sent
+        self._pools.setdefault(sent.pool, Pool()).in_flight += 1
+        self._count(sent, 1)
+
+    def _leave(self, sent: Sent) -> None:
+        self._pools[sent.pool].in_flight -= 1
+        self._count(sent, -1)
+
+    def _count(self, sent: Sent, change: int) -> None:
+        for counts, name in ((self._by_user, sent.live.user_id), (self._by_graph, sent.live.graph_id)):
+            counts[name] = counts.get(name, 0) + change
+            if not counts[name]:
+                del counts[name]

@@ -1,0 +1,508 @@
+"""Drives the executions of the partitions held here: take what has come, apply, commit, then tell (DESIGN 5).
+
+One turn handles many executions in one transaction. Only after its commit are tasks and events published and results
+acknowledged; after one that was not confirmed, all that it touched leaves memory and is loaded again from rows. So a
+turn is safe to lose at any point, and each arrival is safe to come twice.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+import structlog
+from blockyard.runner.v1.heartbeat_pb2 import Instruction
+
+from services.common.bus import Ack, Bus, Message
+from services.execution import telling
+from services.execution.dispatch import Dispatcher, Outgoing
+from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Ticked
+from services.execution.engine.effects import ExecutionStatus
+from services.execution.feed import Publisher, Told, message_of
+from services.execution.leases import Leases
+from services.execution.live import Arrival, Live, Receipt
+from services.execution.loading import encode_facts
+from services.execution.metrics import METRICS
+from services.execution.repository.turns import LeaseLost, TurnBatch, TurnRepository
+from services.execution.runners import Runners
+from services.execution.snapshots import Snapshots
+from services.execution.watching import Watchers
+
+log = structlog.get_logger()
+
+NEAR_MS = 60_000
+"""Timers that are due within this time are kept in a heap; the sweep finds the others in time."""
+
+PARKED_SECONDS = 3_600.0
+"""When an execution that cannot be driven is looked at again."""
+
+REFUSED_PAUSE = 0.25
+"""Seconds before tasks that the stream refused are sent again."""
+
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+@dataclass(slots=True, eq=False)
+class Applied:
+    """An execution's part of a turn, between apply and commit."""
+
+    live: Live
+    effects: Effects
+    events: bytes
+    feed_sequence: int
+    rows: TurnBatch
+    facts: int
+    settled: list[Arrival]
+    unload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """Bounds of a turn, and when a waiting execution leaves memory."""
+
+    arrivals: int
+    bytes: int
+    unload_after_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Parts:
+    """What the driver works with."""
+
+    leases: Leases
+    turns: TurnRepository
+    dispatcher: Dispatcher
+    publisher: Publisher
+    runners: Runners
+    bus: Bus
+    watchers: Watchers
+    snapshots: Snapshots
+
+
+@dataclass(slots=True, eq=False)
+class Driver:
+    """The turn loop and the executions in memory."""
+
+    parts: Parts
+    limits: TurnLimits
+    live: dict[bytes, Live] = field(default_factory=dict)
+    absent: deque[Arrival] = field(default_factory=deque)
+    """Arrivals for executions that are not in memory: the loader's work."""
+    absent_work: asyncio.Event = field(default_factory=asyncio.Event)
+    excused: set[bytes] = field(default_factory=set)
+    """Executions whose next load has a cause outside of them."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held during a turn."""
+    catching_up: set[int] = field(default_factory=set)
+    """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
+    turns: int = 0
+    _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
+    _inbox: deque[Arrival] = field(default_factory=deque)
+    _work: asyncio.Event = field(default_factory=asyncio.Event)
+    _timers: list[tuple[int, bytes]] = field(default_factory=list)
+    _sending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # In
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Something has come for an execution."""
+        self._inbox.append(arrival)
+        self._work.set()
+
+    def place(self, live: Live, arrivals: Sequence[Arrival]) -> None:
+        """An execution comes into memory, with what has come for it."""
+        self.live[live.key] = live
+        self._inbox.extendleft(reversed(arrivals))
+        self._work.set()
+
+    def remove(self, live: Live) -> None:
+        """An execution leaves memory; rows have it."""
+        if self.live.get(live.key) is live:
+            del self.live[live.key]
+        live.gone = True
+        for number in live.machine.state.live:
+            self.parts.dispatcher.forget((live.key, number))
+
+    async def caught_up(self) -> None:
+        """Returns when all that has arrived so far has had its turn."""
+        while self._inbox:
+            await self._turn_done.wait()
+
+    @property
+    def backlog(self) -> int:
+        """Arrivals that wait for a turn."""
+        return len(self._inbox)
+
+    def look_at_timer(self, live: Live) -> None:
+        """Keeps the execution's next timer in mind if it is near."""
+        due = live.machine.wake_ms
+        if live.partition in self.catching_up:
+            return
+        if due is not None and due != live.timer_ms and due - self.parts.leases.now_ms() < NEAR_MS:
+            live.timer_ms = due
+            heapq.heappush(self._timers, (due, live.key))
+            self._work.set()
+
+    # The loop
+
+    async def run(self) -> None:
+        """Takes turns until it is cancelled."""
+        while True:
+            await self._wait()
+            self._fire_timers()
+            async with self.lock:
+                await self._turn()
+            self._turn_done.set()
+            self._turn_done.clear()
+            # Lets what has come in meanwhile be read before the next turn gathers.
+            await asyncio.sleep(0)
+
+    async def _wait(self) -> None:
+        if self._inbox:
+            return
+        self._work.clear()
+        pause = None
+        if self._timers:
+            pause = max(0.0, (self._timers[0][0] - self.parts.leases.now_ms()) / 1000)
+        try:
+            async with asyncio.timeout(pause):
+                await self._work.wait()
+        except TimeoutError:
+            return
+
+    def _fire_timers(self) -> None:
+        now = self.parts.leases.now_ms()
+        while self._timers and self._timers[0][0] <= now:
+            _, key = heapq.heappop(self._timers)
+            live = self.live.get(key)
+            if live is not None:
+                live.timer_ms = 0
+                due = live.machine.wake_ms
+                if due is not None and due <= now:
+                    self._inbox.append(Arrival(key, Ticked()))
+
+    async def _turn(self) -> None:
+        groups = self._gather()
+        if not groups:
+            return
+        now_ms = self.parts.leases.now_ms()
+        applied: list[Applied] = []
+        for live, arrivals in groups.items():
+            done = await self._apply(live, arrivals, now_ms)
+            if done is not None:
+                applied.append(done)
+        committed = await self._commit(applied) if applied else []
+        self._tell(committed)
+        self.turns += 1
+
+    def _gather(self) -> dict[Live, list[Arrival]]:
+        groups: dict[Live, list[Arrival]] = {}
+        count = size = 0
+        while self._inbox and count < self.limits.arrivals and size < self.limits.bytes:
+            arrival = self._inbox.popleft()
+            live = self.live.get(arrival.key)
+            if live is None:
+                self.absent.append(arrival)
+                self.absent_work.set()
+                continue
+            groups.setdefault(live, []).append(arrival)
+            count += 1
+            fact = arrival.fact
+            if type(fact) is Reported:
+                size += sum(len(output.value) for output in fact.outputs)
+        return groups
+
+    # Apply
+
+    async def _apply(self, live: Live, arrivals: list[Arrival], now_ms: int) -> Applied | None:
+        facts = [arrival.fact for arrival in arrivals if self._becomes_fact(live, arrival)]
+        if not facts:
+            self.settle(arrivals)
+            return None
+        now_ms = max(now_ms, live.last_ms)
+        live.last_ms = now_ms
+        try:
+            effects = live.machine.apply(facts, now_ms)
+            done = self._record(live, facts, effects, now_ms)
+        except Exception as error:
+            log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
+            self.settle(arrivals)
+            await self.park(live, f"the engine failed: {error!r}")
+            return None
+        done.settled = arrivals
+        return done
+
+    def _becomes_fact(self, live: Live, arrival: Arrival) -> bool:
+        """False for what would change nothing: late duplicates, commands taken before."""
+        fact = arrival.fact
+        if type(fact) is Reported:
+            if not live.machine.wants(fact):
+                return False
+            if fact.finish is not None and not fact.finish.failed:
+                node = live.machine.state.live[fact.number].node
+                block_id = live.machine.topology.plan.nodes[node].block_id
+                self.parts.dispatcher.took(block_id, fact.finish.duration_us)
+            return True
+        if type(fact) is Claimed:
+            execution = live.machine.state.live.get(fact.number)
+            return execution is not None and execution.attempt == fact.attempt and not execution.claimed_run
+        if arrival.command:
+            if arrival.command <= live.commands_through:
+                return False
+            live.commands_through = arrival.command
+        return True
+
+    def _record(self, live: Live, facts: list[Fact], effects: Effects, now_ms: int) -> Applied:
+        """The rows of an execution's turn."""
+        state = live.machine.state
+        rows = TurnBatch()
+        events = telling.event_batch(live, effects, now_ms)
+        feed_sequence = self.parts.publisher.next_sequence(live.partition)
+        rows.turns.append(
+            (
+                live.execution_id,
+                state.turn,
+                live.partition,
+                feed_sequence,
+                state.events - len(effects.events) + 1,
+                state.events,
+                live.commands_through,
+                now_ms,
+                encode_facts(facts),
+                events,
+                effects.checksum(),
+            )
+        )
+        telling.add_rows(rows, live, effects, now_ms)
+        done = Applied(live, effects, events, feed_sequence, rows, len(facts), [])
+        wake_ms = live.machine.wake_ms
+        done.unload = (
+            state.status == ExecutionStatus.WAITING
+            and not effects.more
+            and wake_ms is not None
+            and wake_ms - now_ms > self.limits.unload_after_ms
+        )
+        if live.reloaded or state.status != live.stored_status or done.unload:
+            rows.executions.append(
+                (
+                    live.execution_id,
+                    int(state.status),
+                    telling.scrub(state.message),
+                    state.numbers,
+                    state.events,
+                    state.started_ms,
+                    now_ms,
+                    wake_ms if done.unload else None,
+                    live.commands_through,
+                    "a timer, or a decision" if done.unload else "in memory",
+                )
+            )
+        return done
+
+    # Commit
+
+    async def _commit(self, applied: list[Applied]) -> list[Applied]:
+        """Writes the turn; returns what is committed. A data error is narrowed down to the execution that has it."""
+        if not self.parts.leases.valid:
+            self._forsake(applied)
+            return []
+        try:
+            with METRICS.commit_seconds.time():
+                await self.parts.turns.write(
+                    self.parts.leases.replica_id, TurnBatch.merged([done.rows for done in applied])
+                )
+        except LeaseLost:
+            log.error("a turn was refused: another replica has taken over")
+            self.parts.leases.lost.set()
+            self._forsake(applied)
+            return []
+        except asyncpg.DataError as error:
+            return await self._narrow(applied, error)
+        except DATABASE_ERRORS as error:
+            log.error("a commit was not confirmed", error=repr(error), executions=len(applied))
+            await self._unconfirmed(applied)
+            return []
+        return applied
+
+    async def _narrow(self, applied: list[Applied], error: asyncpg.DataError) -> list[Applied]:
+        if len(applied) == 1:
+            live = applied[0].live
+            log.error("an execution's turn cannot be stored", execution_id=str(live.execution_id), error=str(error))
+            await self._restore_feed(applied)
+            self.settle(applied[0].settled)
+            await self.park(live, f"its turn cannot be stored: {error}")
+            return []
+        middle = len(applied) // 2
+        return [*await self._commit(applied[:middle]), *await self._commit(applied[middle:])]
+
+    async def _unconfirmed(self, applied: list[Applied]) -> None:
+        """Nobody knows whether it was committed: the rows do. Waits until they can be asked."""
+        self._forsake(applied)
+        pause = 0.1
+        while self.parts.leases.valid:
+            try:
+                await self._restore_feed(applied)
+                return
+            except DATABASE_ERRORS:
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 2)
+
+    def _forsake(self, applied: list[Applied]) -> None:
+        for done in applied:
+            self.excused.add(done.live.key)
+            self.remove(done.live)
+            for arrival in done.settled:
+                if arrival.receipt is not None:
+                    arrival.receipt.hand_back()
+                elif not arrival.answer and not isinstance(arrival.fact, Ticked | Continued):
+                    self.absent.append(arrival)
+            # Loaded at once, though nothing else may come for it.
+            self.absent.append(Arrival(done.live.key, Continued()))
+        self.absent_work.set()
+
+    async def _restore_feed(self, applied: list[Applied]) -> None:
+        partitions = {done.live.partition for done in applied}
+        for partition, sequence in (await self.parts.turns.feed_sequences(list(partitions))).items():
+            self.parts.publisher.restore(partition, sequence)
+
+    async def park(self, live: Live, reason: str) -> None:
+        """Puts an execution aside that cannot be driven. Others go on."""
+        self.remove(live)
+        METRICS.parked.inc()
+        try:
+            await self.parts.turns.park(live.execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS)
+        except DATABASE_ERRORS as error:
+            log.error("an execution could not be parked", execution_id=str(live.execution_id), error=repr(error))
+
+    # Tell
+
+    def _tell(self, committed: list[Applied]) -> None:
+        for done in committed:
+            live = done.live
+            live.facts += done.facts
+            live.reloaded = False
+            live.stored_status = live.machine.state.status
+            self._hand_out(done)
+            if done.events:
+                self._publish(done)
+            if live.machine.ended or done.unload:
+                self.remove(live)
+            else:
+                if done.effects.more:
+                    self.arrive(Arrival(live.key, Continued()))
+                self.look_at_timer(live)
+                self.parts.snapshots.consider(live)
+        self.settle([arrival for done in committed for arrival in done.settled])
+        METRICS.node_executions.inc(sum(len(done.effects.outcomes) for done in committed))
+        self.send_tasks()
+
+    def _hand_out(self, done: Applied) -> None:
+        """Tasks to the dispatcher; runs that go on in vain are told to their runners."""
+        live, dispatcher = done.live, self.parts.dispatcher
+        ended = {
+            arrival.fact.number
+            for arrival in done.settled
+            if isinstance(arrival.fact, Reported) and arrival.fact.finish is not None
+        }
+        for number in done.effects.dropped:
+            place = (live.key, number)
+            if dispatcher.forget(place) is not None and number not in ended:
+                holder = self.parts.runners.holder(place)
+                if holder is not None:
+                    self._drop_run(holder, live, number)
+        alive = live.machine.state.live
+        for execution in done.effects.queued:
+            if execution.number in alive:
+                dispatcher.queue(live, execution.number, execution.attempt)
+
+    def _drop_run(self, runner_id: str, live: Live, number: int) -> None:
+        told = Instruction(owner=self.parts.leases.replica_id)
+        told.drop.add(execution_id=live.key, node_execution=number, partition=live.partition)
+        self.instruct(runner_id, told)
+
+    def instruct(self, runner_id: str, instruction: Instruction) -> None:
+        """Tells a runner something; the answers to its heartbeats repeat what got lost."""
+        self.parts.bus.publish_now(f"blockyard.runner.{runner_id}", instruction.SerializeToString())
+
+    def _publish(self, done: Applied) -> None:
+        live, state = done.live, done.live.machine.state
+        message = message_of(
+            user_id=live.user_id,
+            graph_id=live.graph_id,
+            execution_id=str(live.execution_id),
+            payload=done.events,
+            first=state.events - len(done.effects.events) + 1,
+            last=state.events,
+            kinds=telling.kinds(done.effects),
+            time=telling.timestamp(live.last_ms).ToJsonString(),
+        )
+        self.parts.publisher.offer(Told(live.partition, done.feed_sequence, message))
+        self.parts.watchers.tell(live.key, done.events)
+
+    def settle(self, arrivals: Sequence[Arrival]) -> None:
+        """What was committed, or is void, is acknowledged; runners may forget it."""
+        recorded: dict[str, Instruction] = {}
+        for arrival in arrivals:
+            if arrival.answer is not None:
+                self._answer_claim(arrival)
+            receipt = arrival.receipt
+            if receipt is None:
+                continue
+            receipt.remaining -= 1
+            if receipt.remaining == 0:
+                receipt.acknowledge()
+                if receipt.batch:
+                    self._note_recorded(recorded, receipt)
+        for runner_id, instruction in recorded.items():
+            self.instruct(runner_id, instruction)
+
+    def _note_recorded(self, recorded: dict[str, Instruction], receipt: Receipt) -> None:
+        told = recorded.get(receipt.runner_id)
+        if told is None:
+            told = recorded[receipt.runner_id] = Instruction(owner=self.parts.leases.replica_id)
+        told.recorded_batches.append(receipt.batch)
+
+    def _answer_claim(self, arrival: Arrival) -> None:
+        assert arrival.answer is not None
+        assert isinstance(arrival.fact, Claimed)
+        live = self.live.get(arrival.key)
+        execution = live.machine.state.live.get(arrival.fact.number) if live is not None else None
+        if execution is None or execution.attempt != arrival.fact.attempt:
+            arrival.answer(False, "the node execution is not wanted any more")
+        elif execution.claimed_run != arrival.fact.run:
+            arrival.answer(False, "another run has claimed it")
+        else:
+            arrival.answer(True, "")
+
+    # Tasks
+
+    def send_tasks(self) -> None:
+        """Sends what may go out now."""
+        outgoing = self.parts.dispatcher.take(asyncio.get_running_loop().time())
+        if outgoing:
+            task = asyncio.create_task(self._send(outgoing), name="send tasks")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, outgoing: list[Outgoing]) -> None:
+        messages = [
+            Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
+        ]
+        answers = await self.parts.bus.publish_all(messages)
+        refused = False
+        for message, answer in zip(outgoing, answers, strict=True):
+            if isinstance(answer, Ack):
+                for sent in message.sent:
+                    sent.sequence = answer.sequence
+                continue
+            refused = True
+            for sent in message.sent:
+                # Nothing is known to be wrong with the task: this does not count as a send.
+                sent.sends -= 1
+                self.parts.dispatcher.again(sent)
+        if refused:
+            log.warning("tasks were refused by the stream, they will be sent again")
+            await asyncio.sleep(REFUSED_PAUSE)
+            self.send_tasks()

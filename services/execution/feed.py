@@ -1,0 +1,206 @@
+"""Publishes the events of committed turns to the stream EVENTS, each partition's in the order of its feed.
+
+Rows have them all: what cannot be held in memory is dropped and read again from there, as is everything above
+`published_through` after a take-over or a loss of the stream. A message may so be published twice, never left out.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+from blockyard.event.v1.event_pb2 import EventBatch, EventKind
+
+from services.common.bus import Ack, Bus, Message
+from services.execution.records import FeedEntry
+from services.execution.repository.turns import TurnRepository
+
+log = structlog.get_logger()
+
+AT_ONCE = 512
+"""Messages published in one go."""
+
+PAUSE = 0.5
+"""Seconds before publishing is tried again."""
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """A partition's: what was committed, what is published."""
+
+    committed: int
+    published: int
+    behind: bool
+    """True while messages above `published` are to be read from rows."""
+    offered: int = 0
+    """Newest that was known to be committed when it was left to the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A committed turn's message."""
+
+    partition: int
+    feed_sequence: int
+    message: Message
+
+
+def subject(user_id: str, graph_id: str, execution_id: str) -> str:
+    """Where an execution's events go. Ids of users may hold dots, which would part the subject."""
+    return f"blockyard.event.{user_id.replace('.', '%2E')}.{graph_id}.{execution_id}"
+
+
+def event_message(batch: EventBatch, payload: bytes, first: int, last: int, kinds: str) -> Message:
+    """The message of a turn: CloudEvents 1.0 attributes in headers (binary mode)."""
+    execution_id = batch.execution_id
+    time = batch.events[0].time.ToJsonString()
+    return message_of(batch.user_id, batch.graph_id, execution_id, payload, first, last, kinds, time)
+
+
+def message_of(
+    user_id: str, graph_id: str, execution_id: str, payload: bytes, first: int, last: int, kinds: str, time: str
+) -> Message:
+    """As event_message, from what is at hand at the commit."""
+    identity = f"{execution_id}:{first}-{last}"
+    return Message(
+        subject=subject(user_id, graph_id, execution_id),
+        payload=payload,
+        message_id=identity,
+        headers={
+            "Blockyard-Kinds": kinds,
+            "ce-specversion": "1.0",
+            "ce-id": identity,
+            "ce-source": f"/graphs/{graph_id}/executions/{execution_id}",
+            "ce-type": "blockyard.event.v1.EventBatch",
+            "ce-time": time,
+            "content-type": "application/protobuf",
+        },
+    )
+
+
+class Publisher:
+    """One message after the other for each partition, several partitions at once, with pipelined acknowledgements."""
+
+    def __init__(self, bus: Bus, turns: TurnRepository, most_bytes: int) -> None:
+        self._bus = bus
+        self._turns = turns
+        self._most_bytes = most_bytes
+        self._feeds: dict[int, Feed] = {}
+        self._queue: deque[Told] = deque()
+        self._bytes = 0
+        self._work = asyncio.Event()
+        self._went_on = asyncio.Event()
+
+    def open(self, partition: int, committed: int, published: int) -> None:
+        """A partition was taken; what its last owner has not published is read from rows."""
+        self._feeds[partition] = Feed(committed, published, behind=published < committed)
+        self._work.set()
+
+    def close(self, partition: int) -> None:
+        """The partition was given up."""
+        self._feeds.pop(partition, None)
+
+    def rewind(self) -> None:
+        """The stream was lost: what was not acknowledged is published again, from rows."""
+        for feed in self._feeds.values():
+            feed.behind = True
+            feed.offered = feed.committed
+        self._queue.clear()
+        self._bytes = 0
+        self._work.set()
+
+    def next_sequence(self, partition: int) -> int:
+        """Draws the feed sequence of the partition's next turn."""
+        feed = self._feeds[partition]
+        feed.committed += 1
+        return feed.committed
+
+    def restore(self, partition: int, committed: int) -> None:
+        """After a commit that was not confirmed: the rows say how far the feed got."""
+        if partition in self._feeds:
+            self._feeds[partition].committed = committed
+            self._feeds[partition].behind = True
+            self._work.set()
+
+    def offer(self, told: Told) -> None:
+        """Takes a committed turn's message; past the bound it is left to the rows."""
+        feed = self._feeds.get(told.partition)
+        if feed is None:
+            return
+        if feed.behind or self._bytes > self._most_bytes:
+            feed.behind = True
+            feed.offered = told.feed_sequence
+            self._work.set()
+            return
+        self._queue.append(told)
+        self._bytes += len(told.message.payload)
+        self._work.set()
+
+    def published(self) -> dict[int, int]:
+        """Feed sequence by partition up to which everything is in the stream."""
+        return {partition: feed.published for partition, feed in self._feeds.items()}
+
+    async def drained(self) -> None:
+        """Returns when all that was committed is published."""
+        while self._queue or any(feed.behind for feed in self._feeds.values()):
+            await self._went_on.wait()
+
+    async def run(self) -> None:
+        """Publishes until it is cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._queue:
+                await self._publish_queued()
+            for partition, feed in list(self._feeds.items()):
+                if feed.behind:
+                    await self._catch_up(partition, feed)
+            self._went_on.set()
+            self._went_on.clear()
+
+    async def _publish_queued(self) -> None:
+        batch = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
+        self._bytes -= sum(len(told.message.payload) for told in batch)
+        answers = await self._bus.publish_all([told.message for told in batch])
+        for told, answer in zip(batch, answers, strict=True):
+            feed = self._feeds.get(told.partition)
+            if feed is None:
+                continue
+            if isinstance(answer, Ack) and not feed.behind:
+                feed.published = told.feed_sequence
+            else:
+                feed.behind = True
+        if any(not isinstance(answer, Ack) for answer in answers):
+            log.warning("events were refused by the stream, they will be published again from rows")
+            await asyncio.sleep(PAUSE)
+
+    async def _catch_up(self, partition: int, feed: Feed) -> None:
+        """Publishes from rows until the partition's memory and rows meet."""
+        try:
+            while self._feeds.get(partition) is feed:
+                entries = await self._turns.feed(partition, feed.published, feed.committed, AT_ONCE)
+                if not entries and feed.published >= feed.offered:
+                    # What is missing yet is in a transaction that has not ended, and will be offered.
+                    feed.behind = False
+                    return
+                if not entries:
+                    continue
+                told = [(entry, self._message(entry)) for entry in entries]
+                messages = [message for _, message in told if message is not None]
+                answers = await self._bus.publish_all(messages)
+                if not all(isinstance(answer, Ack) for answer in answers):
+                    await asyncio.sleep(PAUSE)
+                    self._work.set()
+                    return
+                feed.published = entries[-1].feed_sequence
+        except OSError as error:
+            log.warning("events cannot be read for publishing", error=str(error))
+            await asyncio.sleep(PAUSE)
+            self._work.set()
+
+    def _message(self, entry: FeedEntry) -> Message | None:
+        if not entry.events:
+            return None
+        batch = EventBatch.FromString(entry.events)
+        kinds = ",".join(sorted({EventKind.Name(event.kind).removeprefix("EVENT_KIND_") for event in batch.events}))
+        return event_message(batch, entry.events, entry.first_event, entry.last_event, kinds)

@@ -1,0 +1,94 @@
+"""Answers heartbeats: whether a run that a runner holds is recorded, unwanted, or to be told again (rule 4)."""
+
+import asyncio
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
+
+from services.execution.driver import DATABASE_ERRORS, Driver
+from services.execution.engine.plan import Effect
+from services.execution.engine.state import LiveStatus
+
+log = structlog.get_logger()
+
+MOST_UNKNOWN = 10_000
+"""Holdings of executions that are not in memory, looked up at most at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Heartbeats:
+    """One replica's answers."""
+
+    driver: Driver
+    busy_backlog: int
+    """With more arrivals than this waiting, results that were sent are on their way: none is asked for again."""
+    _unknown: list[tuple[str, Holding]] = field(default_factory=list)
+    _work: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, data: bytes) -> None:
+        """Takes a heartbeat and answers for the executions in memory; others are looked up."""
+        heartbeat = Heartbeat.FromString(data)
+        driver = self.driver
+        driver.parts.runners.hear(heartbeat, asyncio.get_running_loop().time())
+        answer = Instruction(owner=driver.parts.leases.replica_id)
+        held = driver.parts.leases.held
+        for holding in heartbeat.holdings:
+            if holding.partition not in held:
+                continue
+            if holding.execution_id in driver.live:
+                self._judge(answer, holding)
+            elif len(self._unknown) < MOST_UNKNOWN:
+                self._unknown.append((heartbeat.runner_id, holding))
+                self._work.set()
+        if answer.ByteSize() > len(answer.owner) + 2:
+            driver.instruct(heartbeat.runner_id, answer)
+        # Slots may have come or gone.
+        driver.send_tasks()
+
+    def _judge(self, answer: Instruction, holding: Holding) -> None:
+        live = self.driver.live[holding.execution_id]
+        state = live.machine.state
+        execution = state.live.get(holding.node_execution)
+        wanted = (
+            execution is not None
+            and not state.ending
+            and execution.attempt == holding.attempt
+            and execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING, LiveStatus.AMBIGUOUS)
+        )
+        if wanted and execution is not None and holding.run_id and execution.claimed_run:
+            once = live.machine.topology.plan.nodes[execution.node].effect is Effect.ONCE
+            wanted = not once or execution.claimed_run == holding.run_id
+        if holding.batch:
+            if not wanted:
+                answer.recorded.append(holding)
+            elif self.driver.backlog <= self.busy_backlog:
+                answer.resend_batches.append(holding.batch)
+        elif not wanted:
+            answer.drop.append(holding)
+
+    async def look_up(self) -> None:
+        """Judges holdings of executions that are not in memory, until it is cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            unknown, self._unknown = self._unknown, []
+            try:
+                await self._look_up(unknown)
+            except DATABASE_ERRORS as error:
+                # The next heartbeat asks again.
+                log.warning("holdings cannot be looked up", error=repr(error))
+
+    async def _look_up(self, unknown: list[tuple[str, Holding]]) -> None:
+        keys = {holding.execution_id for _, holding in unknown}
+        alive = await self.driver.parts.turns.unended([UUID(bytes=key) for key in keys])
+        answers: dict[str, Instruction] = {}
+        for runner_id, holding in unknown:
+            if UUID(bytes=holding.execution_id) in alive:
+                # The sweep or its own result brings it into memory; it is judged then.
+                continue
+            answer = answers.setdefault(runner_id, Instruction(owner=self.driver.parts.leases.replica_id))
+            (answer.recorded if holding.batch else answer.drop).append(holding)
+        for runner_id, answer in answers.items():
+            self.driver.instruct(runner_id, answer)

@@ -1,0 +1,160 @@
+"""Which partitions this replica holds, and whether it still may write (rules 7 and 10).
+
+A thread with a connection of its own renews the replica's row, and does not when the event loop stands still. The
+holder counts from before it sent the renewal. Partitions are balanced every second: each replica holds its fair share,
+those of dead replicas are taken.
+"""
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import structlog
+
+from services.execution.records import PartitionLease
+from services.execution.repository.leases import CLOCK, RENEW, LeaseRepository
+
+log = structlog.get_logger()
+
+BEAT = 0.25
+"""Seconds between signs of life of the event loop."""
+
+BALANCE = 1.0
+"""Seconds between looks at who holds what."""
+
+
+class Leases:
+    """This replica's row and partitions."""
+
+    def __init__(
+        self, repository: LeaseRepository, url: str, replica_id: str, address: str, seconds: float, partitions: int
+    ) -> None:
+        self._repository = repository
+        self._url = url
+        self.replica_id = replica_id
+        self._address = address
+        self._seconds = seconds
+        self._partitions = partitions
+        self._valid_until = 0.0
+        self._beat = 0.0
+        self._stopping = threading.Event()
+        self.lost = asyncio.Event()
+        self.held: dict[int, PartitionLease] = {}
+        self.clock_offset = 0.0
+        """Seconds that PostgreSQL's clock is ahead of this machine's."""
+
+    @property
+    def valid(self) -> bool:
+        """True while no other replica can have taken over."""
+        return time.monotonic() < self._valid_until and not self.lost.is_set()
+
+    @property
+    def share(self) -> float:
+        """Part of all partitions that are held here."""
+        return max(1, len(self.held)) / self._partitions
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 by PostgreSQL's clock."""
+        return int((time.time() + self.clock_offset) * 1000)
+
+    @contextlib.asynccontextmanager
+    async def joined(self):  # type: ignore[no-untyped-def]  # a generator, typed by its decorator
+        """This replica has a row, which is renewed, until the block is left; then its partitions are free."""
+        before = time.monotonic()
+        await self._repository.join(self.replica_id, self._address, self._seconds, self._partitions)
+        self._valid_until = before + self._seconds
+        loop = asyncio.get_running_loop()
+        self._alive(loop)
+        thread = threading.Thread(target=self._renew_for_ever, args=(loop,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopping.set()
+            await asyncio.to_thread(thread.join, self._seconds)
+            with contextlib.suppress(OSError):
+                await self._repository.leave(self.replica_id)
+
+    async def balance(
+        self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
+    ) -> None:
+        """Takes and gives up partitions until it is cancelled. `release` stops driving them first."""
+        while True:
+            try:
+                await self._balance_once(taken, release)
+            except OSError as error:
+                log.warning("partitions cannot be balanced", error=str(error))
+            await asyncio.sleep(BALANCE)
+
+    async def _balance_once(
+        self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
+    ) -> None:
+        for dead in await self._repository.bury():
+            log.warning("took over from a silent replica", replica=dead)
+        living = await self._repository.living()
+        if self.replica_id not in living:
+            return
+        fair = math.ceil(self._partitions / len(living))
+        if len(self.held) > fair:
+            surplus = sorted(self.held)[fair:]
+            await release(surplus)
+            for partition in surplus:
+                del self.held[partition]
+            await self._repository.release(self.replica_id, surplus)
+        elif len(self.held) < fair:
+            new = await self._repository.take(self.replica_id, fair - len(self.held))
+            if new:
+                self.held.update({lease.partition: lease for lease in new})
+                await taken(new)
+
+    def _alive(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._beat = time.monotonic()
+        if not self._stopping.is_set():
+            loop.call_later(BEAT, self._alive, loop)
+
+    def _renew_for_ever(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread: a third of the lease between renewals, so that two may fail."""
+        connection: psycopg.Connection | None = None
+        while not self._stopping.wait(self._seconds / 3):
+            if time.monotonic() - self._beat > self._seconds / 2:
+                log.error("the event loop stands still: the lease is not renewed")
+                continue
+            try:
+                if connection is None:
+                    connection = self._open()
+                if not self._renew(connection):
+                    loop.call_soon_threadsafe(self.lost.set)
+                    return
+            except psycopg.Error as error:
+                log.warning("the lease could not be renewed", error=str(error))
+                if connection is not None:
+                    connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> psycopg.Connection:
+        seconds = max(1, int(self._seconds / 3))
+        return psycopg.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=seconds,
+            application_name="blockyard-execution-lease",
+            options=f"-c search_path=execution -c statement_timeout={seconds}s",
+        )
+
+    def _renew(self, connection: psycopg.Connection) -> bool:
+        sent = time.monotonic()
+        if connection.execute(RENEW, (self._seconds, self.replica_id)).rowcount != 1:
+            log.error("the lease is lost: another replica has taken over")
+            return False
+        self._valid_until = sent + self._seconds
+        local = time.time()
+        row = connection.execute(CLOCK).fetchone()
+        if row is not None:
+            self.clock_offset = row[0] - (local + time.time()) / 2
+        return True

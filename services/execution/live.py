@@ -1,0 +1,77 @@
+"""An execution in memory, and what arrives for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.execution.engine import Fact, Machine
+from services.execution.records import ExecutionRow
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """An execution that this replica drives."""
+
+    key: bytes
+    """The 16 bytes of its id, as messages carry it."""
+    execution_id: UUID
+    partition: int
+    user_id: str
+    graph_id: str
+    graph_version: int
+    priority: int
+    traceparent: str
+    machine: Machine
+    commands_through: int = 0
+    last_ms: int = 0
+    """Time of its last turn: turns never go back in time."""
+    facts: int = 0
+    """Facts since the last snapshot."""
+    reloaded: bool = False
+    """True until the first commit after it was loaded from rows: that one sets the count of loads back."""
+    stored_status: int = 1
+    timer_ms: int = 0
+    """Due time of the earliest timer that the driver has been asked for; 0 if none."""
+    gone: bool = False
+    """True once it is not in memory any more: what still refers to it is stale."""
+
+    @staticmethod
+    def of(row: ExecutionRow, machine: Machine) -> "Live":
+        """The execution of a row."""
+        return Live(
+            key=row.execution_id.bytes,
+            execution_id=row.execution_id,
+            partition=row.partition,
+            user_id=row.user_id,
+            graph_id=row.graph_id,
+            graph_version=row.graph_version,
+            priority=row.priority,
+            traceparent=row.traceparent,
+            machine=machine,
+            stored_status=row.status,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Receipt:
+    """A message of RESULTS: acknowledged when all of its items are committed, void or passed on."""
+
+    acknowledge: Callable[[], None]
+    hand_back: Callable[[], None]
+    runner_id: str
+    batch: int
+    size: int
+    remaining: int
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """Something for an execution that may become a fact of its next turn."""
+
+    key: bytes
+    fact: Fact
+    receipt: Receipt | None = None
+    command: int = 0
+    """Number of the command behind it."""
+    answer: Callable[[bool, str], None] | None = None
+    """Of a claim: called once the outcome is committed."""

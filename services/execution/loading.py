@@ -1,0 +1,99 @@
+"""Loads executions: snapshot and tail of facts, replayed. Each turn's effects must be what they were (rule 14)."""
+
+import msgspec
+
+from services.execution.engine import RULES, Fact, Machine, Started, State, Topology
+from services.execution.engine.plan import decode_plan
+from services.execution.live import Live
+from services.execution.records import ExecutionRow
+from services.execution.repository.turns import TurnRepository
+
+PAGE = 500
+"""Turns that one query reads."""
+
+KNOWN_TOPOLOGIES = 1_000
+"""Plans whose topology is kept."""
+
+_facts = msgspec.msgpack.Decoder(list[Fact])
+_state = msgspec.msgpack.Decoder(State)
+
+
+class CannotLoad(Exception):
+    """The execution's history cannot be replayed by this release; the message says why."""
+
+
+def encode_facts(facts: list[Fact]) -> bytes:
+    """Facts of a turn as they are stored."""
+    return _encoder.encode(facts)
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def seed_of(key: bytes) -> int:
+    """The execution's stand-in for randomness: the last 8 bytes of its id, which are random."""
+    return int.from_bytes(key[8:], "big")
+
+
+def started(inputs: bytes) -> Started:
+    """The fact that begins an execution with these inputs (JSON object)."""
+    values = msgspec.json.decode(inputs, type=dict[str, msgspec.Raw])
+    return Started({name: bytes(value) for name, value in values.items()})
+
+
+class Loader:
+    """Makes machines from rows. Read-only: whoever may look at an execution may load it."""
+
+    def __init__(self, turns: TurnRepository) -> None:
+        self._turns = turns
+        self._topologies: dict[bytes, Topology] = {}
+
+    def knows(self, plan_hash: bytes) -> Topology | None:
+        """The topology of a plan that was used before."""
+        return self._topologies.get(plan_hash)
+
+    def remember(self, plan_hash: bytes, topology: Topology) -> None:
+        """Keeps a topology for further executions of its plan."""
+        if len(self._topologies) >= KNOWN_TOPOLOGIES:
+            self._topologies.pop(next(iter(self._topologies)))
+        self._topologies[plan_hash] = topology
+
+    async def topology(self, plan_hash: bytes) -> Topology:
+        """The topology of a stored plan."""
+        known = self._topologies.get(plan_hash)
+        if known is None:
+            known = Topology(decode_plan(await self._turns.plan(plan_hash)))
+            self.remember(plan_hash, known)
+        return known
+
+    def fresh(self, row: ExecutionRow, topology: Topology) -> Live:
+        """An execution that has had no turn yet."""
+        return Live.of(row, Machine(topology, State(seed_of(row.execution_id.bytes))))
+
+    async def load(self, row: ExecutionRow) -> Live:
+        """The execution as of its last committed turn."""
+        if row.rules != RULES:
+            raise CannotLoad(f"it runs by rules {row.rules} of the engine, this release knows {RULES}")
+        topology = await self.topology(row.plan_hash)
+        snapshot = await self._turns.snapshot(row.execution_id)
+        live = self.fresh(row, topology)
+        if snapshot is not None and snapshot.rules == RULES:
+            live.machine = Machine(topology, _state.decode(snapshot.state))
+            live.commands_through = snapshot.commands_through
+        while True:
+            turns = await self._turns.turns_after(row.execution_id, live.machine.state.turn, PAGE)
+            for turn in turns:
+                facts = _facts.decode(turn.facts)
+                try:
+                    effects = live.machine.apply(facts, turn.now_ms)
+                except Exception as error:
+                    raise CannotLoad(f"turn {turn.turn} cannot be replayed: {error!r}") from error
+                if effects.checksum() != turn.checksum:
+                    raise CannotLoad(f"turn {turn.turn} has other effects on replay than when it was recorded")
+                live.commands_through = turn.commands_through
+                live.last_ms = turn.now_ms
+                live.facts += len(facts)
+            if len(turns) < PAGE:
+                break
+        live.reloaded = True
+        return live

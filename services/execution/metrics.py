@@ -1,0 +1,38 @@
+"""Prometheus metrics of the execution service."""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge, Histogram
+
+COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """All of them; made once, since Prometheus keeps them by name."""
+
+    node_executions: Counter = field(
+        default_factory=lambda: Counter("blockyard_node_executions", "Node executions with an outcome")
+    )
+    commit_seconds: Histogram = field(
+        default_factory=lambda: Histogram(
+            "blockyard_turn_commit_seconds", "Time of a turn's transaction", buckets=COMMIT_BUCKETS
+        )
+    )
+    parked: Counter = field(
+        default_factory=lambda: Counter("blockyard_executions_parked", "Executions put aside, since they cannot go on")
+    )
+    lost_tasks: Counter = field(
+        default_factory=lambda: Counter("blockyard_tasks_lost", "Tasks that no runner held any more, sent again")
+    )
+    loaded: Gauge = field(default_factory=lambda: Gauge("blockyard_executions_loaded", "Executions in memory"))
+    partitions: Gauge = field(default_factory=lambda: Gauge("blockyard_partitions_held", "Partitions held here"))
+    overdue: Gauge = field(
+        default_factory=lambda: Gauge("blockyard_executions_overdue", "Executions due for over a minute, not in memory")
+    )
+    runnable: Gauge = field(
+        default_factory=lambda: Gauge("blockyard_tasks_runnable", "Tasks that wait for a runner", ["pool"])
+    )
+
+
+METRICS = Metrics()

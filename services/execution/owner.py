@@ -1,0 +1,272 @@
+"""One life of this replica as an owner of partitions, from joining to leaving or losing its lease.
+
+All that is in memory of executions belongs to one Owner. When the lease is lost all of it is dropped, and the next
+Owner begins from rows, under a new id.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
+
+from services.common.bus import TASKS, Bus, BusError, Delivery, Subscription
+from services.execution.commands import hint_subject
+from services.execution.config import ExecutionSettings
+from services.execution.dispatch import Dispatcher, DispatchLimits
+from services.execution.driver import DATABASE_ERRORS, Driver, Parts, TurnLimits
+from services.execution.engine import Claimed, RunLost
+from services.execution.feed import Publisher
+from services.execution.heartbeats import Heartbeats
+from services.execution.leases import Leases
+from services.execution.live import Arrival
+from services.execution.loading import Loader
+from services.execution.records import ExecutionRow, PartitionLease
+from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.turns import TurnRepository
+from services.execution.residence import Residence
+from services.execution.results import Results
+from services.execution.runners import Runners
+from services.execution.snapshots import Snapshots
+from services.execution.streams import limits_of
+from services.execution.vigil import Vigil
+from services.execution.watching import Watchers
+
+log = structlog.get_logger()
+
+PUBLISHED_SECONDS = 1.0
+"""How often it is noted up to where events are published."""
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """What drives executions while the lease holds."""
+
+    settings: ExecutionSettings
+    bus: Bus
+    leases: Leases
+    lease_rows: LeaseRepository
+    driver: Driver
+    residence: Residence
+    results: Results
+    publisher: Publisher
+    vigil: Vigil
+    heartbeats: Heartbeats
+    subscriptions: dict[int, list[Subscription]]
+
+    # What the API asks for
+
+    def own_partitions(self) -> list[int]:
+        """Partitions held here and ready."""
+        return list(self.subscriptions)
+
+    def accepted(self, row: ExecutionRow) -> bool:
+        """Takes a new execution up at once if its partition is held here; False if it is not."""
+        if row.partition not in self.subscriptions or not self.leases.valid:
+            return False
+        if len(self.driver.live) < self.settings.loaded_executions:
+            self.residence.take_new(row)
+        return True
+
+    def commanded(self, execution_id: UUID, partition: int) -> bool:
+        """There is a command for an execution; False if its partition is not held here."""
+        if partition not in self.subscriptions:
+            return False
+        self.residence.hint(execution_id)
+        return True
+
+    # Partitions come and go
+
+    async def take(self, leases: list[PartitionLease]) -> None:
+        """Partitions were taken: what is due there is loaded, and timers wait for the results of before."""
+        log.info("partitions taken", partitions=len(leases))
+        self.vigil.outage()
+        info = await self.bus.stream_info(TASKS)
+        self.residence.unknown_sequence = info.last_sequence if info is not None else 0
+        for lease in leases:
+            self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
+            self.driver.catching_up.add(lease.partition)
+        for lease in leases:
+            await self._open(lease)
+        self.driver.parts.dispatcher.share = self.leases.share
+        await self.residence.look([lease.partition for lease in leases], None)
+
+    async def _open(self, lease: PartitionLease) -> None:
+        while True:
+            try:
+                await self.results.open(lease)
+                break
+            except BusError as error:
+                log.warning("results cannot be taken yet", partition=lease.partition, error=str(error))
+                await self.results.close(lease.partition)
+                await asyncio.sleep(0.5)
+        self.subscriptions[lease.partition] = [
+            await self.bus.subscribe(hint_subject(lease.partition), self._on_hint),
+            await self.bus.subscribe(f"blockyard.claim.{lease.partition}", self._on_claim),
+        ]
+
+    async def release(self, partitions: list[int]) -> None:
+        """Stops driving these partitions, after the turn that is on its way."""
+        going = set(partitions)
+        for partition in partitions:
+            for subscription in self.subscriptions.pop(partition, ()):
+                subscription.unsubscribe()
+            await self.results.close(partition)
+        async with self.driver.lock:
+            for live in [live for live in self.driver.live.values() if live.partition in going]:
+                self.driver.remove(live)
+        await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
+        for partition in partitions:
+            self.publisher.close(partition)
+            self.driver.catching_up.discard(partition)
+        self.driver.parts.dispatcher.share = self.leases.share
+        log.info("partitions given up", partitions=len(partitions))
+
+    # What comes over plain subjects
+
+    def _on_hint(self, delivery: Delivery) -> None:
+        if len(delivery.data) == 16:
+            self.residence.hint(UUID(bytes=delivery.data))
+
+    def _on_claim(self, delivery: Delivery) -> None:
+        request = ClaimRequest.FromString(delivery.data)
+        run = request.run
+
+        def answer(granted: bool, reason: str) -> None:
+            response = ClaimResponse(granted=granted, reason=reason)
+            self.bus.publish_now(delivery.reply, response.SerializeToString())
+
+        fact = Claimed(run.node_execution, run.attempt, run.run_id)
+        self.driver.arrive(Arrival(run.execution_id, fact, answer=answer))
+
+    def handed_back(self, key: bytes, number: int, attempt: int, why: str) -> None:
+        """A runner gave a task back: it is sent again, but not for ever."""
+        dispatcher = self.driver.parts.dispatcher
+        sent = dispatcher.in_flight.get((key, number))
+        if sent is None or sent.attempt != attempt:
+            return
+        if why and sent.sends >= self.settings.task_sends:
+            self.driver.arrive(Arrival(key, RunLost(number, attempt, why)))
+            return
+        if not why:
+            sent.sends -= 1
+        # A runner that cannot take a task says so at once: a pause keeps that from going round in circles.
+        pause = min(5.0, 0.1 * 4**sent.sends) if why else 0.0
+        asyncio.get_running_loop().call_later(pause, self._send_again, key, number, attempt)
+
+    def _send_again(self, key: bytes, number: int, attempt: int) -> None:
+        dispatcher = self.driver.parts.dispatcher
+        sent = dispatcher.in_flight.get((key, number))
+        if sent is not None and sent.attempt == attempt:
+            dispatcher.again(sent)
+            self.driver.send_tasks()
+
+    async def streams_lost(self) -> None:
+        """Makes the streams anew if they are gone, and fills them from what rows and memory know."""
+        infos = await self.bus.ensure_streams(limits_of(self.settings))
+        if infos[TASKS].created == self.vigil.stream_created:
+            return
+        log.warning("the streams were lost, they are made anew")
+        self.vigil.stream_lost(infos[TASKS].created)
+        self.publisher.rewind()
+
+    async def note_published(self) -> None:
+        """Notes up to where events are published, until it is cancelled."""
+        noted: dict[int, int] = {}
+        while True:
+            await asyncio.sleep(PUBLISHED_SECONDS)
+            now = self.publisher.published()
+            changed = {partition: at for partition, at in now.items() if noted.get(partition) != at}
+            if not changed:
+                continue
+            try:
+                await self.lease_rows.published(self.leases.replica_id, changed)
+                noted.update(changed)
+            except DATABASE_ERRORS as error:
+                log.warning("published events cannot be noted", error=repr(error))
+
+
+@asynccontextmanager
+async def owning(
+    settings: ExecutionSettings, pool: asyncpg.Pool, bus: Bus, loader: Loader, watchers: Watchers, address: str
+) -> AsyncIterator[Owner]:
+    """An Owner that works until the block is left."""
+    lease_rows = LeaseRepository(pool)
+    turns = TurnRepository(pool)
+    leases = Leases(
+        lease_rows,
+        settings.database_url.get_secret_value(),
+        secrets.token_hex(16),
+        address,
+        settings.lease_seconds,
+        settings.partitions,
+    )
+    infos = await bus.ensure_streams(limits_of(settings))
+    runners = Runners(settings.runner_silence)
+    limits = DispatchLimits(
+        window=settings.window,
+        user=settings.user_concurrency,
+        graph=settings.graph_concurrency,
+        tasks_per_message=settings.tasks_per_message,
+        batch_below_us=settings.batch_below_ms * 1000,
+    )
+    dispatcher = Dispatcher(limits, runners, leases.replica_id)
+    publisher = Publisher(bus, turns, settings.event_bytes)
+    parts = Parts(leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns))
+    driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
+    residence = Residence(driver, loader, settings.loaded_executions)
+    vigil = Vigil(
+        driver,
+        bus,
+        settings.heartbeat_seconds,
+        settings.task_sends,
+        infos[TASKS].created,
+        asyncio.get_running_loop().time() + 2 * settings.heartbeat_seconds,
+    )
+    heartbeats = Heartbeats(driver, settings.turn_results)
+    results = Results(bus, driver, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
+    owner = Owner(settings, bus, leases, lease_rows, driver, residence, results, publisher, vigil, heartbeats, {})
+    async with leases.joined(), asyncio.TaskGroup() as tasks:
+        beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
+        forget = bus.on_reconnect(vigil.outage)
+        works = {
+            "turns": driver.run(),
+            "loads": residence.load_absent(),
+            "hints": residence.follow_hints(),
+            "sweep": residence.sweep(),
+            "events": publisher.run(),
+            "published": owner.note_published(),
+            "vigil": vigil.run(),
+            "holdings": heartbeats.look_up(),
+            "balance": leases.balance(owner.take, owner.release),
+        }
+        running = {name: tasks.create_task(work, name=name) for name, work in works.items()}
+        try:
+            yield owner
+        finally:
+            forget()
+            beats.unsubscribe()
+            running["balance"].cancel()
+            if leases.valid:
+                await _settle_down(owner)
+            for task in running.values():
+                task.cancel()
+            await results.close_all()
+
+
+async def _settle_down(owner: Owner) -> None:
+    """An orderly end: what is committed is published, and the next owner need not publish it again."""
+    try:
+        async with asyncio.timeout(3.0):
+            await owner.publisher.drained()
+    except TimeoutError:
+        log.warning("some events are left to the next owner to publish")
+    try:
+        await owner.release(list(owner.subscriptions))
+    except DATABASE_ERRORS as error:
+        log.warning("partitions could not be given up in order", error=repr(error))

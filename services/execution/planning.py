@@ -1,0 +1,182 @@
+"""From a graph and its blocks to the plan that an execution is pinned to, and from a start's inputs to its facts."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from blockyard.graph.v1.block_pb2 import Block, BlockType, RetryPolicy
+from blockyard.graph.v1.graph_pb2 import Graph, Node, OnError
+from google.protobuf.duration_pb2 import Duration
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from services.common.structs import from_struct
+from services.execution.engine import RULES, Plan, PlanLink, PlanNode, Retry
+from services.execution.engine.plan import DEFAULT_RETRIED, Effect, NodeKind, Reason, encode_plan
+from services.execution.engine.topology import default_of
+
+NATIVE_KINDS = {
+    BlockType.BLOCK_TYPE_INPUT: NodeKind.INPUT,
+    BlockType.BLOCK_TYPE_OUTPUT: NodeKind.OUTPUT,
+    BlockType.BLOCK_TYPE_COLLECT: NodeKind.COLLECT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a graph sets no limit of its own."""
+
+    max_node_executions: int
+    max_duration_ms: int
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """An input that does not fit: `field` is its path in the request."""
+
+    field: str
+    description: str
+
+
+class Runnable:
+    """A graph version as it can be started: its plan, and how its inputs are checked. Shared by all its executions."""
+
+    def __init__(self, graph: Graph, blocks: Sequence[Block], limits: Limits) -> None:
+        self.graph_id = graph.id
+        self.graph_version = graph.version
+        self.plan = compile_plan(graph, {block.id: block for block in blocks}, limits)
+        self.plan_bytes = encode_plan(self.plan)
+        self.plan_hash = hashlib.sha256(self.plan_bytes).digest()
+        schema = from_struct(graph.input_schema)
+        self.source = b""
+        """The answer of the graph service that this was made from, to know it again."""
+        self.names: dict[str, Any] = schema.get("properties", {})
+        self.required: list[str] = schema.get("required", [])
+        self._validators = {name: Draft202012Validator(rule) for name, rule in self.names.items()}
+
+    def problems(self, inputs: Mapping[str, Any]) -> list[InputProblem]:
+        """What is wrong with the inputs of a start; empty if nothing."""
+        found = [
+            InputProblem(
+                f"inputs.{name}", f"the graph has no input {name!r}; it has: {', '.join(self.names) or 'none'}"
+            )
+            for name in inputs
+            if name not in self.names
+        ]
+        found += [
+            InputProblem(f"inputs.{name}", "this input is required and has no default value")
+            for name in self.required
+            if inputs.get(name) is None
+        ]
+        for name, value in inputs.items():
+            if name in self._validators and value is not None:
+                found += [_problem(name, error) for error in self._validators[name].iter_errors(value)]
+        return found
+
+
+def _problem(name: str, error: ValidationError) -> InputProblem:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+    return InputProblem(f"inputs.{name}{path}", error.message[:500])
+
+
+def compile_plan(graph: Graph, blocks: Mapping[str, Block], limits: Limits) -> Plan:
+    """The plan of a valid graph. Notes are left out; selectors on an engine's own node make a runner carry it out."""
+    nodes = [node for node in graph.nodes if blocks[node.block_id].type != BlockType.BLOCK_TYPE_NOTE]
+    index = {node.id: at for at, node in enumerate(nodes)}
+    links = tuple(
+        PlanLink(
+            source=index[link.source_node_id],
+            source_pin=link.source_pin,
+            sink=index[link.sink_node_id],
+            sink_pin=link.sink_pin,
+            static=blocks[nodes[index[link.source_node_id]].block_id].static_output,
+        )
+        for link in graph.links
+        if link.source_node_id in index and link.sink_node_id in index
+    )
+    compiled = tuple(
+        _compile_node(node, blocks[node.block_id], _kind(at, node, blocks, links), limits)
+        for at, node in enumerate(nodes)
+    )
+    plan = Plan(
+        rules=RULES,
+        nodes=compiled,
+        links=links,
+        max_node_executions=graph.limits.max_node_executions or limits.max_node_executions,
+        max_duration_ms=_milliseconds(graph.limits.max_duration) or limits.max_duration_ms,
+    )
+    return _with_fan_outs(plan, nodes, index)
+
+
+def _kind(at: int, node: Node, blocks: Mapping[str, Block], links: Sequence[PlanLink]) -> NodeKind:
+    """Who carries a node out: the engine knows INPUT, OUTPUT and COLLECT in their plain form."""
+    kind = NATIVE_KINDS.get(blocks[node.block_id].type, NodeKind.TASK)
+    if kind is NodeKind.INPUT and any(link.sink == at for link in links):
+        return NodeKind.TASK
+    if kind is NodeKind.OUTPUT and "format" in _constants(node) and _constants(node)["format"]:
+        return NodeKind.TASK
+    return kind
+
+
+def _constants(node: Node) -> dict[str, Any]:
+    if node.inputs_json:
+        constants: dict[str, Any] = json.loads(node.inputs_json)
+        return constants
+    return from_struct(node.inputs)
+
+
+def _compile_node(node: Node, block: Block, kind: NodeKind, limits: Limits) -> PlanNode:
+    retry = node.retry if node.HasField("retry") else block.retry
+    constants = node.inputs_json or msgspec.json.encode(from_struct(node.inputs))
+    return PlanNode(
+        id=node.id,
+        kind=kind,
+        block_id=node.block_id,
+        schema_hash=block.schema_hash,
+        constants=constants,
+        pool=block.pool or "default",
+        effect=Effect(block.effect or Effect.ONCE),
+        many_pins=tuple(block.many_pins) if kind is NodeKind.TASK else (),
+        continue_on_error=node.on_error == OnError.ON_ERROR_CONTINUE,
+        retry=_retry(retry),
+        timeout_ms=_milliseconds(node.timeout) or _milliseconds(block.timeout) or limits.timeout_ms,
+    )
+
+
+def _retry(policy: RetryPolicy) -> Retry:
+    usual = Retry()
+    return Retry(
+        max_attempts=policy.max_attempts or usual.max_attempts,
+        initial_ms=_milliseconds(policy.initial_backoff) or usual.initial_ms,
+        max_ms=_milliseconds(policy.max_backoff) or usual.max_ms,
+        multiplier=policy.multiplier or usual.multiplier,
+        reasons=tuple(Reason[name] for name in policy.reasons) or DEFAULT_RETRIED,
+    )
+
+
+def _milliseconds(duration: Duration) -> int:
+    return duration.seconds * 1000 + duration.nanos // 1_000_000
+
+
+def _with_fan_outs(plan: Plan, nodes: Sequence[Node], index: Mapping[str, int]) -> Plan:
+    """Names the fan-out of each Collect. Those that name none depend on Collects above them: repeated until stable."""
+    for _ in plan.nodes:
+        placed = tuple(
+            msgspec.structs.replace(node, of=_fan_out_of(plan, at, nodes[at], index))
+            if node.kind is NodeKind.COLLECT
+            else node
+            for at, node in enumerate(plan.nodes)
+        )
+        if placed == plan.nodes:
+            break
+        plan = msgspec.structs.replace(plan, nodes=placed)
+    return plan
+
+
+def _fan_out_of(plan: Plan, at: int, node: Node, index: Mapping[str, int]) -> int:
+    named = _constants(node).get("of")
+    return index[named] if named else default_of(plan, at)

@@ -1,0 +1,144 @@
+"""What is stored of executions, as values: what repository/ takes and returns."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from services.execution.engine.effects import ExecutionStatus, NodeStatus
+from services.execution.engine.lineage import Lineage
+from services.execution.engine.plan import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class NewExecution:
+    """An accepted start: the row that is the durable command."""
+
+    execution_id: UUID
+    user_id: str
+    graph_id: str
+    graph_version: int
+    partition: int
+    plan_hash: bytes
+    rules: int
+    inputs: bytes
+    """JSON object."""
+    labels: dict[str, str]
+    priority: int
+    traceparent: str
+    request_id: str | None
+    request_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution as its row has it."""
+
+    execution_id: UUID
+    user_id: str
+    graph_id: str
+    graph_version: int
+    partition: int
+    plan_hash: bytes
+    rules: int
+    inputs: bytes
+    labels: dict[str, str]
+    priority: int
+    traceparent: str
+    request_hash: bytes | None
+    status: ExecutionStatus
+    status_message: str
+    wake_at: datetime
+    wake_reason: str
+    loads: int
+    parked: str | None
+    commands: int
+    node_executions: int
+    last_event: int
+    create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFilter:
+    """Which executions of a user to list."""
+
+    user_id: str
+    graph_id: str = ""
+    statuses: tuple[int, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """A command to an execution that runs; `number` counts its commands from 1 in order of commit."""
+
+    execution_id: UUID
+    number: int
+    kind: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A committed turn as replay needs it."""
+
+    turn: int
+    now_ms: int
+    commands_through: int
+    facts: bytes
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An execution's state after a turn."""
+
+    execution_id: UUID
+    turn: int
+    rules: int
+    commands_through: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """A committed turn's events as they are published."""
+
+    feed_sequence: int
+    execution_id: UUID
+    events: bytes
+    first_event: int
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeExecutionRow:
+    """A node execution with an outcome, or (status INCOMPLETE) an input set that was never full."""
+
+    number: int
+    node_id: str
+    block_id: str
+    status: NodeStatus
+    attempts: int
+    first_turn: int
+    last_turn: int
+    queued_ms: int
+    started_ms: int
+    ended_ms: int
+    inputs: bytes
+    lineage: Lineage
+    error: str
+    reason: Reason
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLease:
+    """A partition that this replica holds. `epoch` rises with each owner."""
+
+    partition: int
+    epoch: int
+    published_through: int
+    feed_sequence: int
+    """Of the last committed turn."""

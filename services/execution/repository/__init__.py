@@ -1,0 +1,1 @@
+"""All SQL of the execution service: executions and their commands, turns, leases, retention."""

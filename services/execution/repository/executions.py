@@ -1,0 +1,257 @@
+"""Executions as their owners see them: starts, commands, lists, results, events."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.execution.engine.effects import ExecutionStatus, NodeStatus
+from services.execution.engine.lineage import Lineage
+from services.execution.engine.plan import Reason
+from services.execution.records import ExecutionFilter, ExecutionRow, NewExecution, NodeExecutionRow
+
+EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
+    priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
+    node_executions, last_event, create_time, start_time, end_time"""
+
+# One statement: the plan where it is new, the row, and how many of the user have not ended.
+START = f"""
+WITH plan AS (
+    INSERT INTO plans (plan_hash, plan) SELECT $6, $15::bytea WHERE $15 IS NOT NULL ON CONFLICT DO NOTHING
+)
+INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
+    priority, traceparent, request_id, request_hash)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, $12, $13
+WHERE $14 = 0 OR (
+    SELECT count(*) FROM (SELECT FROM executions WHERE user_id = $2 AND status < 4 LIMIT $14) AS unended
+) < $14
+ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+RETURNING {EXECUTION_COLUMNS}
+"""
+
+
+def execution_row(row: asyncpg.Record) -> ExecutionRow:
+    """The value of a row with EXECUTION_COLUMNS."""
+    values = dict(row)
+    values["labels"] = json.loads(values["labels"])
+    values["status"] = ExecutionStatus(values["status"])
+    return ExecutionRow(**{name: values[name] for name in ExecutionRow.__slots__})
+
+
+class TooManyUnended(Exception):
+    """The user has as many unfinished executions as are allowed."""
+
+
+class ExecutionRepository:
+    """Questions of the API."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def start(self, new: NewExecution, plan: bytes | None, most_unended: int) -> tuple[ExecutionRow, bool]:
+        """Stores an execution, and with it its plan; (row, False) is the one that this request id started before.
+
+        With `plan` None the plan is known to be stored.
+        """
+        row = await self._pool.fetchrow(
+            START,
+            new.execution_id,
+            new.user_id,
+            new.graph_id,
+            new.graph_version,
+            new.partition,
+            new.plan_hash,
+            new.rules,
+            new.inputs,
+            json.dumps(new.labels),
+            new.priority,
+            new.traceparent,
+            new.request_id,
+            new.request_hash,
+            most_unended,
+            plan,
+        )
+        if row is not None:
+            return execution_row(row), True
+        if new.request_id is not None:
+            earlier = await self.by_request(new.user_id, new.request_id)
+            if earlier is not None:
+                return earlier, False
+        raise TooManyUnended
+
+    async def by_request(self, user_id: str, request_id: str) -> ExecutionRow | None:
+        """The execution that a request id started."""
+        row = await self._pool.fetchrow(
+            f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE user_id = $1 AND request_id = $2", user_id, request_id
+        )
+        return execution_row(row) if row else None
+
+    async def get(self, execution_id: UUID, user_id: str) -> ExecutionRow | None:
+        """A user's execution; while it runs, with the counts of its last committed turn."""
+        row = await self._pool.fetchrow(
+            f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE execution_id = $1 AND user_id = $2",
+            execution_id,
+            user_id,
+        )
+        return execution_row(row) if row else None
+
+    async def page(self, of: ExecutionFilter, before: UUID | None, limit: int) -> list[ExecutionRow]:
+        """A user's executions, newest first, below `before`."""
+        rows = await self._pool.fetch(
+            f"""
+            SELECT {EXECUTION_COLUMNS} FROM executions
+            WHERE user_id = $1 AND ($2 = '' OR graph_id = $2) AND ($3::smallint[] = '{{}}' OR status = ANY($3))
+              AND labels @> $4::jsonb AND ($5::uuid IS NULL OR execution_id < $5)
+            ORDER BY execution_id DESC LIMIT $6
+            """,
+            of.user_id,
+            of.graph_id,
+            list(of.statuses),
+            json.dumps(of.labels),
+            before,
+            limit,
+        )
+        return [execution_row(row) for row in rows]
+
+    async def last_event(self, execution_id: UUID) -> int:
+        """Sequence of an execution's last committed event."""
+        last: int | None = await self._pool.fetchval(
+            "SELECT last_event FROM turns WHERE execution_id = $1 ORDER BY turn DESC LIMIT 1", execution_id
+        )
+        return last or 0
+
+    async def command(
+        self, execution_id: UUID, kind: int, body: bytes, request_id: str | None = None
+    ) -> ExecutionRow | None:
+        """Stores a command to an execution that has not ended, and makes it due; None if there is no such one.
+
+        The number is drawn under the lock of the row, so that numbers are in the order of commits. A command with a
+        request id that is there already is not stored again.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(
+                f"""
+                UPDATE executions SET commands = commands + 1, wake_at = least(wake_at, now())
+                WHERE execution_id = $1 AND status < 4 RETURNING {EXECUTION_COLUMNS}
+                """,
+                execution_id,
+            )
+            if row is None:
+                return None
+            # A number that a repeated request id leaves unused is a gap, which nobody minds.
+            await connection.execute(
+                """
+                INSERT INTO commands (execution_id, number, kind, body, request_id) VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (execution_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+                """,
+                execution_id,
+                row["commands"],
+                kind,
+                body,
+                request_id,
+            )
+            return execution_row(row)
+
+    async def unended_of(self, user_id: str, graph_id: str) -> list[tuple[UUID, int]]:
+        """Ids and partitions of a user's executions that have not ended, of one graph or ('') of all."""
+        rows = await self._pool.fetch(
+            """
+            SELECT execution_id, partition FROM executions
+            WHERE user_id = $1 AND status < 4 AND ($2 = '' OR graph_id = $2) ORDER BY execution_id
+            """,
+            user_id,
+            graph_id,
+        )
+        return [(row["execution_id"], row["partition"]) for row in rows]
+
+    async def node_executions(
+        self, execution_id: UUID, node_id: str, after: tuple[int, int], limit: int
+    ) -> list[NodeExecutionRow]:
+        """Outcomes in the order in which they were recorded, above `after` (last turn, number)."""
+        rows = await self._pool.fetch(
+            """
+            SELECT number, node_id, block_id, status, attempts, first_turn, last_turn, queued_ms, started_ms, ended_ms,
+                inputs, lineage, error, reason
+            FROM node_executions
+            WHERE execution_id = $1 AND ($2 = '' OR node_id = $2) AND (last_turn, number) > ($3, $4)
+            ORDER BY last_turn, number LIMIT $5
+            """,
+            execution_id,
+            node_id,
+            *after,
+            limit,
+        )
+        return [_node_execution(row) for row in rows]
+
+    async def incomplete_sets(self, execution_id: UUID, node_id: str, after: int, limit: int) -> list[NodeExecutionRow]:
+        """Input sets that were never full, of an execution that has ended."""
+        rows = await self._pool.fetch(
+            """
+            SELECT number, node_id, block_id, inputs, lineage, missing FROM incomplete_sets
+            WHERE execution_id = $1 AND ($2 = '' OR node_id = $2) AND number > $3 ORDER BY number LIMIT $4
+            """,
+            execution_id,
+            node_id,
+            after,
+            limit,
+        )
+        return [
+            NodeExecutionRow(
+                number=row["number"],
+                node_id=row["node_id"],
+                block_id=row["block_id"],
+                status=NodeStatus.INCOMPLETE,
+                attempts=0,
+                first_turn=0,
+                last_turn=0,
+                queued_ms=0,
+                started_ms=0,
+                ended_ms=0,
+                inputs=row["inputs"],
+                lineage=msgspec.msgpack.decode(row["lineage"], type=Lineage),
+                error="",
+                reason=Reason.NONE,
+                missing=tuple(row["missing"]),
+            )
+            for row in rows
+        ]
+
+    async def outputs(self, execution_id: UUID) -> list[tuple[str, bytes]]:
+        """The results: (name, JSON value), those of one name in the order of their fan-outs."""
+        rows = await self._pool.fetch(
+            "SELECT name, value FROM outputs WHERE execution_id = $1 ORDER BY name, position, number", execution_id
+        )
+        return [(row["name"], row["value"]) for row in rows]
+
+    async def event_batches(self, execution_id: UUID, after_sequence: int, limit: int) -> list[tuple[int, int, bytes]]:
+        """(first sequence, last sequence, EventBatch bytes) of turns with events above `after_sequence`, in order."""
+        rows = await self._pool.fetch(
+            """
+            SELECT first_event, last_event, events FROM turns
+            WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY turn LIMIT $3
+            """,
+            execution_id,
+            after_sequence,
+            limit,
+        )
+        return [tuple(row) for row in rows]
+
+    async def events_of_turns(self, execution_id: UUID, turns: tuple[int, int], limit: int) -> list[bytes]:
+        """EventBatch bytes of the turns from the first to the last of `turns`."""
+        rows = await self._pool.fetch(
+            "SELECT events FROM turns WHERE execution_id = $1 AND turn BETWEEN $2 AND $3 ORDER BY turn LIMIT $4",
+            execution_id,
+            *turns,
+            limit,
+        )
+        return [row["events"] for row in rows]
+
+
+def _node_execution(row: asyncpg.Record) -> NodeExecutionRow:
+    values: dict[str, Any] = dict(row)
+    values["status"] = NodeStatus(values["status"])
+    values["reason"] = Reason(values["reason"])
+    values["lineage"] = msgspec.msgpack.decode(values["lineage"], type=Lineage)
+    return NodeExecutionRow(**values)

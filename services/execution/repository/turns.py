@@ -1,0 +1,263 @@
+"""Turns: what an owner writes, and what it reads to load an execution."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.execution.records import CommandRow, ExecutionRow, FeedEntry, Snapshot, StoredTurn
+from services.execution.repository.executions import EXECUTION_COLUMNS, execution_row
+
+
+class LeaseLost(Exception):
+    """This replica's row is gone: another one has taken over."""
+
+
+@dataclass(slots=True)
+class TurnBatch:
+    """The rows of the turns of several executions, written in one transaction. Tuples are in the order of columns."""
+
+    turns: list[tuple[Any, ...]] = field(default_factory=list)
+    outcomes: list[tuple[Any, ...]] = field(default_factory=list)
+    incomplete: list[tuple[Any, ...]] = field(default_factory=list)
+    outputs: list[tuple[Any, ...]] = field(default_factory=list)
+    executions: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @staticmethod
+    def merged(batches: "Sequence[TurnBatch]") -> "TurnBatch":
+        """All rows of several batches."""
+        whole = TurnBatch()
+        for batch in batches:
+            whole.turns += batch.turns
+            whole.outcomes += batch.outcomes
+            whole.incomplete += batch.incomplete
+            whole.outputs += batch.outputs
+            whole.executions += batch.executions
+        return whole
+
+
+# One statement, so one round trip and one transaction. `fence` comes first, since all others read from it: without
+# its row nothing is written, and with it nobody can take over until the commit.
+WRITE = """
+WITH fence AS MATERIALIZED (
+    SELECT FROM replicas WHERE replica_id = $1 FOR KEY SHARE
+), turn AS (
+    INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, commands_through, now_ms,
+        facts, events, checksum)
+    SELECT u.* FROM fence, unnest($2::uuid[], $3::int[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::int[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[]) AS u
+), outcome AS (
+    INSERT INTO node_executions (execution_id, number, node_id, block_id, status, attempts, first_turn, last_turn,
+        queued_ms, started_ms, ended_ms, inputs, lineage, error, reason, stats)
+    SELECT u.* FROM fence, unnest($13::uuid[], $14::bigint[], $15::text[], $16::text[], $17::smallint[], $18::int[],
+        $19::int[], $20::int[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bytea[], $25::bytea[], $26::text[],
+        $27::smallint[], $28::bytea[]) AS u
+), incomplete AS (
+    INSERT INTO incomplete_sets (execution_id, number, node_id, block_id, inputs, lineage, missing)
+    SELECT u.execution_id, u.number, u.node_id, u.block_id, u.inputs, u.lineage, u.missing::text[]
+    FROM fence, unnest($29::uuid[], $30::bigint[], $31::text[], $32::text[], $33::bytea[], $34::bytea[], $35::text[])
+        AS u(execution_id, number, node_id, block_id, inputs, lineage, missing)
+), output AS (
+    INSERT INTO outputs (execution_id, number, name, position, value)
+    SELECT u.execution_id, u.number, u.name, u.position::bigint[], u.value
+    FROM fence, unnest($36::uuid[], $37::bigint[], $38::text[], $39::text[], $40::bytea[])
+        AS u(execution_id, number, name, position, value)
+), execution AS (
+    UPDATE executions e SET
+        status = u.status, status_message = u.message, loads = 0, parked = NULL,
+        node_executions = u.node_executions, last_event = u.last_event,
+        start_time = coalesce(e.start_time, to_timestamp(u.start_ms / 1000.0)),
+        end_time = CASE WHEN u.status >= 4 THEN to_timestamp(u.end_ms / 1000.0) END,
+        wake_at = CASE WHEN u.wake_ms IS NULL OR e.commands > u.commands_through THEN least(e.wake_at, now())
+            ELSE to_timestamp(u.wake_ms / 1000.0) END,
+        wake_reason = u.wake_reason
+    FROM fence, unnest($41::uuid[], $42::smallint[], $43::text[], $44::bigint[], $45::bigint[], $46::bigint[],
+        $47::bigint[], $48::bigint[], $49::int[], $50::text[])
+        AS u(execution_id, status, message, node_executions, last_event, start_ms, end_ms, wake_ms, commands_through,
+            wake_reason)
+    WHERE e.execution_id = u.execution_id
+)
+SELECT count(*) FROM fence
+"""
+WIDTHS = (11, 16, 7, 5, 10)
+
+
+class TurnRepository:
+    """Questions of a partition's owner."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._writer: asyncpg.pool.PoolConnectionProxy | None = None
+
+    async def write(self, replica_id: str, batch: TurnBatch) -> None:
+        """Commits the turns, or raises and has written nothing; LeaseLost if this replica was taken over.
+
+        Any other error than LeaseLost or a DataError leaves open whether they were committed.
+        """
+        kinds = (batch.turns, batch.outcomes, batch.incomplete, batch.outputs, batch.executions)
+        columns: list[Sequence[Any]] = []
+        for rows, width in zip(kinds, WIDTHS, strict=True):
+            columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
+        if self._writer is None:
+            # Kept: giving a connection back to the pool costs a round trip.
+            self._writer = await self._pool.acquire()
+        try:
+            held = await self._writer.fetchval(WRITE, replica_id, *columns)
+        except asyncpg.DataError:
+            raise
+        except BaseException:
+            writer, self._writer = self._writer, None
+            writer.terminate()
+            await self._pool.release(writer)
+            raise
+        if held != 1:
+            raise LeaseLost
+
+    async def due(self, partitions: Sequence[int], within: float | None, limit: int) -> list[UUID]:
+        """Executions that have not ended and are due since at most `within` seconds (None: any time), oldest first."""
+        rows = await self._pool.fetch(
+            """
+            SELECT execution_id FROM executions
+            WHERE partition = ANY($1::int[]) AND status < 4 AND wake_at <= now()
+              AND ($2::float8 IS NULL OR wake_at > now() - $2 * interval '1 second')
+            ORDER BY wake_at LIMIT $3
+            """,
+            list(partitions),
+            within,
+            limit,
+        )
+        return [row["execution_id"] for row in rows]
+
+    async def begin_loading(
+        self, ids: Sequence[UUID], partitions: Sequence[int], excused: Sequence[UUID]
+    ) -> list[ExecutionRow]:
+        """Counts a load for each of these that has not ended, and returns their rows.
+
+        The count is raised before the load, so that an execution which brings the process down is known by it. Loads
+        of the excused ones have another cause, a database that was away, and are not counted.
+        """
+        rows = await self._pool.fetch(
+            f"""
+            UPDATE executions SET loads = CASE WHEN execution_id = ANY($3::uuid[]) THEN loads ELSE loads + 1 END
+            WHERE execution_id = ANY($1::uuid[]) AND status < 4 AND partition = ANY($2::int[])
+              AND (parked IS NULL OR wake_at <= now())
+            RETURNING {EXECUTION_COLUMNS}
+            """,
+            list(ids),
+            list(partitions),
+            list(excused),
+        )
+        return [execution_row(row) for row in rows]
+
+    async def loaded_well(self, ids: Sequence[UUID]) -> None:
+        """Sets the count of loads back: these have been in memory for a while, and nothing happened."""
+        await self._pool.execute(
+            "UPDATE executions SET loads = 0 WHERE execution_id = ANY($1::uuid[]) AND loads > 0", list(ids)
+        )
+
+    async def feed_sequences(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Feed sequence of each partition's last committed turn."""
+        rows = await self._pool.fetch(
+            """
+            SELECT p.partition, greatest(p.published_through, coalesce((
+                SELECT max(feed_sequence) FROM turns t WHERE t.partition = p.partition
+            ), 0)) AS feed_sequence
+            FROM partitions p WHERE p.partition = ANY($1::int[])
+            """,
+            list(partitions),
+        )
+        return {row["partition"]: row["feed_sequence"] for row in rows}
+
+    async def unended(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these executions that have not ended."""
+        rows = await self._pool.fetch(
+            "SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4", list(ids)
+        )
+        return {row["execution_id"] for row in rows}
+
+    async def park(self, execution_id: UUID, reason: str, seconds: float) -> None:
+        """Puts an execution aside that cannot be driven, to be looked at again after a while."""
+        await self._pool.execute(
+            """
+            UPDATE executions SET parked = $2, loads = 0, wake_reason = 'parked',
+                wake_at = now() + $3 * interval '1 second'
+            WHERE execution_id = $1 AND status < 4
+            """,
+            execution_id,
+            reason,
+            seconds,
+        )
+
+    async def plan(self, plan_hash: bytes) -> bytes:
+        """A plan's bytes."""
+        plan: bytes = await self._pool.fetchval("SELECT plan FROM plans WHERE plan_hash = $1", plan_hash)
+        return plan
+
+    async def snapshot(self, execution_id: UUID) -> Snapshot | None:
+        """The newest snapshot."""
+        row = await self._pool.fetchrow(
+            """
+            SELECT execution_id, turn, rules, commands_through, state FROM snapshots
+            WHERE execution_id = $1 ORDER BY turn DESC LIMIT 1
+            """,
+            execution_id,
+        )
+        return Snapshot(*row) if row else None
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Stores a snapshot of a committed turn and removes the older ones."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO snapshots VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                snapshot.execution_id,
+                snapshot.turn,
+                snapshot.rules,
+                snapshot.commands_through,
+                snapshot.state,
+            )
+            await connection.execute(
+                "DELETE FROM snapshots WHERE execution_id = $1 AND turn < $2", snapshot.execution_id, snapshot.turn
+            )
+
+    async def turns_after(self, execution_id: UUID, turn: int, limit: int) -> list[StoredTurn]:
+        """Turns above `turn`, in order."""
+        rows = await self._pool.fetch(
+            """
+            SELECT turn, now_ms, commands_through, facts, checksum FROM turns
+            WHERE execution_id = $1 AND turn > $2 ORDER BY turn LIMIT $3
+            """,
+            execution_id,
+            turn,
+            limit,
+        )
+        return [StoredTurn(*row) for row in rows]
+
+    async def commands_after(self, marks: dict[UUID, int]) -> list[CommandRow]:
+        """Commands above each execution's mark, in order."""
+        rows = await self._pool.fetch(
+            """
+            SELECT c.execution_id, c.number, c.kind, c.body
+            FROM unnest($1::uuid[], $2::int[]) AS m(execution_id, number)
+            JOIN commands c ON c.execution_id = m.execution_id AND c.number > m.number
+            ORDER BY c.execution_id, c.number
+            """,
+            list(marks),
+            list(marks.values()),
+        )
+        return [CommandRow(*row) for row in rows]
+
+    async def feed(self, partition: int, after: int, through: int, limit: int) -> list[FeedEntry]:
+        """A partition's turns by feed sequence, above `after` and up to `through`."""
+        rows = await self._pool.fetch(
+            """
+            SELECT feed_sequence, execution_id, events, first_event, last_event FROM turns
+            WHERE partition = $1 AND feed_sequence > $2 AND feed_sequence <= $3 ORDER BY feed_sequence LIMIT $4
+            """,
+            partition,
+            after,
+            through,
+            limit,
+        )
+        return [FeedEntry(*row) for row in rows]

@@ -1,0 +1,225 @@
+"""Which executions are in memory: those that something came for, those that are due. The rows are looked at by the
+clock too, so that lost memory and lost hints are found (rule 17).
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from services.execution.commands import command_fact
+from services.execution.driver import DATABASE_ERRORS, Driver
+from services.execution.engine import Continued
+from services.execution.engine.state import LiveStatus
+from services.execution.live import Arrival, Live
+from services.execution.loading import CannotLoad, Loader, started
+from services.execution.metrics import METRICS
+from services.execution.records import CommandRow, ExecutionRow
+
+log = structlog.get_logger()
+
+LOADS_AT_ONCE = 100
+"""Executions that one query begins to load."""
+
+RECENT = 60.0
+"""Seconds: what became due lately is looked for every second, all that is due every half RECENT."""
+
+TOO_MANY_LOADS = 5
+"""An execution that was loaded so often, and never came to a commit or stayed for SETTLED, is parked."""
+
+SETTLED = 3.0
+"""Seconds in memory after which a load counts as good."""
+
+
+@dataclass(slots=True, eq=False)
+class Residence:
+    """Loads and sweeps for a driver."""
+
+    driver: Driver
+    loader: Loader
+    most: int
+    """Executions in memory at most; those that something came for are loaded all the same."""
+    unknown_sequence: int = 0
+    """Tasks of executions that are loaded may be in the stream TASKS up to here."""
+    _fresh: deque[tuple[float, UUID]] = field(default_factory=deque)
+    _hinted: set[UUID] = field(default_factory=set)
+    _hints: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # Loading
+
+    async def load_absent(self) -> None:
+        """Loads executions that something has come for, until it is cancelled."""
+        driver = self.driver
+        while True:
+            await driver.absent_work.wait()
+            driver.absent_work.clear()
+            while driver.absent:
+                waiting: dict[bytes, list[Arrival]] = {}
+                while driver.absent and len(waiting) < LOADS_AT_ONCE:
+                    arrival = driver.absent.popleft()
+                    if arrival.key in driver.live:
+                        driver.arrive(arrival)
+                    else:
+                        waiting.setdefault(arrival.key, []).append(arrival)
+                if waiting:
+                    await self._load_for(waiting)
+
+    async def _load_for(self, waiting: dict[bytes, list[Arrival]]) -> None:
+        try:
+            loaded = await self._load(list(waiting))
+        except DATABASE_ERRORS as error:
+            log.warning("executions cannot be loaded", error=repr(error))
+            self.driver.excused.update(waiting)
+            for arrivals in waiting.values():
+                self.driver.absent.extend(arrivals)
+            await asyncio.sleep(0.5)
+            self.driver.absent_work.set()
+            return
+        for key, arrivals in waiting.items():
+            if key in loaded:
+                live, first = loaded[key]
+                useful = [arrival for arrival in arrivals if type(arrival.fact) is not Continued]
+                self.driver.place(live, [*first, *useful])
+                self.driver.look_at_timer(live)
+            else:
+                # It has ended, is parked, or belongs to another owner, who will be told by redelivery.
+                self.driver.settle(arrivals)
+
+    async def _load(self, keys: list[bytes]) -> dict[bytes, tuple[Live, list[Arrival]]]:
+        """Those of these executions that can be driven here, each with what it begins with."""
+        driver = self.driver
+        excused = [UUID(bytes=key) for key in keys if key in driver.excused]
+        driver.excused.difference_update(keys)
+        turns = driver.parts.turns
+        rows = await turns.begin_loading([UUID(bytes=key) for key in keys], list(driver.parts.leases.held), excused)
+        loaded: dict[bytes, tuple[Live, list[Arrival]]] = {}
+        marks: dict[UUID, int] = {}
+        for row in rows:
+            live = await self._load_one(row)
+            if live is not None:
+                loaded[live.key] = (live, self._begin(live, row))
+                self._fresh.append((time.monotonic(), row.execution_id))
+                if row.commands > live.commands_through:
+                    marks[row.execution_id] = live.commands_through
+        for command in await turns.commands_after(marks) if marks else ():
+            loaded[command.execution_id.bytes][1].append(_arrival(command))
+        return loaded
+
+    async def _load_one(self, row: ExecutionRow) -> Live | None:
+        if row.loads > TOO_MANY_LOADS:
+            await self._park(row, f"it was loaded {row.loads - 1} times and never came to a commit")
+            return None
+        try:
+            if row.status == 1:
+                return self.loader.fresh(row, await self.loader.topology(row.plan_hash))
+            return await self.loader.load(row)
+        except CannotLoad as error:
+            await self._park(row, str(error))
+            return None
+
+    async def _park(self, row: ExecutionRow, reason: str) -> None:
+        log.error("an execution is parked", execution_id=str(row.execution_id), reason=reason)
+        METRICS.parked.inc()
+        await self.driver.parts.turns.park(row.execution_id, reason[:2000], 3_600.0)
+
+    def _begin(self, live: Live, row: ExecutionRow) -> list[Arrival]:
+        """What a loaded execution begins with: its start, or its tasks that may be out already."""
+        state = live.machine.state
+        if state.turn == 0:
+            return [Arrival(live.key, started(row.inputs))]
+        now = asyncio.get_running_loop().time()
+        for execution in state.live.values():
+            if execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):
+                self.driver.parts.dispatcher.adopt(live, execution, self.unknown_sequence, now)
+        return [Arrival(live.key, Continued())] if state.ending else []
+
+    # Commands
+
+    def hint(self, execution_id: UUID) -> None:
+        """There is a command for an execution, or it is new."""
+        self._hinted.add(execution_id)
+        self._hints.set()
+
+    async def follow_hints(self) -> None:
+        """Takes commands of executions that hints have come for, until it is cancelled. The sweep finds lost hints."""
+        while True:
+            await self._hints.wait()
+            self._hints.clear()
+            hinted, self._hinted = self._hinted, set()
+            live = self.driver.live
+            marks = {id_: live[id_.bytes].commands_through for id_ in hinted if id_.bytes in live}
+            self._want(hinted - marks.keys())
+            try:
+                if marks:
+                    await self._take_commands(marks)
+            except DATABASE_ERRORS as error:
+                log.warning("commands cannot be read", error=repr(error))
+
+    def take_new(self, row: ExecutionRow) -> None:
+        """Takes up an execution that was stored a moment ago: it need not be read again."""
+        topology = self.loader.knows(row.plan_hash)
+        if topology is None:
+            self.hint(row.execution_id)
+            return
+        live = self.loader.fresh(row, topology)
+        self.driver.place(live, self._begin(live, row))
+
+    def _want(self, ids: Iterable[UUID]) -> None:
+        for execution_id in ids:
+            self.driver.absent.append(Arrival(execution_id.bytes, Continued()))
+            self.driver.absent_work.set()
+
+    async def _take_commands(self, marks: dict[UUID, int]) -> None:
+        for command in await self.driver.parts.turns.commands_after(marks):
+            self.driver.arrive(_arrival(command))
+
+    # Sweeping
+
+    async def sweep(self) -> None:
+        """Looks at the rows every second until it is cancelled."""
+        full = 0.0
+        while True:
+            whole = time.monotonic() >= full
+            if whole:
+                full = time.monotonic() + RECENT / 2
+            try:
+                await self.look(list(self.driver.parts.leases.held), None if whole else RECENT)
+                await self._confirm_loads()
+            except DATABASE_ERRORS as error:
+                log.warning("the rows cannot be looked at", error=repr(error))
+            METRICS.loaded.set(len(self.driver.live))
+            METRICS.partitions.set(len(self.driver.parts.leases.held))
+            for pool, waiting in self.driver.parts.dispatcher.waiting().items():
+                METRICS.runnable.labels(pool).set(waiting)
+            await asyncio.sleep(1.0)
+
+    async def look(self, partitions: list[int], within: float | None) -> None:
+        """Loads what is due in these partitions, as far as there is room, and takes the commands of what is loaded."""
+        driver = self.driver
+        if not partitions:
+            return
+        due = await driver.parts.turns.due(partitions, within, self.most)
+        here = {id_: driver.live[id_.bytes].commands_through for id_ in due if id_.bytes in driver.live}
+        if here:
+            await self._take_commands(here)
+        room = self.most - len(driver.live)
+        absent = [id_ for id_ in due if id_.bytes not in driver.live][: max(0, room)]
+        self._want(absent)
+        for live in list(driver.live.values()) if within is None else ():
+            driver.look_at_timer(live)
+
+    async def _confirm_loads(self) -> None:
+        before = time.monotonic() - SETTLED
+        good: list[UUID] = []
+        while self._fresh and self._fresh[0][0] < before:
+            good.append(self._fresh.popleft()[1])
+        if good:
+            await self.driver.parts.turns.loaded_well(good)
+
+
+def _arrival(command: CommandRow) -> Arrival:
+    return Arrival(command.execution_id.bytes, command_fact(command), command=command.number)

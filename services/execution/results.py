@@ -1,0 +1,137 @@
+"""The consumers of RESULTS, one for each partition held here, named by its epoch (rule 24)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+from blockyard.runner.v1.result_pb2 import Result, ResultBatch
+
+from services.common.bus import RESULTS, Ack, Bus, BusError, Delivery, Message
+from services.execution import intake
+from services.execution.driver import Driver
+from services.execution.live import Receipt
+from services.execution.records import PartitionLease
+
+log = structlog.get_logger()
+
+PENDING = 1_024
+"""Messages of a partition that are delivered and not acknowledged, at most."""
+
+HEAD_SECONDS = 10.0
+"""Longest time that timers wait for the results of before a take-over."""
+
+
+@dataclass(slots=True, eq=False)
+class Results:
+    """Takes results in for a driver."""
+
+    bus: Bus
+    driver: Driver
+    handed_back: Callable[[bytes, int, int, str], None]
+    """(execution, number, attempt, why): a runner gave a task back."""
+    stream_lost: Callable[[], Awaitable[None]]
+    _open: dict[int, AsyncExitStack] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def open(self, lease: PartitionLease) -> None:
+        """Begins to take a partition's results: unacknowledged ones of its last owner come at once."""
+        await self.bus.delete_consumers(RESULTS, f"partition-{lease.partition}-")
+        stack = AsyncExitStack()
+        self._open[lease.partition] = stack
+        name = f"partition-{lease.partition}-{lease.epoch}"
+        await stack.enter_async_context(
+            self.bus.push_consumer(
+                RESULTS,
+                name,
+                f"blockyard.result.{lease.partition}",
+                self._receive,
+                on_lost=lambda why: self._hold(self._reopen(lease, why)),
+                max_ack_pending=PENDING,
+            )
+        )
+        self._hold(self._wait_for_head(lease, name))
+
+    async def close(self, partition: int) -> None:
+        """Takes no more of a partition's results."""
+        stack = self._open.pop(partition, None)
+        if stack is not None:
+            await stack.aclose()
+
+    async def close_all(self) -> None:
+        """Takes no more results."""
+        for task in self._tasks:
+            task.cancel()
+        for partition in list(self._open):
+            await self.close(partition)
+
+    async def _reopen(self, lease: PartitionLease, why: str) -> None:
+        log.warning("a consumer of results was lost", partition=lease.partition, why=why)
+        while self.driver.parts.leases.held.get(lease.partition) == lease:
+            try:
+                await self.stream_lost()
+                await self.close(lease.partition)
+                await self.open(lease)
+                return
+            except BusError as error:
+                log.warning("results cannot be taken", partition=lease.partition, error=str(error))
+                await asyncio.sleep(1.0)
+
+    def _receive(self, delivery: Delivery) -> None:
+        batch = ResultBatch.FromString(delivery.data)
+        own, foreign = intake.split(batch, self.driver.parts.leases.held.__contains__)
+        # Who records a part of a batch must not say that all of it is recorded.
+        number = 0 if foreign else batch.batch
+        receipt = Receipt(
+            acknowledge=lambda: self._answer(delivery, b"+ACK"),
+            hand_back=lambda: self._answer(delivery, b"-NAK"),
+            runner_id=batch.runner_id,
+            batch=number,
+            size=len(delivery.data),
+            remaining=len(own) + bool(foreign),
+        )
+        for result in own:
+            if intake.handed_back(result):
+                self.handed_back(result.execution_id, result.node_execution, result.attempt, result.finish.error)
+                self.driver.settle([intake.void(result, receipt)])
+            else:
+                self.driver.arrive(intake.arrival(result, receipt))
+        if foreign:
+            self._hold(self._pass_on(batch, foreign, receipt))
+
+    def _answer(self, delivery: Delivery, word: bytes) -> None:
+        self.bus.publish_now(delivery.reply, word)
+
+    async def _pass_on(self, batch: ResultBatch, foreign: list[Result], receipt: Receipt) -> None:
+        messages = [
+            Message(f"blockyard.result.{partition}", part.SerializeToString())
+            for partition, part in intake.foreign_batches(batch, foreign)
+        ]
+        answers = await self.bus.publish_all(messages)
+        if all(isinstance(answer, Ack) for answer in answers):
+            self.driver.settle([intake.void(foreign[0], receipt)])
+        else:
+            receipt.hand_back()
+
+    async def _wait_for_head(self, lease: PartitionLease, name: str) -> None:
+        """Timers of a partition fire when all results of before the take-over have come."""
+        try:
+            async with asyncio.timeout(HEAD_SECONDS):
+                while True:
+                    info = await self.bus.consumer_info(RESULTS, name)
+                    if info is None or info.num_pending == 0:
+                        break
+                    await asyncio.sleep(0.05)
+        except (TimeoutError, BusError) as error:
+            log.warning("the head of the results was not reached", partition=lease.partition, error=repr(error))
+        await self.driver.caught_up()
+        self.driver.catching_up.discard(lease.partition)
+        for live in list(self.driver.live.values()):
+            if live.partition == lease.partition:
+                self.driver.look_at_timer(live)
+
+    def _hold(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,179 @@
+"""Accepts starts: checks the inputs, fixes what the execution runs on, stores the row. Then it is durable."""
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from blockyard.common.v1.errors_pb2 import ErrorReason
+from blockyard.values import encode
+
+from services.common import telemetry
+from services.common.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Violation
+from services.execution.catalogue import Catalogue
+from services.execution.engine import RULES, Topology
+from services.execution.loading import Loader
+from services.execution.planning import Runnable
+from services.execution.records import ExecutionRow, NewExecution
+from services.execution.repository.executions import ExecutionRepository, TooManyUnended
+from services.execution.translation import InputsInvalid, depth
+
+MOST_LABELS = 32
+LONGEST_LABEL = 100
+LONGEST_REQUEST_ID = 100
+PRIORITIES = range(-100, 101)
+
+
+class RequestIdReused(AlreadyExists):
+    """The same request id was used before with another request. Draw a new one for each new start."""
+
+    reason = ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class TooManyExecutions(ResourceExhausted):
+    """As many unfinished executions as are allowed: wait for some to end, or stop some."""
+
+    reason = ErrorReason.ERROR_REASON_TOO_MANY_EXECUTIONS
+    retry_after = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A start as it was asked for."""
+
+    user_id: str
+    graph_id: str
+    graph_version: int
+    inputs: dict[str, Any]
+    request_id: str
+    labels: dict[str, str]
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartLimits:
+    """Bounds of a start."""
+
+    unended: int
+    input_bytes: int
+    input_depth: int
+    partitions: int
+
+
+@dataclass(slots=True, eq=False)
+class Starter:
+    """Accepts starts on any replica."""
+
+    catalogue: Catalogue
+    executions: ExecutionRepository
+    loader: Loader
+    limits: StartLimits
+    own_partitions: Callable[[], list[int]]
+    """Partitions held here: an execution that is driven where it was accepted starts a hop sooner."""
+    _stored_plans: set[bytes] = field(default_factory=set)
+
+    async def start(self, request: StartRequest) -> tuple[ExecutionRow, bool]:
+        """The execution, and whether it is new."""
+        check(request)
+        runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
+        inputs = self._inputs(runnable, request.inputs)
+        new = self._new(request, runnable, inputs)
+        known = runnable.plan_hash in self._stored_plans
+        try:
+            row, is_new = await self.executions.start(new, None if known else runnable.plan_bytes, self.limits.unended)
+        except TooManyUnended:
+            raise TooManyExecutions(
+                f"You have {self.limits.unended} unfinished executions, which is the limit: wait for some to end, or "
+                "stop some."
+            ) from None
+        self._stored_plans.add(runnable.plan_hash)
+        if self.loader.knows(runnable.plan_hash) is None:
+            self.loader.remember(runnable.plan_hash, Topology(runnable.plan))
+        if not is_new and row.request_hash != new.request_hash:
+            raise RequestIdReused
+        return row, is_new
+
+    def _inputs(self, runnable: Runnable, inputs: dict[str, Any]) -> bytes:
+        if depth(inputs) > self.limits.input_depth:
+            raise InputsInvalid(
+                violations=[Violation("inputs", f"nested deeper than {self.limits.input_depth} levels")]
+            )
+        problems = runnable.problems(inputs)
+        if problems:
+            raise InputsInvalid(violations=[Violation(problem.field, problem.description) for problem in problems])
+        parts: dict[str, Any] = {}
+        violations: list[Violation] = []
+        for name, value in inputs.items():
+            try:
+                encode(value)
+                parts[name] = value
+            except ValueError as error:
+                violations.append(Violation(f"inputs.{name}", str(error)))
+        if violations:
+            raise InputsInvalid(violations=violations)
+        data = encode(parts)
+        if len(data) > self.limits.input_bytes:
+            message = f"{len(data)} bytes of inputs, at most {self.limits.input_bytes} are taken"
+            raise InputsInvalid(violations=[Violation("inputs", message)])
+        return data
+
+    def _new(self, request: StartRequest, runnable: Runnable, inputs: bytes) -> NewExecution:
+        execution_id = new_id()
+        own = self.own_partitions()
+        partition = random.choice(own) if own else execution_id.int % self.limits.partitions
+        return NewExecution(
+            execution_id=execution_id,
+            user_id=request.user_id,
+            graph_id=runnable.graph_id,
+            graph_version=runnable.graph_version,
+            partition=partition,
+            plan_hash=runnable.plan_hash,
+            rules=RULES,
+            inputs=inputs,
+            labels=request.labels,
+            priority=request.priority,
+            traceparent=telemetry.inject(),
+            request_id=request.request_id or None,
+            request_hash=_request_hash(request, inputs) if request.request_id else None,
+        )
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits."""
+    value = int.from_bytes(os.urandom(16), "big")
+    value = value & ~(0xFFFFFFFFFFFF << 80) | (time.time_ns() // 1_000_000) << 80
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
+    """What makes two requests the same; a start of the active version stays the same when another one becomes it."""
+    parts = [request.graph_id, str(request.graph_version), repr(sorted(request.labels.items())), str(request.priority)]
+    return hashlib.sha256("\0".join(parts).encode() + b"\0" + inputs).digest()
+
+
+def check(request: StartRequest) -> None:
+    """Raises InvalidArgument with all that is malformed."""
+    violations: list[Violation] = []
+    if not request.graph_id:
+        violations.append(Violation("graph_id", "is required"))
+    if request.graph_version < 0:
+        violations.append(Violation("graph_version", f"must not be negative, got {request.graph_version}"))
+    if len(request.request_id) > LONGEST_REQUEST_ID:
+        violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
+    if "\x00" in request.request_id:
+        violations.append(Violation("request_id", "holds a NUL character"))
+    if len(request.labels) > MOST_LABELS:
+        violations.append(Violation("labels", f"more than {MOST_LABELS} labels"))
+    for name, value in request.labels.items():
+        if not name or len(name) > LONGEST_LABEL or len(value) > LONGEST_LABEL or "\x00" in name + value:
+            violations.append(Violation(f"labels.{name[:LONGEST_LABEL]}", "1 to 100 characters, without NUL"))
+    if request.priority not in PRIORITIES:
+        violations.append(Violation("priority", f"must lie between -100 and 100, got {request.priority}"))
+    if violations:
+        raise InvalidArgument(violations=violations)

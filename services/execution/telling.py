@@ -1,0 +1,161 @@
+"""What a turn tells: its effects as rows and as the event message that is stored with them and published."""
+
+from typing import Any
+
+import msgspec
+from blockyard.event.v1.event_pb2 import Event, EventBatch
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.execution.engine import Effects, NodeOutcome
+from services.execution.engine.effects import Event as EngineEvent
+from services.execution.engine.effects import EventKind
+from services.execution.live import Live
+from services.execution.repository.turns import TurnBatch
+
+_packer = msgspec.msgpack.Encoder()
+KIND_NAMES = {kind: kind.name for kind in EventKind}
+
+
+def timestamp(value_ms: int) -> Timestamp:
+    """The protobuf time of milliseconds since 1970."""
+    return Timestamp(seconds=value_ms // 1000, nanos=value_ms % 1000 * 1_000_000)
+
+
+def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
+    """The turn's EventBatch; empty bytes if it tells nothing. The machine has the turn behind it."""
+    if not effects.events:
+        return b""
+    nodes = live.machine.topology.plan.nodes
+    sequence = live.machine.state.events - len(effects.events)
+    now = timestamp(now_ms)
+    batch = EventBatch(
+        execution_id=str(live.execution_id),
+        graph_id=live.graph_id,
+        graph_version=live.graph_version,
+        user_id=live.user_id,
+    )
+    add = batch.events.add
+    for event in effects.events:
+        sequence += 1
+        if event.node < 0:
+            add(sequence=sequence, kind=event.kind.value, time=now, message=event.message, **_wake(event))
+        elif event.kind is EventKind.NODE_OUTPUT:
+            add(
+                sequence=sequence,
+                kind=event.kind.value,
+                time=now,
+                node_execution=event.number,
+                node_id=nodes[event.node].id,
+                attempt=event.attempt,
+                pin=event.pin,
+                index=event.index,
+                value=event.value,
+                provisional=event.provisional,
+            )
+        elif event.kind in QUIET:
+            add(
+                sequence=sequence,
+                kind=event.kind.value,
+                time=now,
+                node_execution=event.number,
+                node_id=nodes[event.node].id,
+                attempt=event.attempt,
+            )
+        else:
+            _add_loud(add(), event, sequence, now, nodes[event.node].id)
+    return batch.SerializeToString()
+
+
+QUIET = frozenset({EventKind.NODE_QUEUED, EventKind.NODE_STARTED, EventKind.NODE_COMPLETED, EventKind.NODE_CANCELLED})
+"""Kinds of node events that carry neither value nor message."""
+
+
+def _wake(event: EngineEvent) -> dict[str, Any]:
+    return {"wake_time": timestamp(event.wake_ms)} if event.wake_ms else {}
+
+
+def _add_loud(told: Event, event: EngineEvent, sequence: int, now: Timestamp, node_id: str) -> None:
+    told.sequence = sequence
+    told.kind = event.kind.value  # type: ignore[assignment]  # the engine's enum has the numbers of the proto's
+    told.time.CopyFrom(now)
+    told.node_execution = event.number
+    told.node_id = node_id
+    told.attempt = event.attempt
+    told.message = event.message
+    told.reason = event.reason.value  # type: ignore[assignment]  # as above
+    told.index = event.index
+    told.value = event.value
+    if event.kind is EventKind.EXECUTION_OUTPUT:
+        told.output_name = event.pin
+    else:
+        told.pin = event.pin
+    if event.wake_ms:
+        told.wake_time.CopyFrom(timestamp(event.wake_ms))
+
+
+def kinds(effects: Effects) -> str:
+    """The kinds of a turn's events, for the header Blockyard-Kinds."""
+    return ",".join(sorted({KIND_NAMES[event.kind] for event in effects.events}))
+
+
+def add_rows(batch: TurnBatch, live: Live, effects: Effects, now_ms: int) -> None:
+    """Adds the rows of what the turn recorded: outcomes, results, and at the end the sets that were never full."""
+    key, topology, turn = live.execution_id, live.machine.topology, live.machine.state.turn
+    for outcome in effects.outcomes:
+        node = topology.plan.nodes[outcome.node]
+        batch.outcomes.append(
+            (
+                key,
+                outcome.number,
+                node.id,
+                node.block_id,
+                outcome.status.value,
+                outcome.attempts,
+                outcome.first_turn,
+                turn,
+                outcome.queued_ms,
+                outcome.started_ms,
+                now_ms,
+                topology.inputs(outcome.node, outcome.values),
+                _packer.encode(outcome.lineage),
+                scrub(outcome.error),
+                outcome.reason.value,
+                outcome.stats,
+            )
+        )
+    for output in effects.outputs:
+        position = "{" + ",".join(map(str, output.position)) + "}"
+        batch.outputs.append((key, output.number, output.name, position, output.value))
+    for waiting in effects.incomplete:
+        batch.incomplete.append(_incomplete_row(live, waiting))
+
+
+def _incomplete_row(live: Live, waiting: NodeOutcome) -> tuple[Any, ...]:
+    topology = live.machine.topology
+    node = topology.plan.nodes[waiting.node]
+    return (
+        live.execution_id,
+        waiting.number,
+        node.id,
+        node.block_id,
+        topology.inputs(waiting.node, waiting.values),
+        _packer.encode(waiting.lineage),
+        array_text(missing_pins(live, waiting.node, waiting.values)),
+    )
+
+
+def missing_pins(live: Live, node: int, values: tuple[bytes | None, ...]) -> list[str]:
+    """Linked pins without a value."""
+    inlets = live.machine.topology.places[node].inlets
+    return [inlet.name for inlet, value in zip(inlets, values, strict=True) if value is None]
+
+
+def array_text(items: list[str]) -> str:
+    """A text[] in PostgreSQL's input syntax."""
+    quoted = ('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
+    return "{" + ",".join(quoted) + "}"
+
+
+def scrub(text: str) -> str:
+    """Text without NUL, which PostgreSQL's text cannot hold."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
