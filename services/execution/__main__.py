@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
-from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub, CatalogueServiceStub
+from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
@@ -72,21 +72,20 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             idempotent=["blockyard.runner.v1.CatalogueService/GetRunnableGraph"],
         )
     )
-    stub: CatalogueServiceAsyncStub = CatalogueServiceStub(channel)
     limits = Limits(settings.max_node_executions, int(settings.max_duration * 1000), int(settings.node_timeout * 1000))
-    executions, loader, watchers, present = (
-        ExecutionRepository(pool),
-        Loader(TurnRepository(pool)),
-        Watchers(),
-        Present(bus),
-    )
+    executions = ExecutionRepository(pool)
+    loader = Loader(TurnRepository(pool))
+    watchers = Watchers()
+    present = Present(bus)
     start_limits = StartLimits(
         settings.unended_executions, settings.input_bytes, settings.input_depth, settings.partitions
     )
     inspector = Inspector(loader)
+    catalogue = Catalogue(CatalogueServiceStub(channel), limits)
+    starter = Starter(catalogue, executions, loader, start_limits, present.own_partitions)
     api = ExecutionApi(
         ApiParts(
-            starter=Starter(Catalogue(stub, limits), executions, loader, start_limits, present.own_partitions),
+            starter=starter,
             executions=executions,
             leases=LeaseRepository(pool),
             inspector=inspector,

@@ -3,14 +3,17 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import grpc
 from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableGraphRequest
-from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub
 
 from services.common.errors import FailedPrecondition, NotFound, Unavailable
 from services.execution.planning import Limits, Runnable
+
+if TYPE_CHECKING:  # the asynchronous form exists for type checkers alone
+    from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub
 
 KEPT = 1_000
 """Compiled graph versions that are kept."""
@@ -35,7 +38,7 @@ class GraphNotRunnable(FailedPrecondition):
 class Catalogue:
     """Asks the graph service and keeps what it said for a moment."""
 
-    stub: CatalogueServiceAsyncStub
+    stub: "CatalogueServiceAsyncStub"
     limits: Limits
     _known: OrderedDict[tuple[str, str, int], tuple[float, Runnable]] = field(default_factory=OrderedDict)
 

@@ -1,0 +1,64 @@
+"""What all tests share: asynchronous tests on one event loop, and PostgreSQL."""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from blockyard.dev.postgres import PostgresServer
+
+from tests.stack.postgres import fresh_database, running_postgres
+
+_RUNNER = pytest.StashKey[asyncio.Runner]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests on the session's loop, so that they can use what fixtures have built there."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    _runner(pyfuncitem.config).run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session")
+def runner(request: pytest.FixtureRequest) -> asyncio.Runner:
+    """The session's event loop, for fixtures that open something asynchronous: `runner.run(stack.enter_…(…))`."""
+    return _runner(request.config)
+
+
+def _runner(config: pytest.Config) -> asyncio.Runner:
+    if _RUNNER not in config.stash:
+        config.stash[_RUNNER] = asyncio.Runner()
+    return config.stash[_RUNNER]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close the loop after the last fixture."""
+    if _RUNNER in config.stash:
+        config.stash[_RUNNER].close()
+
+
+@pytest.fixture(scope="session")
+def postgres(runner: asyncio.Runner) -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test process. Databases on it: `database_url`, or tests.stack.postgres."""
+    stack = AsyncExitStack()
+    try:
+        yield runner.run(stack.enter_async_context(running_postgres()))
+    finally:
+        runner.run(stack.aclose())
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of the test process's PostgreSQL server for its superuser."""
+    return postgres.url
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh, empty database for each test module: its superuser's URL. See also tests.stack.postgres.as_role."""
+    with fresh_database(postgres_url) as url:
+        yield url

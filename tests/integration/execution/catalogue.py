@@ -1,0 +1,131 @@
+"""A catalogue that holds graphs in memory: a second implementation of CatalogueService, for tests of its clients."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
+from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
+from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableGraphRequest, GetRunnableGraphResponse
+from blockyard.runner.v1.catalogue_service_pb2_grpc import (
+    CatalogueServiceServicer,
+    add_CatalogueServiceServicer_to_server,
+)
+from google.protobuf.duration_pb2 import Duration
+
+from services.common.structs import to_struct
+
+TYPES = {
+    "INPUT": BlockType.BLOCK_TYPE_INPUT,
+    "OUTPUT": BlockType.BLOCK_TYPE_OUTPUT,
+    "COLLECT": BlockType.BLOCK_TYPE_COLLECT,
+}
+
+
+@dataclass
+class GraphBuilder:
+    """Writes a graph with a block of its own for each node: nodes by name, links as "node.pin"."""
+
+    graph_id: str
+    user_id: str = "anna"
+    nodes: list[Node] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    blocks: dict[str, Block] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
+    required: list[str] = field(default_factory=list)
+
+    def node(
+        self,
+        name: str,
+        block: str = "",
+        /,
+        *,
+        effect: Effect.ValueType = Effect.EFFECT_PURE,
+        many: tuple[str, ...] = (),
+        attempts: int = 1,
+        timeout_s: float = 60.0,
+        pool: str = "default",
+        static: bool = False,
+        **constants: Any,
+    ) -> str:
+        block = block or name
+        backoff = Duration(nanos=50_000_000)
+        self.blocks[block] = Block(
+            id=block,
+            name=block,
+            type=TYPES.get(block, BlockType.BLOCK_TYPE_STANDARD),
+            effect=effect,
+            many_pins=many,
+            pool=pool,
+            schema_hash=f"hash of {block}",
+            static_output=static,
+            retry=RetryPolicy(max_attempts=attempts, initial_backoff=backoff, max_backoff=backoff),
+            timeout=Duration(seconds=int(timeout_s), nanos=int(timeout_s % 1 * 1e9)),
+        )
+        self.nodes.append(Node(id=name, block_id=block, inputs_json=json.dumps(constants).encode()))
+        return name
+
+    def input(self, name: str, schema: dict[str, Any] | None = None, required: bool = False) -> str:
+        self.names[name] = schema or {}
+        if required:
+            self.required.append(name)
+        return self.node(name, "INPUT", name=name)
+
+    def output(self, name: str) -> str:
+        return self.node(name, "OUTPUT", name=name)
+
+    def link(self, source: str, sink: str) -> None:
+        source_node, source_pin = source.split(".", 1)
+        sink_node, sink_pin = sink.split(".", 1)
+        self.links.append(
+            Link(source_node_id=source_node, source_pin=source_pin, sink_node_id=sink_node, sink_pin=sink_pin)
+        )
+
+    def graph(self) -> GetRunnableGraphResponse:
+        schema = to_struct({"type": "object", "properties": self.names, "required": self.required})
+        graph = Graph(
+            id=self.graph_id,
+            version=1,
+            active_version=1,
+            latest_version=1,
+            user_id=self.user_id,
+            nodes=self.nodes,
+            links=self.links,
+            input_schema=schema,
+        )
+        return GetRunnableGraphResponse(graph=graph, blocks=list(self.blocks.values()))
+
+
+class MemoryCatalogue(CatalogueServiceServicer):
+    """Answers GetRunnableGraph from what was put in."""
+
+    def __init__(self) -> None:
+        self.graphs: dict[str, GetRunnableGraphResponse] = {}
+
+    def add(self, builder: GraphBuilder) -> None:
+        self.graphs[builder.graph_id] = builder.graph()
+
+    async def GetRunnableGraph(
+        self, request: GetRunnableGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetRunnableGraphResponse:
+        found = self.graphs.get(request.graph_id)
+        if found is None or found.graph.user_id != request.user_id or request.version not in (0, 1):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no graph {request.graph_id}.")
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def serving(catalogue: MemoryCatalogue) -> AsyncIterator[str]:
+    """Serves it on loopback; gives the address."""
+    server = grpc.aio.server()
+    add_CatalogueServiceServicer_to_server(catalogue, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)

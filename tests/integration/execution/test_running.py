@@ -1,0 +1,62 @@
+"""Graphs run through the real service, with a small runner."""
+
+from blockyard.event.v1.event_pb2 import EventKind
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+
+from blockyard.dev.postgres import PostgresServer
+
+from tests.integration.execution.house import house
+from tests.integration.execution.protocol_runner import running
+
+
+def add(inputs, task):
+    yield "result", inputs["a"] + 1
+
+
+def numbers(inputs, task):
+    for number in range(inputs["count"]):
+        yield "item", number
+
+
+async def test_a_chain_runs_to_its_results_with_all_its_events(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        graph = built.graph()
+        graph.input("first")
+        graph.node("one", "add")
+        graph.node("two", "add")
+        graph.output("last")
+        graph.link("first.result", "one.a")
+        graph.link("one.result", "two.a")
+        graph.link("two.result", "last.value")
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"add": add}):
+            client = built.client()
+            execution = await client.start(inputs={"first": 2**62})
+            events = await client.events(execution.id)
+            assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+            assert events[0].kind == EventKind.EVENT_KIND_EXECUTION_STARTED
+            assert events[-1].kind == EventKind.EVENT_KIND_EXECUTION_COMPLETED
+            assert await client.results(execution.id) == {"last": [2**62 + 2]}
+            ended = await client.get(execution.id)
+            assert ended.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+            assert ended.node_executions == 4
+
+
+async def test_a_fan_out_is_collected_in_its_order(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        graph = built.graph()
+        graph.node("numbers", many=("item",), count=1000)
+        graph.node("one", "add")
+        graph.node("gather", "COLLECT")
+        graph.output("all")
+        graph.link("numbers.item", "one.a")
+        graph.link("one.result", "gather.item")
+        graph.link("gather.items", "all.value")
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"add": add, "numbers": numbers}):
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"all": [list(range(1, 1001))]}

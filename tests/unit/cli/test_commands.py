@@ -1,0 +1,160 @@
+"""The commands, as a person types them, against services in memory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from blockyard.cli.application import application
+from blockyard.event.v1.event_pb2 import EventKind
+from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_FAILED
+from blockyard.graphs import Graph, save_graph
+from click.testing import CliRunner, Result
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+
+from tests.unit.client.memory_services import EXECUTION_ID, GRAPH_ID, TOKEN, Script, events_of_a_run, serve, status
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script(events=events_of_a_run(2), results=b'{"result": ["HELLO"]}')
+
+
+@pytest.fixture(autouse=True)
+def _environment(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with serve(script) as address:
+        monkeypatch.setenv("BLOCKYARD_ADDRESS", address)
+        monkeypatch.setenv("BLOCKYARD_TOKEN", TOKEN)
+        yield
+
+
+@pytest.fixture
+def graph_file(tmp_path: Path) -> str:
+    graph = Graph("shout")
+    graph.output("result", graph.add("TextProcessingBlock", text=graph.input("text"))["processed_text"])
+    path = tmp_path / "shout.yaml"
+    save_graph(graph, path)
+    return str(path)
+
+
+def blockyard(*arguments: str) -> Result:
+    return CliRunner().invoke(application, list(arguments))
+
+
+def test_run_stores_a_file_and_starts_it(script: Script, graph_file: str) -> None:
+    done = blockyard("run", graph_file, "--input", "text=hello", "--input", "n=7", "--label", "for=test")
+    assert done.exit_code == 0, done.output
+    assert f"started {EXECUTION_ID}" in done.output
+    start = script.starts[0]
+    assert json.loads(start.inputs_json) == {"text": "hello", "n": 7}
+    assert dict(start.labels) == {"for": "test"}
+
+
+def test_inputs_come_from_standard_input(script: Script, graph_file: str) -> None:
+    done = CliRunner().invoke(application, ["run", graph_file, "--inputs", "-"], input='{"text": "piped"}')
+    assert done.exit_code == 0, done.output
+    assert json.loads(script.starts[0].inputs_json) == {"text": "piped"}
+
+
+def test_following_tells_each_node_and_the_results(graph_file: str) -> None:
+    done = blockyard("run", graph_file, "--input", "text=hello", "--follow")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[:3] == ["node_1 #1 completed", "node_2 #2 completed", "result = HELLO"]
+    assert lines[3].startswith(f"completed  {EXECUTION_ID}  2 node executions completed")
+
+
+def test_following_with_json_gives_one_document(graph_file: str) -> None:
+    done = blockyard("run", graph_file, "--follow", "--json")
+    document = json.loads(done.stdout)
+    assert document["execution"]["status"] == "COMPLETED"
+    assert document["results"] == {"result": ["HELLO"]}
+
+
+def test_a_failed_execution_has_an_exit_code_of_its_own(script: Script, graph_file: str) -> None:
+    script.events = events_of_a_run(1, EventKind.EVENT_KIND_EXECUTION_FAILED)
+    script.status, script.status_message = EXECUTION_STATUS_FAILED, "no voice"
+    done = blockyard("run", graph_file, "--follow")
+    assert done.exit_code == 3
+    assert "Error: the execution failed: no voice" in done.output
+
+
+def test_an_error_is_a_sentence_with_its_reason_and_places(script: Script, graph_file: str) -> None:
+    script.faults.append(
+        status(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "The graph is not valid.",
+            ErrorInfo(reason="GRAPH_INVALID"),
+            BadRequest(field_violations=[{"field": "nodes[0].block_id", "description": "there is no such block"}]),
+        )
+    )
+    done = blockyard("graphs", "create", graph_file)
+    assert done.exit_code == 1
+    assert (
+        "Error: The graph is not valid. [GRAPH_INVALID]\n  - nodes[0].block_id: there is no such block" in done.output
+    )
+
+
+def test_a_file_that_is_no_graph_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    done = blockyard("run", str(tmp_path / "a.json"))
+    assert done.exit_code == 1
+    assert "not JSON: line 1" in done.output
+
+
+def test_not_configured_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BLOCKYARD_ADDRESS")
+    monkeypatch.setenv("BLOCKYARD_HOME", str(tmp_path))
+    done = blockyard("graphs", "list")
+    assert done.exit_code == 2
+    assert "blockyard dev" in done.output
+
+
+def test_nobody_at_the_address_is_said() -> None:
+    done = blockyard("--address", "127.0.0.1:1", "--timeout", "0.5", "graphs", "list")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+
+
+def test_lists_are_whole_in_a_pipe(script: Script) -> None:
+    script.graphs[GRAPH_ID] = Graph("a name " * 20).to_proto()
+    script.graphs[GRAPH_ID].id = GRAPH_ID
+    done = blockyard("graphs", "list")
+    assert f"{GRAPH_ID}  {'a name ' * 20}" in done.output
+
+
+def test_text_of_others_is_never_taken_for_markup() -> None:
+    assert "Says it [bold]loudly[/bold]." in blockyard("blocks", "list").output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("graphs", "list"), ("blocks", "list"), ("executions", "list")],
+)
+def test_each_list_comes_as_json(arguments: tuple[str, ...]) -> None:
+    done = blockyard(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    assert isinstance(json.loads(done.stdout), list)
+
+
+def test_events_are_a_line_each() -> None:
+    done = blockyard("events", "tail", EXECUTION_ID)
+    assert len(done.output.splitlines()) == 6
+    assert "node_completed  node_2#2" in done.output
+
+
+def test_events_as_json_are_an_object_a_line() -> None:
+    done = blockyard("events", "tail", EXECUTION_ID, "--json", "--follow", "--after", "4")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [5, 6]
+
+
+def test_every_command_has_help() -> None:
+    def walk(command: object, path: list[str]) -> None:
+        done = blockyard(*path, "--help")
+        assert done.exit_code == 0
+        for name, inner in getattr(command, "commands", {}).items():
+            assert inner.help, name
+            walk(inner, [*path, name])
+
+    walk(application, [])

@@ -1,0 +1,61 @@
+"""Inputs as they are typed."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from blockyard.cli.inputs import parse_inputs
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("9223372036854775807", 9223372036854775807),
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ('{"a": [1]}', {"a": [1]}),
+        ('"7"', "7"),
+        ("hello there", "hello there"),
+        ("", ""),
+        ("a=b", "a=b"),
+        ("NaN", "NaN"),
+        ("@@home", "@home"),
+    ],
+)
+def test_json_where_it_parses_else_text(text: str, value: Any) -> None:
+    assert parse_inputs((f"name={text}",), None) == {"name": value}
+
+
+def test_a_file_is_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("1,2\n")
+    assert parse_inputs((f"csv=@{path}",), None) == {"csv": "1,2\n"}
+
+
+def test_single_inputs_override_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.json"
+    path.write_text('{"a": 1, "b": 2}')
+    assert parse_inputs(("b=3",), str(path)) == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize(("pair", "message"), [("name", "form name=value"), ("=1", "form name=value")])
+def test_what_is_no_pair_is_refused(pair: str, message: str) -> None:
+    with pytest.raises(click.BadParameter, match=message):
+        parse_inputs((pair,), None)
+
+
+def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    with pytest.raises(click.BadParameter, match="No such file"):
+        parse_inputs((f"a=@{tmp_path}/none",), None)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(click.BadParameter, match="expected a JSON object"):
+        parse_inputs((), str(tmp_path / "list.json"))
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(click.BadParameter, match="not JSON"):
+        parse_inputs((), str(tmp_path / "bad.json"))
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(click.BadParameter, match="not UTF-8"):
+        parse_inputs((f"a=@{tmp_path}/binary",), None)

@@ -1,0 +1,212 @@
+"""Blockyard's public services in memory, over real gRPC: graphs are kept, an execution is a list of events.
+
+For what is hard to bring about with the real ones: streams that break, events that a message leaves out, errors of
+every kind. The end-to-end tests run the same client against the real services.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from blockyard.event.v1.event_pb2 import Event, EventKind
+from blockyard.execution.v1 import execution_pb2
+from blockyard.execution.v1 import execution_service_pb2 as execution_messages
+from blockyard.execution.v1.execution_service_pb2_grpc import (
+    ExecutionServiceServicer,
+    add_ExecutionServiceServicer_to_server,
+)
+from blockyard.graph.v1 import block_pb2, graph_pb2
+from blockyard.graph.v1 import block_service_pb2 as block_messages
+from blockyard.graph.v1 import graph_service_pb2 as graph_messages
+from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceServicer, add_BlockServiceServicer_to_server
+from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceServicer, add_GraphServiceServicer_to_server
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+TOKEN = "a-token"
+GRAPH_ID = "0190c0de-0000-7000-8000-000000000001"
+EXECUTION_ID = "0190c0de-0000-7000-8000-000000000002"
+
+
+@dataclass
+class Script:
+    """What the services do. Faults are used up from the front, one a call."""
+
+    faults: list[status_pb2.Status] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    status: execution_pb2.ExecutionStatus.ValueType = execution_pb2.EXECUTION_STATUS_COMPLETED
+    status_message: str = ""
+    results: bytes = b"{}"
+    break_streams_after: list[int] = field(default_factory=list)
+    unsaid: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    graphs: dict[str, graph_pb2.Graph] = field(default_factory=dict)
+    starts: list[execution_messages.StartExecutionRequest] = field(default_factory=list)
+
+    def execution(self) -> execution_pb2.Execution:
+        """The one execution that there is."""
+        return execution_pb2.Execution(
+            id=EXECUTION_ID,
+            graph_id=GRAPH_ID,
+            graph_version=1,
+            status=self.status,
+            status_message=self.status_message,
+            inputs_json=self.starts[-1].inputs_json if self.starts else b"",
+            node_executions=1,
+            last_event_sequence=len(self.events),
+        )
+
+
+def status(code: grpc.StatusCode, message: str, *details: Message) -> status_pb2.Status:
+    """A google.rpc.Status with details."""
+    packed = []
+    for detail in details:
+        one = Packed()
+        one.Pack(detail)
+        packed.append(one)
+    return status_pb2.Status(code=code.value[0], message=message, details=packed)
+
+
+def events_of_a_run(nodes: int, ending: EventKind.ValueType = EventKind.EVENT_KIND_EXECUTION_COMPLETED) -> list[Event]:
+    """The events of an execution of so many nodes."""
+    kinds = [(EventKind.EVENT_KIND_EXECUTION_STARTED, 0)]
+    for number in range(1, nodes + 1):
+        kinds += [(EventKind.EVENT_KIND_NODE_QUEUED, number), (EventKind.EVENT_KIND_NODE_COMPLETED, number)]
+    kinds.append((ending, 0))
+    return [
+        Event(
+            sequence=sequence, kind=kind, node_execution=number, node_id=f"node_{number}" if number else "", attempt=1
+        )
+        for sequence, (kind, number) in enumerate(kinds, start=1)
+    ]
+
+
+class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServicer):
+    """All three services, by the script."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def _begin(self, name: str, context: Any) -> None:
+        self._script.calls.append(name)
+        if ("authorization", f"Bearer {TOKEN}") not in [tuple(pair) for pair in context.invocation_metadata()]:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
+        if self._script.faults:
+            await context.abort_with_status(rpc_status.to_status(self._script.faults.pop(0)))
+
+    async def CreateGraph(
+        self, request: graph_messages.CreateGraphRequest, context: Any
+    ) -> graph_messages.CreateGraphResponse:
+        await self._begin("CreateGraph", context)
+        request.graph.id, request.graph.version = GRAPH_ID, 1
+        self._script.graphs[GRAPH_ID] = request.graph
+        return graph_messages.CreateGraphResponse(graph=request.graph)
+
+    async def GetGraph(self, request: graph_messages.GetGraphRequest, context: Any) -> graph_messages.GetGraphResponse:
+        await self._begin("GetGraph", context)
+        return graph_messages.GetGraphResponse(graph=self._script.graphs[request.graph_id])
+
+    async def ListGraphs(
+        self, request: graph_messages.ListGraphsRequest, context: Any
+    ) -> graph_messages.ListGraphsResponse:
+        await self._begin("ListGraphs", context)
+        graphs, at = list(self._script.graphs.values()), int(request.page_token or 0)
+        following = str(at + 1) if at + 1 < len(graphs) else ""
+        return graph_messages.ListGraphsResponse(graphs=graphs[at : at + 1], next_page_token=following)
+
+    async def ForkGraph(
+        self, request: graph_messages.ForkGraphRequest, context: Any
+    ) -> graph_messages.ForkGraphResponse:
+        await self._begin("ForkGraph", context)
+        return graph_messages.ForkGraphResponse(graph=self._script.graphs[request.graph_id])
+
+    async def ListBlocks(
+        self, request: block_messages.ListBlocksRequest, context: Any
+    ) -> block_messages.ListBlocksResponse:
+        await self._begin("ListBlocks", context)
+        block = block_pb2.Block(
+            id="1", name="ShoutBlock", description="Says it [bold]loudly[/bold].", categories=["TEXT"]
+        )
+        return block_messages.ListBlocksResponse(blocks=[block])
+
+    async def StartExecution(
+        self, request: execution_messages.StartExecutionRequest, context: Any
+    ) -> execution_messages.StartExecutionResponse:
+        await self._begin("StartExecution", context)
+        self._script.starts.append(request)
+        return execution_messages.StartExecutionResponse(execution=self._script.execution())
+
+    async def GetExecution(
+        self, request: execution_messages.GetExecutionRequest, context: Any
+    ) -> execution_messages.GetExecutionResponse:
+        await self._begin("GetExecution", context)
+        return execution_messages.GetExecutionResponse(execution=self._script.execution())
+
+    async def ListExecutions(
+        self, request: execution_messages.ListExecutionsRequest, context: Any
+    ) -> execution_messages.ListExecutionsResponse:
+        await self._begin("ListExecutions", context)
+        return execution_messages.ListExecutionsResponse(executions=[self._script.execution()])
+
+    async def GetExecutionResults(
+        self, request: execution_messages.GetExecutionResultsRequest, context: Any
+    ) -> execution_messages.GetExecutionResultsResponse:
+        await self._begin("GetExecutionResults", context)
+        return execution_messages.GetExecutionResultsResponse(results_json=self._script.results)
+
+    async def ListEvents(
+        self, request: execution_messages.ListEventsRequest, context: Any
+    ) -> execution_messages.ListEventsResponse:
+        await self._begin("ListEvents", context)
+        found = [one for one in self._script.events if one.sequence > request.after_sequence]
+        kept = [one for one in found if one.sequence not in self._script.gone][: request.page_size]
+        complete = bool(kept) and kept[-1].sequence == len(self._script.events)
+        return execution_messages.ListEventsResponse(events=kept, complete=complete)
+
+    async def WatchExecution(
+        self, request: execution_messages.WatchExecutionRequest, context: Any
+    ) -> AsyncIterator[execution_messages.WatchExecutionResponse]:
+        await self._begin(f"WatchExecution {request.after_sequence}", context)
+        said = 0
+        limit = self._script.break_streams_after.pop(0) if self._script.break_streams_after else None
+        for event in self._script.events:
+            if event.sequence <= request.after_sequence or event.sequence in self._script.unsaid:
+                continue
+            if said == limit:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+            said += 1
+            yield execution_messages.WatchExecutionResponse(events=[event])
+
+
+@contextmanager
+def serve(script: Script) -> Iterator[str]:
+    """Serves them in a thread; gives the address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def start() -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server()
+        services = Services(script)
+        add_GraphServiceServicer_to_server(services, server)
+        add_BlockServiceServicer_to_server(services, server)
+        add_ExecutionServiceServicer_to_server(services, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+    server, port = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

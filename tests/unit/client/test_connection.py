@@ -1,0 +1,80 @@
+"""Finding Blockyard: arguments, then the environment, then the stack on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blockyard.connection import Connection, find_connection
+from blockyard.errors import NotConfigured
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("ADDRESS", "GRAPH_ADDRESS", "EXECUTION_ADDRESS", "TOKEN"):
+        monkeypatch.delenv(f"BLOCKYARD_{name}", raising=False)
+    monkeypatch.setenv("BLOCKYARD_HOME", str(tmp_path))
+
+
+def write_state(home: Path, pid: int) -> None:
+    folder = home / "dev"
+    folder.mkdir()
+    (folder / "token").write_text("stack-token\n")
+    addresses = {"graph": "127.0.0.1:1", "execution": "127.0.0.1:2", "runner-1": "127.0.0.1:3"}
+    state = {"format": 1, "pid": pid, "addresses": addresses, "token_path": str(folder / "token")}
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def test_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKYARD_ADDRESS", "elsewhere:1")
+    monkeypatch.setenv("BLOCKYARD_TOKEN", "another")
+    assert find_connection("here:1", "mine") == Connection("here:1", "here:1", "mine")
+
+
+def test_services_can_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKYARD_GRAPH_ADDRESS", "graph:1")
+    monkeypatch.setenv("BLOCKYARD_EXECUTION_ADDRESS", "execution:1")
+    monkeypatch.setenv("BLOCKYARD_TOKEN", "mine")
+    assert find_connection() == Connection("graph:1", "execution:1", "mine")
+
+
+def test_the_stack_on_this_machine_is_found(tmp_path: Path) -> None:
+    write_state(tmp_path, os.getpid())
+    assert find_connection() == Connection("127.0.0.1:1", "127.0.0.1:2", "stack-token")
+
+
+def test_another_token_can_be_used_with_the_stack(tmp_path: Path) -> None:
+    write_state(tmp_path, os.getpid())
+    assert find_connection(token="viewer").token == "viewer"
+
+
+def test_the_stacks_token_is_not_sent_elsewhere(tmp_path: Path) -> None:
+    write_state(tmp_path, os.getpid())
+    with pytest.raises(NotConfigured, match="no token for example:443"):
+        find_connection("example:443")
+
+
+def test_a_stack_that_was_killed_is_none(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_state(tmp_path, ended.pid)
+    with pytest.raises(NotConfigured, match="blockyard dev"):
+        find_connection()
+
+
+def test_without_anything_it_says_what_to_do() -> None:
+    with pytest.raises(NotConfigured, match="start one with `blockyard dev`, or set BLOCKYARD_ADDRESS"):
+        find_connection()
+
+
+def test_a_broken_state_is_said(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "state.json").write_text("{")
+    with pytest.raises(NotConfigured, match="cannot be used"):
+        find_connection()
+
+
+def test_the_token_is_not_shown() -> None:
+    assert "secret" not in repr(Connection("a:1", "a:1", "secret"))

@@ -1,0 +1,67 @@
+"""The sync face: the same answers, and the same methods."""
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+from blockyard import sync
+from blockyard.client import BlocksClient, ExecutionHandle, ExecutionsClient, GraphsClient
+from blockyard.errors import ExecutionFailed
+from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_FAILED
+from blockyard.graphs import Graph
+
+from tests.unit.client.memory_services import EXECUTION_ID, GRAPH_ID, TOKEN, Script, events_of_a_run, serve
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script(events=events_of_a_run(2), results=b'{"result": ["HELLO"]}')
+
+
+@pytest.fixture
+def client(script: Script) -> Iterator[sync.Client]:
+    with serve(script) as address, sync.connect(address, TOKEN) as client:
+        yield client
+
+
+def test_a_graph_runs(client: sync.Client) -> None:
+    assert client.run(Graph("shout"), {"text": "hello"}) == {"result": ["HELLO"]}
+
+
+def test_a_started_execution_can_be_followed(client: sync.Client) -> None:
+    execution = client.executions.start(GRAPH_ID, {"text": "hello"})
+    assert execution.id == EXECUTION_ID
+    assert [event.sequence for event in execution.watch()] == [1, 2, 3, 4, 5, 6]
+    assert execution.result() == {"result": ["HELLO"]}
+
+
+def test_an_iterator_can_be_left_early(client: sync.Client) -> None:
+    for event in client.events(EXECUTION_ID):
+        if event.sequence == 2:
+            break
+    assert [event.sequence for event in client.events(EXECUTION_ID, after=4)] == [5, 6]
+
+
+def test_lists_are_iterators(client: sync.Client) -> None:
+    client.graphs.create(Graph("one"))
+    assert [graph.name for graph in client.graphs.list()] == ["one"]
+
+
+def test_errors_are_raised_here(client: sync.Client, script: Script) -> None:
+    script.status = EXECUTION_STATUS_FAILED
+    with pytest.raises(ExecutionFailed):
+        client.executions.handle(EXECUTION_ID).result()
+
+
+@pytest.mark.parametrize(
+    ("face", "inner"),
+    [
+        (sync.Graphs, GraphsClient),
+        (sync.Blocks, BlocksClient),
+        (sync.Executions, ExecutionsClient),
+        (sync.Execution, ExecutionHandle),
+    ],
+)
+def test_no_method_is_missing(face: type, inner: type) -> None:
+    methods = {name for name, _ in inspect.getmembers(inner, inspect.isfunction) if not name.startswith("_")}
+    assert methods <= set(dir(face))

@@ -1,0 +1,69 @@
+"""The blob store in a folder and in memory: what was written is what is read, or the reader is told."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.common.blobs import BlobCorrupt, BlobMissing, BlobReference, BlobStore, BlobStoreAway, blob_key
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    return BlobStore(f"{tmp_path.as_uri()}/blobs of a test" if request.param == "file" else "memory:///")
+
+
+async def test_a_value_comes_back_as_it_was(store: BlobStore) -> None:
+    for data in (b"", b"x", bytes(range(256)) * 4096):
+        reference = await store.put(blob_key("execution", "task-1", "run", str(len(data))), data)
+        assert reference.size == len(data)
+        assert await store.get(reference) == data
+
+
+async def test_writing_again_changes_nothing(store: BlobStore) -> None:
+    assert await store.put("a/b/c/d", b"same") == await store.put("a/b/c/d", b"same")
+
+
+def test_a_missing_value_is_named(store: BlobStore) -> None:
+    with pytest.raises(BlobMissing, match="a/b/c/d"):
+        asyncio.run(store.get(BlobReference("a/b/c/d", 1, "0" * 64)))
+
+
+async def test_another_value_than_the_one_written_is_refused(store: BlobStore) -> None:
+    reference = await store.put("a/b/c/d", b"first")
+    with pytest.raises(BlobCorrupt, match="5 bytes in place of 6"):
+        await store.get(replace(reference, size=6))
+    await store.put("a/b/c/d", b"other")
+    with pytest.raises(BlobCorrupt, match="another hash"):
+        await store.get(reference)
+
+
+async def test_deleting_takes_what_is_below_the_prefix_and_nothing_else(store: BlobStore) -> None:
+    kept = [await store.put(key, b"x") for key in ("one1/a", "two/one/a", "on/a")]
+    for number in range(5):
+        await store.put(f"one/task/run/{number}", b"x")
+    assert await store.delete_prefix("one") == 5
+    assert await store.delete_prefix("one") == 0
+    assert [await store.get(reference) for reference in kept] == [b"x"] * 3
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "//"])
+def test_no_prefix_deletes_nothing(store: BlobStore, prefix: str) -> None:
+    with pytest.raises(ValueError, match="every blob"):
+        asyncio.run(store.delete_prefix(prefix))
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_to_try_again(tmp_path: Path) -> None:
+    store = BlobStore((tmp_path / "blobs").as_uri())
+    (tmp_path / "blobs" / "taken").write_text("a file where a folder is wanted")
+    with pytest.raises(BlobStoreAway, match="taken/x"):
+        asyncio.run(store.put("taken/x", b"x"))
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside"])
+def test_a_key_never_leaves_the_store(tmp_path: Path, key: str) -> None:
+    store = BlobStore((tmp_path / "blobs").as_uri())
+    (tmp_path / "outside").write_bytes(b"secret")
+    with pytest.raises(BlobMissing):
+        asyncio.run(store.get(BlobReference(key, 6, "0" * 64)))
