@@ -25,6 +25,7 @@ from services.execution.leases import Leases
 from services.execution.live import Arrival, Live, Receipt
 from services.execution.loading import encode_facts
 from services.execution.metrics import METRICS
+from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import LeaseLost, TurnBatch, TurnRepository
 from services.execution.runners import Runners
 from services.execution.snapshots import Snapshots
@@ -40,8 +41,6 @@ PARKED_SECONDS = 3_600.0
 
 REFUSED_PAUSE = 0.25
 """Seconds before tasks that the stream refused are sent again."""
-
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,10 @@ from uuid import UUID
 import structlog
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
 
-from services.execution.driver import DATABASE_ERRORS, Driver
+from services.execution.driver import Driver
 from services.execution.engine.plan import Effect
 from services.execution.engine.state import LiveStatus
+from services.execution.repository.errors import DATABASE_ERRORS
 
 log = structlog.get_logger()
 

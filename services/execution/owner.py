@@ -19,7 +19,7 @@ from services.common.bus import TASKS, Bus, BusError, Delivery, Subscription
 from services.execution.commands import hint_subject
 from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
-from services.execution.driver import DATABASE_ERRORS, Driver, Parts, TurnLimits
+from services.execution.driver import Driver, Parts, TurnLimits
 from services.execution.engine import Claimed, RunLost
 from services.execution.feed import Publisher
 from services.execution.heartbeats import Heartbeats
@@ -27,6 +27,7 @@ from services.execution.leases import Leases
 from services.execution.live import Arrival
 from services.execution.loading import Loader
 from services.execution.records import ExecutionRow, PartitionLease
+from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.turns import TurnRepository
 from services.execution.residence import Residence
@@ -257,6 +258,8 @@ async def owning(
             for task in running.values():
                 task.cancel()
             await results.close_all()
+            await asyncio.wait(running.values())
+            await turns.close()
 
 
 async def _settle_down(owner: Owner) -> None:

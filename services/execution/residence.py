@@ -12,13 +12,14 @@ from uuid import UUID
 import structlog
 
 from services.execution.commands import command_fact
-from services.execution.driver import DATABASE_ERRORS, Driver
+from services.execution.driver import Driver
 from services.execution.engine import Continued
 from services.execution.engine.state import LiveStatus
 from services.execution.live import Arrival, Live
 from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
 from services.execution.records import CommandRow, ExecutionRow
+from services.execution.repository.errors import DATABASE_ERRORS
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.execution.driver import DATABASE_ERRORS
+from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.retention import Retention
 
 log = structlog.get_logger()

@@ -115,6 +115,12 @@ class TurnRepository:
         if held != 1:
             raise LeaseLost
 
+    async def close(self) -> None:
+        """Gives the connection that turns are written on back to the pool."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await self._pool.release(writer)
+
     async def due(self, partitions: Sequence[int], within: float | None, limit: int) -> list[UUID]:
         """Executions that have not ended and are due since at most `within` seconds (None: any time), oldest first."""
         rows = await self._pool.fetch(

@@ -115,7 +115,7 @@ async def test_a_closed_consumer_leaves_its_messages_to_others(server: NatsServe
         fetching.cancel()
         # The pull is still open on the server: what comes for it must not wait for the ack deadline.
         await publish(bus, TASK, b"one", b"two")
-        leaving.close()
+        await leaving.close()
         assert sorted(await drain(staying, 2)) == [b"one", b"two"]
 
 

@@ -61,7 +61,7 @@ class ProtocolRunner:
         finally:
             beating.cancel()
             subscription.unsubscribe()
-            consumer.close()
+            await consumer.close()
 
     async def _run(self, task: Task) -> None:
         run_id = secrets.randbits(64)

@@ -1,9 +1,8 @@
 """Graphs run through the real service, with a small runner."""
 
+from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
-
-from blockyard.dev.postgres import PostgresServer
 
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import running

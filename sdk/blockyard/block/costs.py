@@ -1,0 +1,35 @@
+"""What a run of a block costs, by the values of its inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class BlockCostType(IntEnum):
+    """What is counted; the numbers are those of `blockyard.graph.v1`."""
+
+    RUN = 1
+    BYTE = 2
+    SECOND = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCost:
+    """`amount` credits for each unit of `type`, where the inputs have the values of `filter`."""
+
+    amount: int
+    type: BlockCostType = BlockCostType.RUN
+    filter: Mapping[str, Any] = field(default_factory=dict)
+
+
+def matching_cost(costs: Sequence[BlockCost], inputs: Mapping[str, Any]) -> BlockCost | None:
+    """The first cost whose filter the inputs meet; None if the run is free."""
+    return next((cost for cost in costs if _matches(cost.filter, inputs)), None)
+
+
+def _matches(wanted: Any, value: Any) -> bool:
+    """An object matches when each of its keys does, whatever else the value holds; anything else when it is equal."""
+    if isinstance(wanted, Mapping):
+        return isinstance(value, Mapping) and all(key in value and _matches(wanted[key], value[key]) for key in wanted)
+    return bool(wanted == value)

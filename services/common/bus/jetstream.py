@@ -1,0 +1,154 @@
+"""JetStream's own requests: streams are made and looked at, consumers made, looked at and deleted."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from services.common.bus.errors import ConsumerMissing, JetStreamRefused, NoResponders, StreamMissing
+from services.common.bus.messages import ConsumerInfo, Delivery, StreamInfo
+
+REQUEST_SECONDS = 5.0
+NANOSECONDS = 1_000_000_000
+
+_CONSUMER_NOT_FOUND = 10014
+_STREAM_NOT_FOUND = 10059
+_STREAM_NAME_IN_USE = 10058
+
+TASKS = "TASKS"
+RESULTS = "RESULTS"
+EVENTS = "EVENTS"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How large each stream may grow, and how long an event stays. Sizes of their own: none chokes another."""
+
+    tasks_bytes: int = 1 << 30
+    results_bytes: int = 2 << 30
+    events_bytes: int = 1 << 30
+    events_max_age_seconds: int = 24 * 3600
+    replicas: int = 1
+
+    def configurations(self) -> list[dict[str, Any]]:
+        """What JetStream is told, RESULTS first: room for what was done matters more than room for what is to do."""
+        queue = {"retention": "workqueue", "discard": "new"}
+        log = {"retention": "limits", "discard": "old", "max_age": self.events_max_age_seconds * NANOSECONDS}
+        return [
+            self._stream(RESULTS, "blockyard.result.>", self.results_bytes, queue),
+            self._stream(TASKS, "blockyard.task.>", self.tasks_bytes, queue),
+            self._stream(EVENTS, "blockyard.event.>", self.events_bytes, log),
+        ]
+
+    def _stream(self, name: str, subject: str, max_bytes: int, policy: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "subjects": [subject],
+            "storage": "file",
+            "num_replicas": self.replicas,
+            "max_bytes": max_bytes,
+            "duplicate_window": 120 * NANOSECONDS,
+            **policy,
+        }
+
+
+class Requester(Protocol):
+    """What these requests need of the bus."""
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> Delivery:
+        """The answer to a request."""
+
+
+class JetStream:
+    """Requests to the JetStream of one connection."""
+
+    def __init__(self, bus: Requester) -> None:
+        self._bus = bus
+
+    async def ask(self, operation: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer to one request of the JetStream API; its refusals become errors."""
+        payload = json.dumps(body).encode() if body is not None else b""
+        delivery = await self._bus.request(f"$JS.API.{operation}", payload, REQUEST_SECONDS)
+        answer: dict[str, Any] = json.loads(delivery.data)
+        error = answer.get("error")
+        if error is None:
+            return answer
+        code, description = int(error.get("err_code", 0)), str(error.get("description", ""))
+        if code == _STREAM_NOT_FOUND:
+            raise StreamMissing(description)
+        if code == _CONSUMER_NOT_FOUND:
+            raise ConsumerMissing(description)
+        raise JetStreamRefused(code, description)
+
+    async def ensure_stream(self, configuration: Mapping[str, Any]) -> StreamInfo:
+        """Make the stream, or bring the one that is there to this configuration."""
+        name = configuration["name"]
+        try:
+            answer = await self.ask(f"STREAM.CREATE.{name}", configuration)
+        except JetStreamRefused as error:
+            if error.code != _STREAM_NAME_IN_USE:
+                raise
+            answer = await self.ask(f"STREAM.UPDATE.{name}", configuration)
+        return _stream_info(answer)
+
+    async def stream_info(self, name: str) -> StreamInfo | None:
+        """The stream's state; None when it is not there."""
+        try:
+            return _stream_info(await self.ask(f"STREAM.INFO.{name}"))
+        except StreamMissing:
+            return None
+
+    async def create_consumer(self, stream: str, name: str, configuration: Mapping[str, Any]) -> None:
+        """Make a durable consumer; one that is there with this configuration stays as it is."""
+        body = {
+            "stream_name": stream,
+            "config": {"name": name, "durable_name": name, "max_deliver": -1, "deliver_policy": "all", **configuration},
+        }
+        subject = configuration["filter_subject"]
+        await self.ask(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
+
+    async def consumer_info(self, stream: str, name: str) -> ConsumerInfo | None:
+        """How far the consumer is; None when it, or its stream, is not there."""
+        try:
+            answer = await self.ask(f"CONSUMER.INFO.{stream}.{name}")
+        except (ConsumerMissing, StreamMissing):
+            return None
+        return ConsumerInfo(
+            delivered_stream_sequence=answer["delivered"]["stream_seq"],
+            ack_floor_stream_sequence=answer["ack_floor"]["stream_seq"],
+            num_pending=answer["num_pending"],
+            num_ack_pending=answer["num_ack_pending"],
+        )
+
+    async def consumer_names(self, stream: str) -> list[str]:
+        """The names of all consumers of a stream; none when the stream is not there."""
+        names: list[str] = []
+        while True:
+            try:
+                answer = await self.ask(f"CONSUMER.NAMES.{stream}", {"offset": len(names)})
+            except StreamMissing:
+                return []
+            page = answer.get("consumers") or []
+            names += page
+            if not page or len(names) >= answer.get("total", 0):
+                return names
+
+    async def delete_consumer(self, stream: str, name: str) -> bool:
+        """Delete a consumer; False when it was not there. What it had not acked goes to the next one at once."""
+        try:
+            await self.ask(f"CONSUMER.DELETE.{stream}.{name}")
+        except (ConsumerMissing, StreamMissing, NoResponders):
+            return False
+        return True
+
+
+def _stream_info(answer: Mapping[str, Any]) -> StreamInfo:
+    state = answer["state"]
+    return StreamInfo(
+        created=datetime.fromisoformat(answer["created"]),
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+    )

@@ -1,0 +1,100 @@
+"""Channels from one service to another: a token of its own, deadlines, keepalive, and retries of what may repeat."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import orjson
+
+from services.common import identity, telemetry
+from services.common.grpc_server import MESSAGE_BYTES
+
+DEFAULT_DEADLINE_SECONDS = 10.0
+
+
+class ServiceCredentials:
+    """The token with which a service calls others, made anew at half of its life."""
+
+    def __init__(self, secret: str, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._secret = secret
+        self._name = name
+        self._clock = clock
+        self._token = ""
+        self._renew_at = 0.0
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of one call."""
+        now = self._clock()
+        if not self._token or now >= self._renew_at:
+            self._token = identity.service_token(self._secret, self._name)
+            self._renew_at = now + identity.SERVICE_TOKEN_SECONDS / 2
+        traceparent = telemetry.inject()
+        trace = (("traceparent", traceparent),) if traceparent else ()
+        return (("authorization", f"Bearer {self._token}"), *trace)
+
+
+def channel(
+    address: str,
+    credentials: ServiceCredentials,
+    *,
+    deadline: float = DEFAULT_DEADLINE_SECONDS,
+    idempotent: Sequence[str] = (),
+) -> grpc.aio.Channel:
+    """A channel that spreads calls over all addresses of a name.
+
+    `idempotent` lists full method names ("blockyard.runner.v1.CatalogueService/GetRunnableGraph") which are repeated
+    while the other side is UNAVAILABLE, within the call's deadline.
+    """
+    target = address if "://" in address else f"dns:///{address}"
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", orjson.dumps(_service_config(idempotent)).decode()),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+    ]
+    return grpc.aio.insecure_channel(target, options=options, interceptors=[_CallDetails(credentials, deadline)])
+
+
+def _service_config(idempotent: Sequence[str]) -> dict[str, object]:
+    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if idempotent:
+        names = [dict(zip(("service", "method"), name.strip("/").split("/"), strict=True)) for name in idempotent]
+        policy = {
+            "maxAttempts": 5,  # gRPC's own upper limit
+            "initialBackoff": "0.1s",
+            "maxBackoff": "2s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["methodConfig"] = [{"name": names, "retryPolicy": policy}]
+    return config
+
+
+class _CallDetails(grpc.aio.UnaryUnaryClientInterceptor):
+    """Gives each unary call the token, and a deadline when it has none."""
+
+    def __init__(self, credentials: ServiceCredentials, deadline: float) -> None:
+        self._credentials = credentials
+        self._deadline = deadline
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,  # Any: any message of any method
+    ) -> Any:
+        """Add what the call lacks, and go on."""
+        metadata = grpc.aio.Metadata(*(client_call_details.metadata or ()), *self._credentials.metadata())
+        timeout = self._deadline if client_call_details.timeout is None else client_call_details.timeout
+        details = grpc.aio.ClientCallDetails(
+            client_call_details.method,
+            timeout,
+            metadata,
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
+        )
+        return await continuation(details, request)

@@ -1,0 +1,133 @@
+"""Brings the schemas of services to the newest migration: `python -m services.common.migrate graph execution`.
+
+It may run any number of times, from several places at once, and before PostgreSQL is up. Each service gets a role and a
+schema of its name; the role owns what is in the schema, and reaches no other.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import psycopg
+import structlog
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import NullPool, create_engine, text
+
+from services.common import config, schema_history, telemetry
+from services.common.backoff import delays
+
+# Any number will do, as long as every release uses the same.
+ADVISORY_LOCK = 4_251_776_301
+# A migration that waits for a lock blocks everybody who comes after it: better to fail and be run again.
+LOCK_TIMEOUT_MILLISECONDS = 10_000
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Settings(BaseSettings):
+    """A migration's own settings; the passwords of roles are read by the name of their service."""
+
+    model_config = SettingsConfigDict(env_prefix=config.PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    migration_database_url: SecretStr
+    log_level: str = "INFO"
+    log_format: str = "json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Migrate the named services; those that cannot be migrated are named before anything is changed."""
+    unknown = [name for name in arguments if not schema_history.migrations_folder(name).is_dir()]
+    if not arguments or unknown:
+        print("usage: python -m services.common.migrate SERVICE...", file=sys.stderr)
+        print(*(f"services/{name} has no migrations" for name in unknown), sep="\n", file=sys.stderr)
+        return 2
+    settings = config.load(Settings)
+    telemetry.configure_logs("migrate", settings.log_level.upper(), settings.log_format)
+    url = settings.migration_database_url.get_secret_value()
+    migrate(url, arguments, {name: _password(name) for name in arguments})
+    return 0
+
+
+def migrate(url: str, services: Sequence[str], passwords: dict[str, SecretStr | None] | None = None) -> None:
+    """Make roles and schemas where they are missing, and apply the migrations that are, one service after the other."""
+    with _exclusive(url) as connection:
+        for service in services:
+            _ensure_role(connection, service, (passwords or {}).get(service))
+            _ensure_schema(connection, service)
+            _upgrade(url, service)
+            log.info("migrated", schema=service, revision=schema_history.newest_revision(service))
+
+
+def _password(service: str) -> SecretStr | None:
+    class Password(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix=f"{config.PREFIX}{service.upper()}_", extra="ignore")
+        db_password: SecretStr | None = None
+
+    return config.load(Password).db_password
+
+
+@contextmanager
+def _exclusive(url: str) -> Iterator[psycopg.Connection]:
+    """A connection that holds the lock of migrations; another run of them waits for this one."""
+    connection = _connect(url)
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
+        yield connection
+    finally:
+        # The lock goes with its session.
+        connection.close()
+
+
+def _connect(url: str) -> psycopg.Connection:
+    pauses = delays()
+    while True:
+        try:
+            return psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="blockyard-migrate")
+        except psycopg.OperationalError as error:
+            log.warning("waiting for PostgreSQL", reason=str(error).strip())
+            time.sleep(next(pauses))
+
+
+def _ensure_role(connection: psycopg.Connection, service: str, password: SecretStr | None) -> None:
+    role = sql.Identifier(service)
+    # Roles belong to the whole server, the lock to one database: another one's migration may have been faster.
+    with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (service,)).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    if password is not None:
+        secret = sql.Literal(password.get_secret_value())
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, secret))
+    if connection.execute("SELECT pg_has_role(current_user, %s, 'SET')", (service,)).fetchone() != (True,):
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
+
+
+def _ensure_schema(connection: psycopg.Connection, service: str) -> None:
+    name = sql.Identifier(service)
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(name, name))
+
+
+def _upgrade(url: str, service: str) -> None:
+    """Apply migrations as the service's role, which so owns every table and may add partitions to them later."""
+    engine = create_engine(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url), poolclass=NullPool)
+    alembic = Config()
+    alembic.set_main_option("script_location", "services.common:migrations")
+    alembic.set_main_option("path_separator", "newline")
+    alembic.set_main_option("version_locations", str(schema_history.migrations_folder(service)).replace("%", "%%"))
+    with engine.connect() as connection:
+        connection.execute(text(f'SET ROLE "{service}"'))
+        connection.execute(text(f'SET search_path = "{service}"'))
+        connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}"))
+        connection.execute(text(schema_history.CREATE.format(schema=service)))
+        connection.commit()
+        alembic.attributes.update(connection=connection, schema=service)
+        command.upgrade(alembic, "head")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

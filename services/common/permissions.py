@@ -1,0 +1,81 @@
+"""Which permission each method needs, and which permissions each role has: the one place that says who may do what."""
+
+from enum import Enum, auto
+
+from services.common import identity
+from services.common.errors import PermissionDenied
+from services.common.identity import Caller, Role
+
+
+class Permission(Enum):
+    """What a method needs of its caller."""
+
+    PUBLIC = auto()
+    """No token at all."""
+    SERVICE = auto()
+    """The token of a service: users have no business here, whatever their role."""
+    READ_GRAPHS = auto()
+    WRITE_GRAPHS = auto()
+    READ_BLOCKS = auto()
+    READ_EXECUTIONS = auto()
+    RUN_EXECUTIONS = auto()
+
+
+_READ = frozenset({Permission.READ_GRAPHS, Permission.READ_BLOCKS, Permission.READ_EXECUTIONS})
+_WRITE = frozenset({Permission.WRITE_GRAPHS, Permission.RUN_EXECUTIONS})
+
+ROLES: dict[Role, frozenset[Permission]] = {
+    Role.ADMIN: _READ | _WRITE,
+    Role.USER: _READ | _WRITE,
+    Role.VIEWER: _READ,
+    Role.SERVICE: frozenset({Permission.SERVICE}),
+}
+
+PERMISSIONS: dict[str, Permission] = {
+    "/blockyard.graph.v1.GraphService/CreateGraph": Permission.WRITE_GRAPHS,
+    "/blockyard.graph.v1.GraphService/GetGraph": Permission.READ_GRAPHS,
+    "/blockyard.graph.v1.GraphService/ListGraphs": Permission.READ_GRAPHS,
+    "/blockyard.graph.v1.GraphService/UpdateGraph": Permission.WRITE_GRAPHS,
+    "/blockyard.graph.v1.GraphService/DeleteGraph": Permission.WRITE_GRAPHS,
+    "/blockyard.graph.v1.GraphService/ListGraphVersions": Permission.READ_GRAPHS,
+    "/blockyard.graph.v1.GraphService/SetActiveVersion": Permission.WRITE_GRAPHS,
+    "/blockyard.graph.v1.GraphService/ForkGraph": Permission.WRITE_GRAPHS,
+    "/blockyard.graph.v1.GraphService/ValidateGraph": Permission.READ_GRAPHS,
+    "/blockyard.graph.v1.GraphService/RenderGraph": Permission.READ_GRAPHS,
+    "/blockyard.graph.v1.BlockService/ListBlocks": Permission.READ_BLOCKS,
+    "/blockyard.graph.v1.BlockService/GetBlock": Permission.READ_BLOCKS,
+    "/blockyard.execution.v1.ExecutionService/StartExecution": Permission.RUN_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/GetExecution": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/ListExecutions": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/StopExecution": Permission.RUN_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/StopExecutions": Permission.RUN_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/ListNodeExecutions": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/GetExecutionResults": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/ListEvents": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/WatchExecution": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/ExplainExecution": Permission.READ_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/ResumeNode": Permission.RUN_EXECUTIONS,
+    "/blockyard.runner.v1.CatalogueService/RegisterBlocks": Permission.SERVICE,
+    "/blockyard.runner.v1.CatalogueService/GetRunnableGraph": Permission.SERVICE,
+    "/grpc.health.v1.Health/Check": Permission.PUBLIC,
+    "/grpc.health.v1.Health/List": Permission.PUBLIC,
+    "/grpc.health.v1.Health/Watch": Permission.PUBLIC,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Permission.PUBLIC,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Permission.PUBLIC,
+}
+
+
+def authorise(secret: str, method: str, authorization: str | None) -> Caller:
+    """The caller that the token names, when it may call this method. A method that nobody listed is refused to all."""
+    permission = PERMISSIONS.get(method)
+    if permission is Permission.SERVICE:
+        return identity.verify_service(secret, authorization)
+    caller = identity.verify_user(secret, authorization)
+    if permission is None or permission not in ROLES[caller.role]:
+        raise PermissionDenied(f'The role "{caller.role}" may not call {method.rpartition("/")[2]}.')
+    return caller
+
+
+def is_public(method: str) -> bool:
+    """Whether a method is open to callers without a token."""
+    return PERMISSIONS.get(method) is Permission.PUBLIC

@@ -1,0 +1,198 @@
+"""The loader finds blocks, and refuses each that breaks a rule with its name."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockyard.block.loader import load_blocks
+
+HEADER = "from typing import Any\nfrom blockyard.block import *\n"
+ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e01"
+OTHER_ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e02"
+
+
+def block_source(
+    name: str = "GoodBlock",
+    *,
+    id: str = ID,
+    text: str = "text: str = SchemaField()",
+    error: str = "error: str = SchemaField()",
+    run: str = "async def run(self, input_data: Input) -> BlockOutput:\n        yield 'out', 1",
+    options: str = "",
+) -> str:
+    """Source of a block that keeps all rules, but for what is given."""
+    return f"""{HEADER}
+class {name}(Block):
+    class Input(BlockSchema):
+        {text}
+
+    class Output(BlockSchema):
+        out: Any = SchemaField()
+        {error}
+
+    def __init__(self) -> None:
+        super().__init__(id="{id}", input_schema=self.Input, output_schema=self.Output, {options})
+
+    {run}
+"""
+
+
+class Package:
+    """A package of blocks in a folder of its own."""
+
+    name = "sample_package"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / self.name
+        self.write("__init__", "")
+
+    def write(self, module: str, source: str) -> None:
+        path = self.folder.joinpath(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Iterator[Package]:
+    sys.path.insert(0, str(tmp_path))
+    yield Package(tmp_path)
+    sys.path.remove(str(tmp_path))
+    for module in [name for name in sys.modules if name.split(".")[0] == Package.name]:
+        del sys.modules[module]
+
+
+def errors_of(package: Package) -> list[str]:
+    return [error.message for error in load_blocks([package.name], entry_points=False).errors]
+
+
+def test_blocks_of_all_modules_are_found(package: Package) -> None:
+    package.write("text", block_source())
+    package.write("deep.inside", block_source("DeepBlock", id=OTHER_ID))
+    package.write("deep.__init__", "")
+
+    catalogue = load_blocks([package.name], entry_points=False)
+
+    assert catalogue.errors == []
+    assert set(catalogue.blocks) == {ID, OTHER_ID}
+    assert set(catalogue.by_name) == {"GoodBlock", "DeepBlock"}
+
+
+def test_imported_and_abstract_blocks_are_not_counted(package: Package) -> None:
+    package.write("text", block_source() + "\nclass TextBlockBase(Block):\n    pass\n")
+    package.write("other", f"from {package.name}.text import GoodBlock\n")
+
+    catalogue = load_blocks([package.name, package.name], entry_points=False)
+
+    assert catalogue.errors == []
+    assert list(catalogue.by_name) == ["GoodBlock"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (block_source("GoodStep"), "GoodStep: the name of a block's class must end in Block"),
+        (block_source(id="no-uuid"), "GoodBlock: its id must be a UUID in lower case, got 'no-uuid'"),
+        (block_source(id=ID.upper()), "GoodBlock: its id must be a UUID in lower case"),
+        (block_source(error="error: int = SchemaField()"), "GoodBlock: output error: must be of type str"),
+        (block_source(error=""), "GoodBlock: output error: is missing"),
+        (block_source(text="text = SchemaField()"), "GoodBlock: cannot be imported: PydanticUserError"),
+        (block_source(text="text: str"), "GoodBlock: input text: must be declared with SchemaField"),
+        (block_source(text="text: bool = SchemaField()"), "GoodBlock: input text: a bool needs a default"),
+        (block_source(text="text: bool | None = SchemaField()"), "GoodBlock: input text: a bool needs a default"),
+        (block_source(text="credentials: str = SchemaField()"), "GoodBlock: cannot be imported: BlockDefinitionError"),
+        (block_source(run="async def run(self, input_data): return []"), "GoodBlock: run must be an async generator"),
+        (block_source(run=""), "GoodBlock: run must be an async generator"),
+        (block_source(options="retry=1 / 0"), "GoodBlock: cannot be made: ZeroDivisionError"),
+        (block_source(options="block_type=BlockType.WEBHOOK"), "GoodBlock: a webhook block needs a webhook_config"),
+        (
+            block_source(run="cpu_bound = True\n    async def run(self, input_data):\n        yield 'out', 1"),
+            "GoodBlock: a cpu_bound block runs in a process, so its run must be a plain generator",
+        ),
+    ],
+)
+def test_block_that_breaks_a_rule_is_refused_with_its_name(package: Package, source: str, message: str) -> None:
+    package.write("text", source)
+
+    catalogue = load_blocks([package.name], entry_points=False)
+
+    assert catalogue.blocks == {}
+    assert len(catalogue.errors) == 1
+    assert catalogue.errors[0].message.startswith(message)
+    assert catalogue.errors[0].block == message.split(":")[0]
+    assert catalogue.errors[0].module == f"{package.name}.text"
+
+
+def test_module_name_not_in_lower_case_is_refused(package: Package) -> None:
+    package.write("TextBlocks", block_source())
+
+    assert errors_of(package) == ["GoodBlock: the name of its module must be in lower case, got 'TextBlocks'"]
+
+
+def test_id_taken_twice_is_refused(package: Package) -> None:
+    package.write("first", block_source("FirstBlock"))
+    package.write("second", block_source("SecondBlock"))
+
+    catalogue = load_blocks([package.name], entry_points=False)
+
+    assert [error.message for error in catalogue.errors] == [f"SecondBlock: its id {ID} is taken by FirstBlock"]
+    assert list(catalogue.by_name) == ["FirstBlock"]
+
+
+def test_name_taken_twice_is_refused(package: Package) -> None:
+    package.write("first", block_source())
+    package.write("second", block_source(id=OTHER_ID))
+
+    assert errors_of(package) == [f"GoodBlock: its name is taken by the block {ID}"]
+
+
+def test_input_blocks_need_no_error_pin(package: Package) -> None:
+    package.write("text", block_source(error="", options="block_type=BlockType.INPUT"))
+
+    assert errors_of(package) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise RuntimeError('no library')", "RuntimeError: no library"),
+        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_broken_module_does_not_take_the_others_down(package: Package, source: str, message: str) -> None:
+    package.write("broken", source)
+    package.write("text", block_source())
+
+    catalogue = load_blocks([package.name], entry_points=False)
+
+    assert list(catalogue.by_name) == ["GoodBlock"]
+    assert len(catalogue.errors) == 1
+    assert catalogue.errors[0].module == f"{package.name}.broken"
+    assert message in catalogue.errors[0].message
+
+
+def test_package_that_does_not_exist_is_reported() -> None:
+    catalogue = load_blocks(["nothing_of_that_name"], entry_points=False)
+
+    assert [error.module for error in catalogue.errors] == ["nothing_of_that_name"]
+
+
+def test_examples_are_loaded_only_when_asked_for(package: Package) -> None:
+    package.write("examples.__init__", "")
+    package.write("examples.greeting", block_source())
+
+    assert load_blocks([package.name], entry_points=False).blocks == {}
+    assert list(load_blocks([package.name], entry_points=False, examples=True).blocks) == [ID]
+
+
+def test_entry_points_are_found(package: Package) -> None:
+    package.write("text", block_source())
+    information = package.folder.parent / "sample-1.0.dist-info"
+    information.mkdir()
+    information.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n")
+    information.joinpath("entry_points.txt").write_text(f"[blockyard.blocks]\nsample = {package.name}\n")
+
+    assert ID in load_blocks().blocks
+    assert ID not in load_blocks(entry_points=False).blocks
