@@ -5,7 +5,9 @@ key `blockyard:blob` is reserved for references to the blob store, which whoever
 """
 
 import dataclasses
+import json
 import math
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 
 BLOB_KEY = "blockyard:blob"
 _BLOB_KEY_BYTES = BLOB_KEY.encode()
+_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 def encode(value: Any) -> bytes:
@@ -38,6 +41,21 @@ def encode_reference(key: str, size: int, sha256: str) -> bytes:
 def decode(encoded: bytes | str) -> Any:
     """The value of JSON bytes; a ValueError if they are not JSON."""
     return orjson.loads(encoded)
+
+
+def parse(text: bytes | str) -> Any:
+    """The value of JSON from outside: as `decode`, but integers beyond 64 bits are refused rather than rounded."""
+    value = orjson.loads(text)
+    if _LONG_NUMBER.search(text if isinstance(text, bytes) else text.encode()):
+        json.loads(text, parse_int=_integer)
+    return value
+
+
+def _integer(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"the integer {digits[:40]} does not fit into 64 bits: send it as text")
+    return number
 
 
 def _encode_uncommon(value: Any) -> bytes:

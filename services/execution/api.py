@@ -11,7 +11,7 @@ from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
-from blockyard.values import encode
+from blockyard.values import encode, parse
 from grpc.aio import ServicerContext
 
 from services.common.bus import Bus
@@ -303,7 +303,7 @@ def _decide(request: messages.ResumeNodeRequest) -> Decide:
         violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
     if request.outputs_json:
         try:
-            value = orjson.loads(request.outputs_json)
+            value = parse(request.outputs_json)
             if not isinstance(value, dict) or not all(isinstance(items, list) for items in value.values()):
                 raise ValueError("expected a JSON object with a list of values for each pin")
             outputs = [(pin, at, encode(item)) for pin, items in value.items() for at, item in enumerate(items)]

@@ -13,6 +13,7 @@ from blockyard.event.v1.event_pb2 import EventBatch, EventKind
 
 from services.common.bus import Ack, Bus, Message
 from services.execution.records import FeedEntry
+from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 
 log = structlog.get_logger()
@@ -193,7 +194,7 @@ class Publisher:
                     self._work.set()
                     return
                 feed.published = entries[-1].feed_sequence
-        except OSError as error:
+        except DATABASE_ERRORS as error:
             log.warning("events cannot be read for publishing", error=str(error))
             await asyncio.sleep(PAUSE)
             self._work.set()

@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 import psycopg
 import structlog
 
+from services.common.backoff import delays
 from services.execution.records import PartitionLease
+from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.leases import CLOCK, RENEW, LeaseRepository
 
 log = structlog.get_logger()
@@ -64,9 +66,7 @@ class Leases:
     @contextlib.asynccontextmanager
     async def joined(self):  # type: ignore[no-untyped-def]  # a generator, typed by its decorator
         """This replica has a row, which is renewed, until the block is left; then its partitions are free."""
-        before = time.monotonic()
-        await self._repository.join(self.replica_id, self._address, self._seconds, self._partitions)
-        self._valid_until = before + self._seconds
+        await self._join()
         loop = asyncio.get_running_loop()
         self._alive(loop)
         thread = threading.Thread(target=self._renew_for_ever, args=(loop,), name="lease", daemon=True)
@@ -76,8 +76,21 @@ class Leases:
         finally:
             self._stopping.set()
             await asyncio.to_thread(thread.join, self._seconds)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*DATABASE_ERRORS):
                 await self._repository.leave(self.replica_id)
+
+    async def _join(self) -> None:
+        """Waits while the database is away."""
+        for pause in delays():
+            before = time.monotonic()
+            try:
+                await self._repository.join(self.replica_id, self._address, self._seconds, self._partitions)
+            except DATABASE_ERRORS as error:
+                log.warning("this replica cannot join yet", error=repr(error))
+                await asyncio.sleep(pause)
+            else:
+                self._valid_until = before + self._seconds
+                return
 
     async def balance(
         self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
@@ -86,7 +99,7 @@ class Leases:
         while True:
             try:
                 await self._balance_once(taken, release)
-            except OSError as error:
+            except DATABASE_ERRORS as error:
                 log.warning("partitions cannot be balanced", error=str(error))
             await asyncio.sleep(BALANCE)
 

@@ -6,15 +6,17 @@ Owner begins from rows, under a new id.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
+from services.common.backoff import delays
 from services.common.bus import TASKS, Bus, BusError, Delivery, Subscription
 from services.execution.commands import hint_subject
 from services.execution.config import ExecutionSettings
@@ -39,6 +41,8 @@ from services.execution.vigil import Vigil
 from services.execution.watching import Watchers
 
 log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
 
 PUBLISHED_SECONDS = 1.0
 """How often it is noted up to where events are published."""
@@ -87,7 +91,7 @@ class Owner:
         """Partitions were taken: what is due there is loaded, and timers wait for the results of before."""
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
-        info = await self.bus.stream_info(TASKS)
+        info = await patiently(lambda: self.bus.stream_info(TASKS))
         self.residence.unknown_sequence = info.last_sequence if info is not None else 0
         for lease in leases:
             self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
@@ -98,17 +102,11 @@ class Owner:
         await self.residence.look([lease.partition for lease in leases], None)
 
     async def _open(self, lease: PartitionLease) -> None:
-        while True:
-            try:
-                await self.results.open(lease)
-                break
-            except BusError as error:
-                log.warning("results cannot be taken yet", partition=lease.partition, error=str(error))
-                await self.results.close(lease.partition)
-                await asyncio.sleep(0.5)
-        self.subscriptions[lease.partition] = [
-            await self.bus.subscribe(hint_subject(lease.partition), self._on_hint),
-            await self.bus.subscribe(f"blockyard.claim.{lease.partition}", self._on_claim),
+        partition = lease.partition
+        await patiently(lambda: self.results.open(lease))
+        self.subscriptions[partition] = [
+            await patiently(lambda: self.bus.subscribe(hint_subject(partition), self._on_hint)),
+            await patiently(lambda: self.bus.subscribe(f"blockyard.claim.{partition}", self._on_claim)),
         ]
 
     async def release(self, partitions: list[int]) -> None:
@@ -169,7 +167,7 @@ class Owner:
 
     async def streams_lost(self) -> None:
         """Makes the streams anew if they are gone, and fills them from what rows and memory know."""
-        infos = await self.bus.ensure_streams(limits_of(self.settings))
+        infos = await patiently(lambda: self.bus.ensure_streams(limits_of(self.settings)))
         if infos[TASKS].created == self.vigil.stream_created:
             return
         log.warning("the streams were lost, they are made anew")
@@ -192,6 +190,17 @@ class Owner:
                 log.warning("published events cannot be noted", error=repr(error))
 
 
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer of a call on the bus, asked again while NATS is away."""
+    for pause in delays():
+        try:
+            return await ask()
+        except BusError as error:
+            log.warning("NATS does not do what is asked yet", error=repr(error))
+            await asyncio.sleep(pause)
+    raise AssertionError("delays never end")
+
+
 @asynccontextmanager
 async def owning(
     settings: ExecutionSettings, pool: asyncpg.Pool, bus: Bus, loader: Loader, watchers: Watchers, address: str
@@ -207,7 +216,7 @@ async def owning(
         settings.lease_seconds,
         settings.partitions,
     )
-    infos = await bus.ensure_streams(limits_of(settings))
+    infos = await patiently(lambda: bus.ensure_streams(limits_of(settings)))
     runners = Runners(settings.runner_silence)
     limits = DispatchLimits(
         window=settings.window,

@@ -37,6 +37,7 @@ class Results:
 
     async def open(self, lease: PartitionLease) -> None:
         """Begins to take a partition's results: unacknowledged ones of its last owner come at once."""
+        await self.close(lease.partition)
         await self.bus.delete_consumers(RESULTS, f"partition-{lease.partition}-")
         stack = AsyncExitStack()
         self._open[lease.partition] = stack

@@ -9,6 +9,7 @@ import orjson
 from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.execution.v1.execution_pb2 import Execution, LineageEntry, NodeExecution
 from blockyard.execution.v1.execution_service_pb2 import ValueFormat
+from blockyard.values import parse
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -43,8 +44,8 @@ def json_object(struct: Struct, data: bytes, path: str) -> dict[str, Any]:
     if not data:
         return from_struct(struct)
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        value = parse(data)
+    except ValueError as error:
         raise InputsInvalid(violations=[Violation(path, f"not valid JSON: {error}")]) from None
     if not isinstance(value, dict):
         raise InputsInvalid(violations=[Violation(path, f"expected a JSON object, got {type(value).__name__}")])

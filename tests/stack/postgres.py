@@ -26,7 +26,7 @@ async def running_postgres() -> AsyncIterator[PostgresServer]:
             yield server
         finally:
             # Nobody will read the data again, so no checkpoint is waited for.
-            await server.kill()
+            await server.abandon()
 
 
 @contextmanager

@@ -81,3 +81,14 @@ def test_reference_to_a_blob_is_the_reserved_object() -> None:
 def test_bytes_that_are_no_json_are_a_value_error() -> None:
     with pytest.raises(ValueError):
         values.decode(b"{")
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_integers_beyond_64_bits_from_outside_are_refused_not_rounded(number: int) -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        values.parse(f'{{"a": [{number}]}}')
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 2**53 + 1])
+def test_64_bit_integers_from_outside_stay_exact(number: int) -> None:
+    assert values.parse(f'{{"a": [{number}]}}') == {"a": [number]}

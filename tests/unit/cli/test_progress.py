@@ -1,7 +1,7 @@
 """What events come to, and how it is drawn in little room."""
 
 from blockyard.cli.following import _View, summary
-from blockyard.cli.output import duration, jsonable, short
+from blockyard.cli.output import Output, duration, jsonable, short
 from blockyard.cli.progress import Progress
 from blockyard.client import ExecutionStatus
 from blockyard.event.v1 import event_pb2
@@ -68,3 +68,19 @@ def test_values_are_cut_on_one_line() -> None:
 def test_json_has_names_for_enums_and_text_for_what_json_lacks() -> None:
     value = {"status": ExecutionStatus.FAILED, "numbers": (1, float("nan"), float("-inf"), 2**63)}
     assert jsonable(value) == {"status": "FAILED", "numbers": [1, "NaN", "-Infinity", 2**63]}
+
+
+def test_a_table_leaves_columns_out_rather_than_cutting_the_id() -> None:
+    output = Output()
+    output.console = Console(width=44, force_terminal=True, color_system=None)
+    row = ["01987654-3210-7000-8000-000000000001", "COMPLETED", "2026-11-21 10:00:00", "4.2 s"]
+    with output.console.capture() as captured:
+        output.table(["ID", "STATUS", "STARTED", "TOOK"], [row])
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 44
+    assert lines[-1].strip() == row[0]
+
+    output.console = Console(width=80, force_terminal=True, color_system=None)
+    with output.console.capture() as captured:
+        output.table(["ID", "STATUS", "STARTED", "TOOK"], [row])
+    assert captured.get().splitlines()[-1].split()[:2] == row[:2]

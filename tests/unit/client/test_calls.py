@@ -11,7 +11,8 @@ from blockyard.client import Client
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_CANCELLED, EXECUTION_STATUS_FAILED
 from blockyard.graphs import Graph
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, QuotaFailure, RetryInfo
 
 from tests.unit.client.memory_services import EXECUTION_ID, GRAPH_ID, TOKEN, Script, events_of_a_run, serve, status
 
@@ -53,6 +54,26 @@ def test_an_error_carries_reason_violations_and_retry_time(script: Script, addre
     assert caught.value.violations == (errors.FieldViolation("nodes[2].inputs.text", "expected a string, got 7"),)
     assert caught.value.retry_after == 1.5
     assert str(caught.value) == "The graph is not valid.\n  - nodes[2].inputs.text: expected a string, got 7"
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        QuotaFailure(violations=[{"subject": "executions", "description": "1,000 of 1,000 are unfinished"}]),
+        PreconditionFailure(violations=[{"subject": "executions", "description": "1,000 of 1,000 are unfinished"}]),
+    ],
+    ids=["quota", "precondition"],
+)
+def test_limits_and_preconditions_are_violations_too(script: Script, address: str, detail: Message) -> None:
+    script.faults.append(status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many.", detail))
+
+    async def work() -> None:
+        async with client(address) as connected:
+            await connected.executions.start(GRAPH_ID)
+
+    with pytest.raises(errors.LimitReached) as caught:
+        asyncio.run(work())
+    assert caught.value.violations == (errors.FieldViolation("executions", "1,000 of 1,000 are unfinished"),)
 
 
 @pytest.mark.parametrize(

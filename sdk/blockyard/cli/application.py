@@ -1,0 +1,82 @@
+"""Puts the commands together, and turns what goes wrong into a sentence and an exit code.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage, or not known where Blockyard is; 3 the execution did not
+complete; 130 interrupted.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from blockyard.cli.blocks import blocks
+from blockyard.cli.demo import demo
+from blockyard.cli.dev import dev
+from blockyard.cli.events import events
+from blockyard.cli.executions import executions
+from blockyard.cli.graphs import graphs
+from blockyard.cli.output import Output
+from blockyard.cli.run import run
+from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
+
+FAILED, NOT_CONFIGURED, NOT_COMPLETED, INTERRUPTED = 1, 2, 3, 130
+
+
+def _exit_code(error: BlockyardError) -> int:
+    if isinstance(error, NotConfigured):
+        return NOT_CONFIGURED
+    return NOT_COMPLETED if isinstance(error, ExecutionEnded) else FAILED
+
+
+class _Application(click.Group):
+    """The group that catches the errors of all its commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BlockyardError as error:
+            reason = f" [{error.reason}]" if error.reason else ""
+            first, *places = str(error).split("\n")
+            click.echo("\n".join([f"Error: {first}{reason}", *places]), err=True)
+            ctx.exit(_exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--address", metavar="HOST:PORT", help="Where Blockyard is; by default the stack of `blockyard dev`.")
+@click.option(
+    "--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds that a call may take."
+)
+@click.pass_context
+def application(ctx: click.Context, address: str | None, timeout: float) -> None:
+    """Runs agent workflows: graphs of blocks, executed durably.
+
+    Where Blockyard is and who calls comes from BLOCKYARD_ADDRESS and BLOCKYARD_TOKEN, else from the stack that
+    `blockyard dev` runs on this machine.
+    """
+    ctx.obj = Output(address, timeout)
+
+
+@application.command(name="version")
+def show_version() -> None:
+    """Shows the version of this program."""
+    try:
+        click.echo(f"blockyard {version('blockyard')}, Python {sys.version.split()[0]}")
+    except PackageNotFoundError:
+        click.echo(f"blockyard (not installed), Python {sys.version.split()[0]}")
+
+
+for _command in (demo, dev, run, graphs, blocks, executions, events):
+    application.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of the program."""
+    try:
+        application(prog_name="blockyard")
+    except BrokenPipeError:  # `blockyard executions list | head`: the reader has seen enough
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,162 @@
+"""`blockyard executions`: runs of graphs."""
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import click
+
+from blockyard.cli.output import Output, as_json, lasting, short, when
+from blockyard.cli.run import follow_to_end, stopped_following
+from blockyard.client import Client, Execution, ExecutionStatus, NodeExecution
+
+T = TypeVar("T")
+
+STATUSES = [status.name.lower() for status in ExecutionStatus if status is not ExecutionStatus.UNSPECIFIED]
+
+
+@click.group()
+def executions() -> None:
+    """Lists, shows, follows and stops executions."""
+
+
+@executions.command(name="list")
+@click.option("--graph", "graph_id", default="", metavar="ID", help="Only of this graph.")
+@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only with this status.")
+@click.option("--limit", default=20, show_default=True, help="How many at most.")
+@as_json
+@click.pass_obj
+def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], limit: int, json_wanted: bool) -> None:
+    """Lists your executions, newest first."""
+
+    async def work() -> None:
+        async with output.client() as client:
+            wanted = [ExecutionStatus[status.upper()] for status in statuses]
+            pages = client.executions.list(graph_id=graph_id, statuses=wanted, page_size=min(max(limit, 1), 1_000))
+            found = await _first(pages, limit)
+        if json_wanted:
+            output.json(found)
+            return
+        rows = [
+            [e.id, e.status.name, when(e.created), lasting(e.created, e.ended), f"{e.node_executions:,}", e.graph_id]
+            for e in found
+        ]
+        output.table(["ID", "STATUS", "STARTED", "TOOK", "NODES", "GRAPH"], rows, "No executions.")
+
+    output.run(work())
+
+
+@executions.command(name="show")
+@click.argument("execution_id")
+@click.option("--nodes", "node_limit", default=20, show_default=True, help="How many node executions at most.")
+@as_json
+@click.pass_obj
+def show_execution(output: Output, execution_id: str, node_limit: int, json_wanted: bool) -> None:
+    """Shows an execution with its results and node executions; of one that has not ended, also what it waits for."""
+
+    async def work() -> None:
+        async with output.client() as client:
+            execution = await client.executions.get(execution_id)
+            results = await client.executions.results(execution_id)
+            nodes = await _first(
+                client.executions.nodes(execution_id, page_size=min(node_limit + 1, 1_000)), node_limit
+            )
+            waits = "" if execution.status.ended else (await client.executions.explain(execution_id)).summary
+        if json_wanted:
+            output.json({"execution": execution, "waits_for": waits, "results": results, "node_executions": nodes})
+            return
+        _show_fields(output, execution, waits)
+        for name, given in results.items():
+            for value in given:
+                output.line(f"{name} = {short(value)}")
+        output.line()
+        output.table(
+            ["#", "NODE", "STATUS", "ATTEMPTS", "TOOK", "ERROR"], [_node_row(node) for node in nodes], "No nodes yet."
+        )
+        if execution.node_executions > len(nodes):
+            output.line(f"{len(nodes)} of {execution.node_executions:,} node executions; --nodes N shows more", "dim")
+
+    output.run(work())
+
+
+@executions.command(name="watch")
+@click.argument("execution_id")
+@as_json
+@click.pass_obj
+def watch_execution(output: Output, execution_id: str, json_wanted: bool) -> None:
+    """Follows an execution to its end. Ctrl-C stops following; the execution goes on."""
+
+    async def work() -> None:
+        async with output.client() as client:
+            execution = await client.executions.get(execution_id)
+            graph = await client.graphs.get(execution.graph_id, execution.graph_version)
+            await follow_to_end(output, client.executions.handle(execution_id), graph.content, json_wanted)
+
+    try:
+        output.run(work())
+    except KeyboardInterrupt:
+        stopped_following([execution_id])
+        raise
+
+
+@executions.command(name="stop")
+@click.argument("execution_ids", nargs=-1, required=True)
+@as_json
+@click.pass_obj
+def stop_execution(output: Output, execution_ids: tuple[str, ...], json_wanted: bool) -> None:
+    """Stops executions. What has ended stays as it is."""
+
+    async def work() -> None:
+        async with output.client() as client:
+            stopped = [await _stop(output, client, one, json_wanted) for one in execution_ids]
+        if json_wanted:
+            output.json(stopped)
+
+    output.run(work())
+
+
+async def _stop(output: Output, client: Client, execution_id: str, json_wanted: bool) -> Execution:
+    execution = await client.executions.stop(execution_id)
+    if not json_wanted:
+        ended = execution.status.ended
+        output.line(f"{execution_id} {execution.status.name.lower() if ended else 'is being stopped'}")
+    return execution
+
+
+async def _first(source: AsyncIterator[T], limit: int) -> list[T]:
+    found: list[T] = []
+    async for item in source:
+        if len(found) >= limit:
+            break
+        found.append(item)
+    return found
+
+
+def _show_fields(output: Output, execution: Execution, waits: str) -> None:
+    output.fields(
+        [
+            ("id", execution.id),
+            ("graph", f"{execution.graph_id} version {execution.graph_version}"),
+            ("status", execution.status.name),
+            ("message", execution.status_message),
+            ("waits for", waits),
+            ("started", when(execution.created)),
+            ("took", lasting(execution.created, execution.ended)),
+            ("node executions", f"{execution.node_executions:,}"),
+            ("labels", ", ".join(f"{key}={value}" for key, value in execution.labels.items())),
+            ("inputs", short(dict(execution.inputs)) if execution.inputs else ""),
+        ]
+    )
+    output.line()
+
+
+def _node_row(node: NodeExecution) -> list[str]:
+    attempts = str(node.attempts) if node.attempts else ""
+    missing = f"waits for {', '.join(node.missing_pins)}" if node.missing_pins else ""
+    return [
+        str(node.number) if node.number else "",
+        node.node_id,
+        node.status.name,
+        attempts,
+        lasting(node.started or node.queued, node.ended) if node.ended else "",
+        short(node.error or missing, 120),
+    ]

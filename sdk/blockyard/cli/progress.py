@@ -1,0 +1,81 @@
+"""What is known of an execution while it runs, gathered from its events. Knows nothing of terminals."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from blockyard.events import Event, EventKind
+
+
+@dataclass(slots=True)
+class NodeProgress:
+    """Counts of one node's executions."""
+
+    id: str
+    queued: int = 0
+    completed: int = 0
+    failed: int = 0
+    retries: int = 0
+    touched: int = 0
+
+    @property
+    def alive(self) -> int:
+        """Executions that have not ended."""
+        return max(self.queued - self.completed - self.failed, 0)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of an execution, its outputs so far, and where it stands."""
+
+    nodes: dict[str, NodeProgress] = field(default_factory=dict)
+    outputs: list[tuple[str, Any]] = field(default_factory=list)
+    sequence: int = 0
+    status: str = "QUEUED"
+    message: str = ""
+
+    @property
+    def completed(self) -> int:
+        """Node executions that ended well."""
+        return sum(node.completed for node in self.nodes.values())
+
+    @property
+    def failed(self) -> int:
+        """Node executions that failed."""
+        return sum(node.failed for node in self.nodes.values())
+
+    @property
+    def alive(self) -> int:
+        """Node executions that have their inputs and have not ended."""
+        return sum(node.alive for node in self.nodes.values())
+
+    def apply(self, event: Event) -> None:
+        """Takes an event into account."""
+        self.sequence = event.sequence
+        if event.kind is EventKind.EXECUTION_OUTPUT:
+            self.outputs.append((event.output_name, event.value))
+        elif event.node_id:
+            self._apply_to_node(event)
+        else:
+            self._apply_to_execution(event)
+
+    def _apply_to_node(self, event: Event) -> None:
+        node = self.nodes.setdefault(event.node_id, NodeProgress(event.node_id))
+        node.touched = event.sequence
+        if event.kind is EventKind.NODE_QUEUED and event.attempt <= 1:
+            node.queued += 1
+        elif event.kind is EventKind.NODE_COMPLETED:
+            node.completed += 1
+        elif event.kind in (EventKind.NODE_FAILED, EventKind.NODE_CANCELLED):
+            node.failed += 1
+        elif event.kind is EventKind.NODE_RETRYING:
+            node.retries += 1
+        node.queued = max(node.queued, node.completed + node.failed)
+
+    def _apply_to_execution(self, event: Event) -> None:
+        if event.kind is EventKind.EXECUTION_STARTED:
+            self.status = "RUNNING"
+        elif event.kind is EventKind.EXECUTION_WAITING:
+            self.status = "WAITING"
+        elif event.is_last:
+            self.status = event.kind.name.removeprefix("EXECUTION_")
+        self.message = event.message or self.message

@@ -1,0 +1,136 @@
+"""`blockyard run`: starts a graph, stored or from a file, and follows it if asked."""
+
+from pathlib import Path
+
+import click
+
+from blockyard.cli.following import follow_execution, show_end, summary
+from blockyard.cli.inputs import parse_inputs
+from blockyard.cli.output import Output, as_json, lasting, short
+from blockyard.client import Client, Execution, ExecutionHandle, ExecutionStatus, GraphRecord, Results
+from blockyard.errors import ExecutionCancelled, ExecutionFailed
+from blockyard.graph.v1 import graph_pb2
+from blockyard.graphs import load_graph
+
+GRAPH_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+@click.command()
+@click.argument("graph")
+@click.option(
+    "-i",
+    "--input",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input; JSON where it parses, else text; @FILE is a file's content.",
+)
+@click.option("--inputs", "inputs_file", metavar="FILE", help="A JSON object of inputs; - is standard input.")
+@click.option("--version", default=0, metavar="N", help="Version of a stored graph; by default the active one.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the execution.")
+@click.option("-f", "--follow", is_flag=True, help="Follow it to its end and print its results.")
+@as_json
+@click.pass_obj
+def run(
+    output: Output,
+    graph: str,
+    pairs: tuple[str, ...],
+    inputs_file: str | None,
+    version: int,
+    labels: tuple[str, ...],
+    follow: bool,
+    json_wanted: bool,
+) -> None:
+    """Starts GRAPH: a file (.yaml, .json), which is stored as a new graph first, or the id of a stored one.
+
+    Ctrl-C while following stops following; the execution goes on.
+    """
+    inputs = parse_inputs(pairs, inputs_file)
+    labels_by_key = dict(label.partition("=")[::2] for label in labels)
+    content = _content(graph, version)
+    started: list[str] = []
+
+    async def work() -> None:
+        async with output.client() as client:
+            record = await _stored(client, graph, version, content)
+            execution = await client.executions.start(record.id, inputs, version=version, labels=labels_by_key)
+            started.append(execution.id)
+            if follow:
+                await follow_to_end(output, execution, record.content, json_wanted)
+            elif json_wanted:
+                output.json(await execution.get())
+            else:
+                output.line(f"started {execution.id}")
+                output.line(f"blockyard executions watch {execution.id}", "dim")
+
+    try:
+        output.run(work())
+    except KeyboardInterrupt:
+        stopped_following(started)
+        raise
+
+
+def _content(graph: str, version: int) -> graph_pb2.Graph | None:
+    """The graph in the file that is named; None if an id is."""
+    if not graph.endswith(GRAPH_SUFFIXES) and not Path(graph).is_file():
+        return None
+    if version:
+        raise click.UsageError("--version is for stored graphs; a file is stored as a new one")
+    return load_graph(graph)
+
+
+async def _stored(client: Client, graph: str, version: int, content: graph_pb2.Graph | None) -> GraphRecord:
+    if content is not None:
+        record = await client.graphs.create(content)
+        for warning in record.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+    else:
+        record = await client.graphs.get(graph, version)
+    return record
+
+
+async def follow_to_end(output: Output, execution: ExecutionHandle, graph: graph_pb2.Graph, json_wanted: bool) -> None:
+    """Follows an execution, prints its results, and raises if it did not complete."""
+    if json_wanted:
+        ended = await execution.wait()
+        output.json({"execution": ended, "results": await execution.results()})
+    else:
+        progress = await follow_execution(output, execution.watch(), node_names(graph))
+        ended = await execution.get()
+        show_results(output, await execution.results())
+        took = (ended.ended - ended.created).total_seconds() if ended.ended and ended.created else 0.0
+        show_end(output, ended.status.name, f"{execution.id}  {summary(progress, took)}")
+    raise_unless_completed(ended)
+
+
+def raise_unless_completed(execution: Execution) -> None:
+    """Lets the program end with the exit code of an execution that did not complete."""
+    reason = f": {execution.status_message}" if execution.status_message else ""
+    if execution.status is ExecutionStatus.FAILED:
+        raise ExecutionFailed(execution.id, f"the execution failed{reason}")
+    if execution.status is ExecutionStatus.CANCELLED:
+        raise ExecutionCancelled(
+            execution.id, f"the execution was stopped after {lasting(execution.created, execution.ended)}"
+        )
+
+
+def show_results(output: Output, results: Results) -> None:
+    """Results, a line for each value."""
+    for name, given in results.items():
+        for value in given:
+            output.line(f"{name} = {short(value, 2_000)}")
+
+
+def node_names(graph: graph_pb2.Graph) -> dict[str, str]:
+    """Names to show by node id, where a node has one of its own."""
+    return {node.id: node.metadata.customized_name for node in graph.nodes if node.metadata.customized_name}
+
+
+def stopped_following(started: list[str]) -> None:
+    """Says after Ctrl-C what goes on."""
+    for execution_id in started:
+        click.echo(
+            f"\nStopped following; the execution goes on. Follow it again with\n"
+            f"  blockyard executions watch {execution_id}\nor stop it with\n  blockyard executions stop {execution_id}",
+            err=True,
+        )

@@ -1,0 +1,111 @@
+"""The async client: `async with blockyard.connect() as client: ...`. `blockyard.sync` has the same without async."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from blockyard.calls import DEFAULT_DEADLINE, Caller
+from blockyard.client.blocks import BlocksClient
+from blockyard.client.executions import ExecutionHandle, ExecutionsClient
+from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.connection import Connection, find_connection, open_channel
+from blockyard.events import Event
+from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
+from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
+from blockyard.records import (
+    BlockRecord,
+    Execution,
+    ExecutionStatus,
+    Explanation,
+    GraphRecord,
+    Json,
+    NodeExecution,
+    NodeStatus,
+    Results,
+    Validation,
+    Waiting,
+)
+
+__all__ = [
+    "BlockRecord",
+    "BlocksClient",
+    "Client",
+    "Execution",
+    "ExecutionHandle",
+    "ExecutionStatus",
+    "ExecutionsClient",
+    "Explanation",
+    "GraphRecord",
+    "GraphsClient",
+    "Json",
+    "NodeExecution",
+    "NodeStatus",
+    "Results",
+    "Validation",
+    "Waiting",
+    "connect",
+]
+
+
+class Client:
+    """A caller's view of Blockyard: `graphs`, `blocks`, `executions`. Use it as an async context manager."""
+
+    graphs: GraphsClient
+    blocks: BlocksClient
+    executions: ExecutionsClient
+
+    def __init__(self, connection: Connection, deadline: float = DEFAULT_DEADLINE) -> None:
+        self.connection = connection
+        self._deadline = deadline
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        call = Caller(self.connection.token, self._deadline)
+        graph = self._channel(self.connection.graph_address)
+        execution = self._channel(self.connection.execution_address)
+        self.graphs = GraphsClient(GraphServiceStub(graph), call)
+        self.blocks = BlocksClient(BlockServiceStub(graph), call)
+        self.executions = ExecutionsClient(ExecutionServiceStub(execution), call)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+        self._channels.clear()
+
+    async def run(
+        self, graph: GraphLike | str, inputs: Mapping[str, Json] | None = None, timeout: float | None = None
+    ) -> Results:
+        """Runs a graph (stored first if it is not the id of one) to its end, and gives its results."""
+        graph_id = graph if isinstance(graph, str) else (await self.graphs.create(graph)).id
+        execution = await self.executions.start(graph_id, inputs)
+        return await execution.result(timeout)
+
+    def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:
+        """Events of an execution after a sequence, those to come included, without gaps."""
+        return self.executions.watch(execution, after)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        if address not in self._channels:
+            self._channels[address] = open_channel(address)
+        return self._channels[address]
+
+
+def connect(
+    address: str | None = None,
+    token: str | None = None,
+    *,
+    home: Path | None = None,
+    deadline: float = DEFAULT_DEADLINE,
+) -> Client:
+    """A client for the address and token given, else those of the environment, else the stack of `blockyard dev`.
+
+    `deadline` is how many seconds a call may take, repeats included.
+    """
+    return Client(find_connection(address, token, home), deadline)

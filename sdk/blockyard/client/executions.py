@@ -1,0 +1,253 @@
+"""Executions, through ExecutionService: starting, following, results, stopping. Values travel as exact JSON."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from blockyard import values
+from blockyard.calls import Caller
+from blockyard.errors import DeadlineExceeded, ExecutionCancelled, ExecutionFailed
+from blockyard.events import Event, follow, list_events, until_end
+from blockyard.execution.v1 import execution_pb2
+from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.records import (
+    Execution,
+    ExecutionStatus,
+    Explanation,
+    Json,
+    NodeExecution,
+    Results,
+    json_object,
+)
+
+if TYPE_CHECKING:
+    from blockyard.execution.v1.execution_service_pb2_grpc import (
+        ExecutionServiceAsyncStub,  # there for type checkers alone
+    )
+
+JSON = messages.VALUE_FORMAT_JSON
+STOP_DEADLINE = 15.0
+
+Decision = Literal["retry", "complete", "fail"]
+_DECISIONS = {
+    "retry": messages.DECISION_RETRY,
+    "complete": messages.DECISION_COMPLETE,
+    "fail": messages.DECISION_FAIL,
+}
+
+
+class ExecutionsClient:
+    """The caller's executions."""
+
+    def __init__(self, stub: "ExecutionServiceAsyncStub", call: Caller) -> None:
+        self._stub = stub
+        self._call = call
+
+    async def start(
+        self,
+        graph_id: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        version: int = 0,
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> "ExecutionHandle":
+        """Starts an execution; once this returns it ends, whatever dies. Version 0 is the active one.
+
+        The same `request_id` twice is one execution; without one, each call draws its own and is safely repeated.
+        """
+        request = messages.StartExecutionRequest(
+            graph_id=graph_id,
+            graph_version=version,
+            inputs_json=values.encode(dict(inputs or {})),
+            request_id=request_id or str(uuid.uuid4()),
+            labels=labels or {},
+            priority=priority,
+        )
+        answer = await self._call(self._stub.StartExecution, request, messages.StartExecutionResponse, repeatable=True)
+        return self.handle(answer.execution.id)
+
+    def handle(self, execution_id: str) -> "ExecutionHandle":
+        """The handle of an execution that was started before. Makes no call."""
+        return ExecutionHandle(execution_id, self)
+
+    async def get(self, execution_id: str) -> Execution:
+        """An execution as it stands."""
+        request = messages.GetExecutionRequest(execution_id=execution_id, value_format=JSON)
+        answer = await self._call(self._stub.GetExecution, request, messages.GetExecutionResponse, repeatable=True)
+        return Execution.from_proto(answer.execution)
+
+    async def list(
+        self,
+        *,
+        graph_id: str = "",
+        statuses: Sequence[ExecutionStatus] = (),
+        labels: Mapping[str, str] | None = None,
+        page_size: int = 0,
+    ) -> AsyncIterator[Execution]:
+        """The caller's executions, newest first, without inputs."""
+        token = ""
+        while True:
+            request = messages.ListExecutionsRequest(
+                page_size=page_size,
+                page_token=token,
+                graph_id=graph_id,
+                statuses=[execution_pb2.ExecutionStatus.ValueType(status.value) for status in statuses],
+                labels=labels or {},
+            )
+            answer = await self._call(
+                self._stub.ListExecutions, request, messages.ListExecutionsResponse, repeatable=True
+            )
+            for execution in answer.executions:
+                yield Execution.from_proto(execution)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def stop(self, execution_id: str) -> Execution:
+        """Stops an execution. One that has ended is returned unchanged."""
+        request = messages.StopExecutionRequest(execution_id=execution_id)
+        answer = await self._call(
+            self._stub.StopExecution,
+            request,
+            messages.StopExecutionResponse,
+            repeatable=True,
+            deadline=max(self._call.deadline, STOP_DEADLINE),
+        )
+        return Execution.from_proto(answer.execution)
+
+    async def stop_all(self, graph_id: str = "") -> int:
+        """Stops all of the caller's executions, or all of one graph; gives how many had not ended."""
+        request = messages.StopExecutionsRequest(graph_id=graph_id)
+        answer = await self._call(self._stub.StopExecutions, request, messages.StopExecutionsResponse, repeatable=True)
+        return answer.stopping
+
+    async def nodes(self, execution_id: str, node_id: str = "", page_size: int = 0) -> AsyncIterator[NodeExecution]:
+        """The node executions in order of their outcome; those that have none yet come last."""
+        token = ""
+        while True:
+            request = messages.ListNodeExecutionsRequest(
+                execution_id=execution_id,
+                node_id=node_id,
+                page_size=page_size,
+                page_token=token,
+                value_format=JSON,
+            )
+            answer = await self._call(
+                self._stub.ListNodeExecutions, request, messages.ListNodeExecutionsResponse, repeatable=True
+            )
+            for node_execution in answer.node_executions:
+                yield NodeExecution.from_proto(node_execution)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def results(self, execution_id: str) -> Results:
+        """The values that the graph's outputs have been given so far, by name."""
+        request = messages.GetExecutionResultsRequest(execution_id=execution_id, value_format=JSON)
+        answer = await self._call(
+            self._stub.GetExecutionResults, request, messages.GetExecutionResultsResponse, repeatable=True
+        )
+        return json_object(answer.results_json)
+
+    def watch(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """Events after a sequence, those to come included, without gaps; ends with the execution."""
+        return follow(self._stub, self._call, execution_id, after)
+
+    def events(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """The events after a sequence that are there now."""
+        return list_events(self._stub, self._call, execution_id, after)
+
+    async def wait(self, execution_id: str, timeout: float | None = None) -> Execution:
+        """Waits until the execution has ended. Raises DeadlineExceeded after `timeout` seconds; it goes on then."""
+        execution = await self.get(execution_id)
+        if execution.status.ended:
+            return execution
+        try:
+            async with asyncio.timeout(timeout):
+                await until_end(self._stub, self._call, execution_id, execution.last_event_sequence)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"execution {execution_id} has not ended after {timeout:g} seconds") from error
+        return await self.get(execution_id)
+
+    async def explain(self, execution_id: str) -> Explanation:
+        """What an execution waits for, who holds it, and when it is looked at next."""
+        request = messages.ExplainExecutionRequest(execution_id=execution_id)
+        answer = await self._call(
+            self._stub.ExplainExecution, request, messages.ExplainExecutionResponse, repeatable=True
+        )
+        return Explanation.from_proto(answer)
+
+    async def resume_node(
+        self,
+        execution_id: str,
+        node_execution: int,
+        decision: Decision,
+        *,
+        outputs: Results | None = None,
+        message: str = "",
+        request_id: str | None = None,
+    ) -> None:
+        """Decides what becomes of a node execution whose outcome is not known: run it again, take it as completed
+        with `outputs` (by pin), or as failed with `message`."""
+        request = messages.ResumeNodeRequest(
+            execution_id=execution_id,
+            node_execution=node_execution,
+            decision=_DECISIONS[decision],
+            outputs_json=values.encode(dict(outputs)) if outputs is not None else b"",
+            message=message,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        await self._call(self._stub.ResumeNode, request, messages.ResumeNodeResponse, repeatable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionHandle:
+    """One execution, to follow and to ask for its result."""
+
+    id: str
+    _executions: ExecutionsClient
+
+    async def get(self) -> Execution:
+        """The execution as it stands."""
+        return await self._executions.get(self.id)
+
+    def watch(self, after: int = 0) -> AsyncIterator[Event]:
+        """Events after a sequence, those to come included, without gaps; ends with the execution."""
+        return self._executions.watch(self.id, after)
+
+    def nodes(self, node_id: str = "") -> AsyncIterator[NodeExecution]:
+        """Its node executions, or those of one node."""
+        return self._executions.nodes(self.id, node_id)
+
+    async def wait(self, timeout: float | None = None) -> Execution:
+        """Waits until it has ended, however it ends."""
+        return await self._executions.wait(self.id, timeout)
+
+    async def result(self, timeout: float | None = None) -> Results:
+        """Waits until it has completed, and gives the lists of values by name of the output.
+
+        Raises ExecutionFailed or ExecutionCancelled if it ended otherwise.
+        """
+        execution = await self.wait(timeout)
+        reason = f": {execution.status_message}" if execution.status_message else ""
+        if execution.status is ExecutionStatus.FAILED:
+            raise ExecutionFailed(self.id, f"execution {self.id} failed{reason}")
+        if execution.status is ExecutionStatus.CANCELLED:
+            raise ExecutionCancelled(self.id, f"execution {self.id} was stopped{reason}")
+        return await self.results()
+
+    async def results(self) -> Results:
+        """What the outputs have been given so far."""
+        return await self._executions.results(self.id)
+
+    async def stop(self) -> Execution:
+        """Stops it. If it has ended, it is returned unchanged."""
+        return await self._executions.stop(self.id)
+
+    async def explain(self) -> Explanation:
+        """What it waits for, who holds it, and when it is looked at next."""
+        return await self._executions.explain(self.id)

@@ -1,0 +1,104 @@
+"""Where Blockyard is and who calls: from arguments, from the environment, or from the stack that `blockyard dev` runs.
+
+BLOCKYARD_ADDRESS (all services behind one edge) or BLOCKYARD_GRAPH_ADDRESS and BLOCKYARD_EXECUTION_ADDRESS, and
+BLOCKYARD_TOKEN. An address is host:port; grpcs://host:port asks for TLS.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from blockyard.errors import NotConfigured
+
+MAX_MESSAGE_BYTES = 64 << 20
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.lb_policy_name", "round_robin"),
+    # A replica that hangs with its connections open is noticed; Blockyard's servers allow pings this often.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Addresses of the services and the token that is sent along. The token is left out of the repr."""
+
+    graph_address: str
+    execution_address: str
+    token: str = field(repr=False)
+
+
+def default_home() -> Path:
+    """Folder of the dev stack and its state: BLOCKYARD_HOME, else ~/.blockyard."""
+    home = os.environ.get("BLOCKYARD_HOME")
+    return Path(home) if home else Path.home() / ".blockyard"
+
+
+def find_connection(address: str | None = None, token: str | None = None, home: Path | None = None) -> Connection:
+    """The connection that these arguments name, completed from the environment and then from the dev stack."""
+    environment = os.environ
+    address = address or environment.get("BLOCKYARD_ADDRESS") or ""
+    graph = address or environment.get("BLOCKYARD_GRAPH_ADDRESS", "")
+    execution = address or environment.get("BLOCKYARD_EXECUTION_ADDRESS", "")
+    token = token or environment.get("BLOCKYARD_TOKEN") or ""
+    if graph and execution and token:
+        return Connection(graph, execution, token)
+    stack = _dev_stack(home or default_home())
+    if graph and execution:
+        if stack is None or stack.graph_address != graph:
+            raise NotConfigured(f"no token for {graph}: set BLOCKYARD_TOKEN, or pass token=")
+        return Connection(graph, execution, stack.token)
+    if stack is None:
+        raise NotConfigured(
+            "no Blockyard to talk to: start one with `blockyard dev`, or set BLOCKYARD_ADDRESS and BLOCKYARD_TOKEN"
+        )
+    return Connection(stack.graph_address, stack.execution_address, token or stack.token)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to an address. Opening does not connect yet; the first call does."""
+    if address.startswith("grpcs://"):
+        return grpc.aio.secure_channel(
+            address.removeprefix("grpcs://"), grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS
+        )
+    return grpc.aio.insecure_channel(address.removeprefix("grpc://"), options=_CHANNEL_OPTIONS)
+
+
+def _dev_stack(home: Path) -> Connection | None:
+    """The connection to the stack that runs under this home; None if none does."""
+    path = home / "dev" / "state.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return _connection_of(state) if _runs(int(state["pid"])) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotConfigured(f"{path} cannot be used ({error}): start `blockyard dev` anew") from error
+
+
+def _connection_of(state: Mapping[str, object]) -> Connection:
+    addresses = state["addresses"]
+    if not isinstance(addresses, Mapping):
+        raise TypeError("addresses is no object")
+    token = Path(str(state["token_path"])).read_text(encoding="utf-8").strip()
+    return Connection(str(addresses["graph"]), str(addresses["execution"]), token)
+
+
+def _runs(pid: int) -> bool:
+    """True if the process that wrote the state still runs: a stack that was killed leaves its state behind."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,283 @@
+"""The whole stack of a laptop: PostgreSQL, NATS, the services and runners, started, watched and stopped in order.
+
+`blockyard dev` runs it; tests, benches and chaos use it as `async with Stack(home) as stack`.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from blockyard.dev import tokens
+from blockyard.dev.errors import DevelopmentStackError, explain_os_error
+from blockyard.dev.home import StackFolder, StackState, read_state
+from blockyard.dev.nats import NatsServer, start_nats
+from blockyard.dev.ports import free_port
+from blockyard.dev.postgres import PostgresServer, start_postgres
+from blockyard.dev.process import ChildProcess
+from blockyard.dev.services import ServiceProcess, Surroundings, migrate, require_services, service
+from blockyard.dev.supervisor import Member, Supervisor
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+class StackRuns(DevelopmentStackError):
+    """Another process runs a stack on this home."""
+
+
+class Stack:
+    """A running stack. Its processes are `postgres`, `nats`, `graph`, `execution-1`..., `runner-1`...
+
+    Enter it in a thread that lives as long as the stack shall: its processes end with that thread.
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        *,
+        runners: int = 2,
+        replicas: int = 1,
+        supervise: bool = False,
+        environment: Mapping[str, str] | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = _silent,
+    ) -> None:
+        """Plan a stack of so many runners and replicas of the execution service; nothing is started yet.
+
+        `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
+        """
+        self.folder = StackFolder.of(home)
+        self.runners = runners
+        self.replicas = replicas
+        self._supervise = supervise
+        self._environment = dict(environment or {})
+        self._postgres_settings = dict(postgres_settings or {})
+        self._report = report
+        self._members: dict[str, Member] = {}
+        self._excused: set[str] = set()
+        self._held = ExitStack()
+        self._started = False
+        self._watch: asyncio.Task[None] | None = None
+        self.secret = ""
+        self.token = ""
+
+    async def start(self) -> None:
+        """Start all; when one part fails, stop what stands and raise what was wrong."""
+        require_services()
+        self._held.enter_context(_only_stack_in(self.folder))
+        self._started = True
+        try:
+            await self._start_all()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_all(self) -> None:
+        self.secret = tokens.ensure_secret(self.folder)
+        self.token = tokens.write_developer_token(self.folder, self.secret)
+        self._report("starting PostgreSQL and NATS")
+        await _all(self._start_postgres(), self._start_nats())
+        surroundings = Surroundings(
+            self.folder, self.secret, self.nats.url, f"127.0.0.1:{free_port()}", self._environment
+        )
+        await migrate(surroundings, self.postgres.url)
+        self._plan_services(surroundings)
+        self._report(f"starting {', '.join(self.services())}")
+        await _all(*(member.start() for member in self.services().values()))
+        self._write_state()
+        if self._supervise:
+            supervisor = Supervisor(self._members, self._excused, self._report, self._write_state)
+            self._watch = asyncio.create_task(supervisor.run(), name="supervisor")
+
+    async def _start_postgres(self) -> None:
+        self._members["postgres"] = await start_postgres(
+            self.folder.postgres, log_file=self.folder.log("postgres"), settings=self._postgres_settings
+        )
+
+    async def _start_nats(self) -> None:
+        self._members["nats"] = await start_nats(self.folder.nats, log_file=self.folder.log("nats"))
+
+    def _plan_services(self, surroundings: Surroundings) -> None:
+        _, _, graph_port = surroundings.graph_address.rpartition(":")
+        graph_url = self.postgres.url_of("graph")
+        self._members["graph"] = service(surroundings, "graph", "graph", graph_url, int(graph_port))
+        for number in range(1, self.replicas + 1):
+            name = f"execution-{number}"
+            self._members[name] = service(surroundings, name, "execution", self.postgres.url_of("execution"))
+        for number in range(1, self.runners + 1):
+            name = f"runner-{number}"
+            self._members[name] = service(surroundings, name, "runner")
+
+    async def stop(self) -> None:
+        """Stop all in reverse order; what hangs is killed. Nothing to do when it was not started."""
+        if not self._started:
+            return
+        self._started = False
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+            self._watch = None
+        self.folder.state.unlink(missing_ok=True)
+        groups = ("runner", "execution", "graph", "nats", "postgres")
+        try:
+            for group in groups:
+                await asyncio.gather(*(m.stop() for name, m in self._members.items() if name.split("-")[0] == group))
+        except BaseException:
+            # Interrupted while it waits: nothing may stay behind.
+            await asyncio.gather(*(member.kill() for member in self._members.values()))
+            raise
+        finally:
+            self._members.clear()
+            self._held.close()
+
+    @property
+    def postgres(self) -> PostgresServer:
+        """The PostgreSQL server."""
+        server = self.member("postgres")
+        assert isinstance(server, PostgresServer)
+        return server
+
+    @property
+    def nats(self) -> NatsServer:
+        """The NATS server."""
+        server = self.member("nats")
+        assert isinstance(server, NatsServer)
+        return server
+
+    @property
+    def graph_address(self) -> str:
+        """host:port of the graph service."""
+        return self.services()["graph"].address
+
+    @property
+    def execution_addresses(self) -> list[str]:
+        """host:port of each replica of the execution service."""
+        return [member.address for name, member in self.services().items() if name.startswith("execution-")]
+
+    @property
+    def execution_address(self) -> str:
+        """host:port of the first replica of the execution service."""
+        return self.execution_addresses[0]
+
+    def services(self) -> dict[str, ServiceProcess]:
+        """The services' processes by name, in the order of their start."""
+        return {name: member for name, member in self._members.items() if isinstance(member, ServiceProcess)}
+
+    def names(self) -> list[str]:
+        """The names of all processes, in the order of their start."""
+        return list(self._members)
+
+    def member(self, name: str) -> Member:
+        """The part of the stack with this name."""
+        try:
+            return self._members[name]
+        except KeyError:
+            known = ", ".join(self._members) or "none runs"
+            raise DevelopmentStackError(f"the stack has no process named {name} (there are: {known})") from None
+
+    def process(self, name: str) -> ChildProcess:
+        """The process with this name."""
+        return self.member(name).process
+
+    def user_token(self, user_id: str, role: str = "user", life_seconds: float = tokens.LIFE_SECONDS) -> str:
+        """A token of this stack for any user."""
+        return tokens.user_token(self.secret, user_id, role, life_seconds)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a process and its children; it stays down until it is started."""
+        self._excused.add(name)
+        await self.member(name).kill()
+
+    async def halt(self, name: str) -> None:
+        """Stop a process in order; it stays down until it is started."""
+        self._excused.add(name)
+        await self.member(name).stop()
+
+    async def revive(self, name: str) -> None:
+        """Start a process that is down, at its old address, and wait until it is of use."""
+        await self.member(name).start()
+        self._excused.discard(name)
+        self._write_state()
+
+    async def restart(self, name: str) -> None:
+        """Stop a process when it runs, and start it again at its old address."""
+        await self.halt(name)
+        await self.revive(name)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP to a process and its children."""
+        self.member(name).freeze()
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen process go on."""
+        self.member(name).thaw()
+
+    async def wipe_nats(self) -> None:
+        """Kill NATS and delete JetStream's whole directory; it stays down until it is started."""
+        self._excused.add("nats")
+        await self.nats.wipe()
+
+    def _write_state(self) -> None:
+        addresses = {name: member.address for name, member in self.services().items()}
+        StackState(
+            pid=os.getpid(),
+            folder=str(self.folder.path),
+            addresses={**addresses, "execution": self.execution_address},
+            postgres_url=self.postgres.url,
+            nats_url=self.nats.url,
+            token_path=str(self.folder.token),
+            processes={name: member.process.pid or 0 for name, member in self._members.items()},
+        ).write(self.folder)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+async def _all(*steps: Coroutine[None, None, None]) -> None:
+    """Take steps side by side; when one fails the others are cancelled, and its error is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+@contextmanager
+def _only_stack_in(folder: StackFolder) -> Iterator[None]:
+    """Make the folder and hold its lock: two stacks on the same data would ruin each other's."""
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.path.chmod(0o700)
+        folder.blobs.mkdir(exist_ok=True)
+        lock = folder.lock.open("a")
+    except OSError as error:
+        raise explain_os_error(error, folder.path, "Making the stack's folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackRuns(_who_runs(folder)) from None
+        yield
+
+
+def _who_runs(folder: StackFolder) -> str:
+    state = read_state(folder.path.parent)
+    if state is None:
+        return f"A stack on {folder.path} is starting or stopping just now; wait a moment."
+    return (
+        f"A stack runs already on {folder.path} (process {state.pid}): graph service at {state.addresses['graph']}, "
+        f"execution service at {state.addresses['execution']}. Stop it with Ctrl-C where it runs, or use it."
+    )

@@ -1,0 +1,180 @@
+"""Events of executions, in order and without gaps: what they say, and how to follow them over lost connections.
+
+`follow` watches one execution through ExecutionService. It resumes after the last sequence it has seen, drops repeats,
+and fills a gap from ListEvents before it goes on.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from blockyard import values
+from blockyard.calls import Caller, Pauses
+from blockyard.errors import CallError, DeadlineExceeded, HistoryGap, OutOfRange, Unavailable
+from blockyard.event.v1 import event_pb2
+from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.records import ExecutionStatus, moment, node_error_reason
+
+if TYPE_CHECKING:
+    from blockyard.execution.v1.execution_service_pb2_grpc import (
+        ExecutionServiceAsyncStub,  # there for type checkers alone
+    )
+
+PAGE = 1_000
+
+
+class EventKind(Enum):
+    """What happened."""
+
+    UNSPECIFIED = 0
+    EXECUTION_STARTED = 1
+    EXECUTION_WAITING = 2
+    EXECUTION_OUTPUT = 3
+    EXECUTION_COMPLETED = 4
+    EXECUTION_FAILED = 5
+    EXECUTION_CANCELLED = 6
+    NODE_QUEUED = 7
+    NODE_STARTED = 8
+    NODE_OUTPUT = 9
+    NODE_COMPLETED = 10
+    NODE_FAILED = 11
+    NODE_RETRYING = 12
+    NODE_CANCELLED = 13
+    NODE_AMBIGUOUS = 14
+
+
+LAST_KINDS = frozenset({EventKind.EXECUTION_COMPLETED, EventKind.EXECUTION_FAILED, EventKind.EXECUTION_CANCELLED})
+"""Kinds after which an execution has no more events."""
+
+_KINDS = {kind.value: kind for kind in EventKind}
+_LAST = frozenset(kind.value for kind in LAST_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that an execution did. `node_execution` is 0 and `node_id` empty in events of the execution itself."""
+
+    execution_id: str
+    sequence: int
+    kind: EventKind
+    time: datetime | None
+    node_execution: int
+    node_id: str
+    attempt: int
+    pin: str
+    index: int
+    value: Any  # Any: a JSON value is what the block made it
+    provisional: bool
+    message: str
+    reason: str
+    wakes: datetime | None
+    output_name: str
+
+    @property
+    def is_last(self) -> bool:
+        """True if the execution has ended with this event."""
+        return self.kind in LAST_KINDS
+
+    @classmethod
+    def from_proto(cls, execution_id: str, proto: event_pb2.Event) -> "Event":
+        """The value of a message. A kind that is newer than this package is UNSPECIFIED."""
+        return cls(
+            execution_id=execution_id,
+            sequence=proto.sequence,
+            kind=_KINDS.get(proto.kind, EventKind.UNSPECIFIED),
+            time=moment(proto, "time"),
+            node_execution=proto.node_execution,
+            node_id=proto.node_id,
+            attempt=proto.attempt,
+            pin=proto.pin,
+            index=proto.index,
+            value=values.decode(proto.value) if proto.value else None,
+            provisional=proto.provisional,
+            message=proto.message,
+            reason=node_error_reason(proto.reason),
+            wakes=moment(proto, "wake_time"),
+            output_name=proto.output_name,
+        )
+
+
+async def follow(
+    stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int = 0
+) -> AsyncIterator[Event]:
+    """All events after sequence `after`, those to come included; ends with the execution.
+
+    Lost connections are made again. Raises HistoryGap if events that are missing are past retention.
+    """
+    seen = after
+    async for protos in _batches(stub, call, execution_id, after):
+        for proto in protos:
+            if proto.sequence <= seen:
+                continue
+            if proto.sequence > seen + 1:
+                async for missing in list_events(stub, call, execution_id, seen, proto.sequence - 1):
+                    seen = missing.sequence
+                    yield missing
+                if proto.sequence != seen + 1:
+                    raise HistoryGap(
+                        f"events {seen + 1} to {proto.sequence - 1} of execution {execution_id} are missing"
+                    )
+            seen = proto.sequence
+            yield Event.from_proto(execution_id, proto)
+
+
+async def until_end(stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int) -> None:
+    """Waits for the last event. Cheaper than `follow`: the events are received but not looked into."""
+    async for _ in _batches(stub, call, execution_id, after):
+        pass
+
+
+async def _batches(
+    stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int
+) -> AsyncIterator[Sequence[event_pb2.Event]]:
+    """What watching gives, over lost connections, up to the last event. Parts may come twice."""
+    last = after
+    pauses = Pauses()
+    while True:
+        # A watch that begins behind the last event would wait for ever.
+        if last and await _complete(stub, call, execution_id, last):
+            return
+        request = messages.WatchExecutionRequest(execution_id=execution_id, after_sequence=last)
+        failure: CallError = Unavailable("the stream of events ended before the execution")
+        try:
+            async for answer in call.stream(stub.WatchExecution, request, messages.WatchExecutionResponse):
+                pauses.reset()
+                if answer.events:
+                    yield answer.events
+                    last = max(last, answer.events[-1].sequence)
+                    if answer.events[-1].kind in _LAST:
+                        return
+        except (Unavailable, DeadlineExceeded) as error:
+            failure = error
+        except OutOfRange as error:
+            raise HistoryGap(f"events after {last} of execution {execution_id} are no longer kept") from error
+        await pauses.wait(failure)
+
+
+async def list_events(
+    stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int = 0, last: int | None = None
+) -> AsyncIterator[Event]:
+    """The events after `after` that are there now, up to sequence `last`."""
+    while last is None or after < last:
+        request = messages.ListEventsRequest(execution_id=execution_id, after_sequence=after, page_size=PAGE)
+        answer = await call(stub.ListEvents, request, messages.ListEventsResponse, repeatable=True)
+        for proto in answer.events:
+            if last is not None and proto.sequence > last:
+                return
+            after = proto.sequence
+            yield Event.from_proto(execution_id, proto)
+        if answer.complete or not answer.events:
+            return
+
+
+async def _complete(stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, seen: int) -> bool:
+    """True if no event comes after `seen` any more."""
+    request = messages.GetExecutionRequest(execution_id=execution_id)
+    answer = await call(stub.GetExecution, request, messages.GetExecutionResponse, repeatable=True)
+    ended = ExecutionStatus(answer.execution.status).ended
+    return ended and answer.execution.last_event_sequence <= seen

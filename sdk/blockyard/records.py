@@ -1,0 +1,280 @@
+"""What calls answer, as plain values: executions, node executions, graphs, blocks. Times are aware datetimes in UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, TypeAlias
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from blockyard import values
+from blockyard.common.v1 import errors_pb2
+from blockyard.errors import FieldViolation
+from blockyard.execution.v1 import execution_pb2, execution_service_pb2
+from blockyard.graph.v1 import block_pb2, graph_pb2
+
+Json: TypeAlias = Any  # Any: a JSON value is what the graph's author made it
+Results: TypeAlias = dict[str, list[Json]]
+"""Lists of values by name: of an output of a graph, or of a pin of a node."""
+
+
+class ExecutionStatus(Enum):
+    """Where an execution stands."""
+
+    UNSPECIFIED = 0
+    QUEUED = 1
+    RUNNING = 2
+    WAITING = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+    @property
+    def ended(self) -> bool:
+        """True if it will not change any more."""
+        return self in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+
+
+class NodeStatus(Enum):
+    """Where a node execution stands."""
+
+    UNSPECIFIED = 0
+    INCOMPLETE = 1
+    QUEUED = 2
+    RUNNING = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+    SKIPPED = 7
+    AMBIGUOUS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A run of a graph. `inputs` is empty in lists."""
+
+    id: str
+    graph_id: str
+    graph_version: int
+    status: ExecutionStatus
+    status_message: str
+    inputs: Mapping[str, Json]
+    labels: Mapping[str, str]
+    priority: int
+    created: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    node_executions: int
+    last_event_sequence: int
+
+    @classmethod
+    def from_proto(cls, proto: execution_pb2.Execution) -> "Execution":
+        """The value of a message."""
+        return cls(
+            id=proto.id,
+            graph_id=proto.graph_id,
+            graph_version=proto.graph_version,
+            status=ExecutionStatus(proto.status),
+            status_message=proto.status_message,
+            inputs=json_object(proto.inputs_json),
+            labels=dict(proto.labels),
+            priority=proto.priority,
+            created=moment(proto, "create_time"),
+            started=moment(proto, "start_time"),
+            ended=moment(proto, "end_time"),
+            node_executions=proto.node_executions,
+            last_event_sequence=proto.last_event_sequence,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeExecution:
+    """A run of one node. `outputs` holds for each pin the list of its values; events have those that were cut off."""
+
+    execution_id: str
+    number: int
+    node_id: str
+    block_id: str
+    status: NodeStatus
+    attempts: int
+    inputs: Mapping[str, Json]
+    outputs: Results
+    outputs_truncated: bool
+    error: str
+    error_reason: str
+    queued: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    lineage: tuple[tuple[int, int], ...]
+    missing_pins: tuple[str, ...]
+    task_id: str
+
+    @classmethod
+    def from_proto(cls, proto: execution_pb2.NodeExecution) -> "NodeExecution":
+        """The value of a message."""
+        return cls(
+            execution_id=proto.execution_id,
+            number=proto.number,
+            node_id=proto.node_id,
+            block_id=proto.block_id,
+            status=NodeStatus(proto.status),
+            attempts=proto.attempts,
+            inputs=json_object(proto.inputs_json),
+            outputs=json_object(proto.outputs_json),
+            outputs_truncated=proto.outputs_truncated,
+            error=proto.error,
+            error_reason=node_error_reason(proto.error_reason),
+            queued=moment(proto, "queue_time"),
+            started=moment(proto, "start_time"),
+            ended=moment(proto, "end_time"),
+            lineage=tuple((entry.node_execution, entry.index) for entry in proto.lineage),
+            missing_pins=tuple(proto.missing_pins),
+            task_id=proto.task_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that an execution waits for."""
+
+    node_execution: int
+    node_id: str
+    reason: str
+    runner: str
+    wakes: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an execution that has not ended waits for, who holds it, and when it is looked at next."""
+
+    execution: Execution
+    summary: str
+    owner: str
+    next_look: datetime | None
+    waiting: tuple[Waiting, ...]
+
+    @classmethod
+    def from_proto(cls, proto: execution_service_pb2.ExplainExecutionResponse) -> "Explanation":
+        """The value of a message."""
+        return cls(
+            execution=Execution.from_proto(proto.execution),
+            summary=proto.summary,
+            owner=proto.owner,
+            next_look=moment(proto, "next_look_time"),
+            waiting=tuple(
+                Waiting(one.node_execution, one.node_id, one.reason, one.runner, moment(one, "wake_time"))
+                for one in proto.waiting
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRecord:
+    """A graph as it is stored, at one version. `content` has its nodes and links; in lists it has none."""
+
+    id: str
+    version: int
+    active_version: int
+    latest_version: int
+    name: str
+    description: str
+    input_schema: Mapping[str, Json]
+    output_schema: Mapping[str, Json]
+    created: datetime | None
+    updated: datetime | None
+    content: graph_pb2.Graph
+    warnings: tuple[FieldViolation, ...] = ()
+
+    @classmethod
+    def from_proto(cls, proto: graph_pb2.Graph, warnings: tuple[FieldViolation, ...] = ()) -> "GraphRecord":
+        """The value of a message."""
+        return cls(
+            id=proto.id,
+            version=proto.version,
+            active_version=proto.active_version,
+            latest_version=proto.latest_version,
+            name=proto.name,
+            description=proto.description,
+            input_schema=MessageToDict(proto.input_schema),
+            output_schema=MessageToDict(proto.output_schema),
+            created=moment(proto, "create_time"),
+            updated=moment(proto, "update_time"),
+            content=proto,
+            warnings=warnings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What validation says of a graph. Without errors it can be stored and run."""
+
+    errors: tuple[FieldViolation, ...]
+    warnings: tuple[FieldViolation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """A block of the catalogue."""
+
+    id: str
+    name: str
+    description: str
+    categories: tuple[str, ...]
+    contributors: tuple[str, ...]
+    type: str
+    effect: str
+    pool: str
+    input_schema: Mapping[str, Json]
+    output_schema: Mapping[str, Json]
+    many_pins: tuple[str, ...]
+    static_output: bool
+    disabled: bool
+    unavailable_reason: str
+
+    @classmethod
+    def from_proto(cls, proto: block_pb2.Block) -> "BlockRecord":
+        """The value of a message."""
+        return cls(
+            id=proto.id,
+            name=proto.name,
+            description=proto.description,
+            categories=tuple(proto.categories),
+            contributors=tuple(proto.contributors),
+            type=block_pb2.BlockType.Name(proto.type).removeprefix("BLOCK_TYPE_"),
+            effect=block_pb2.Effect.Name(proto.effect).removeprefix("EFFECT_"),
+            pool=proto.pool,
+            input_schema=MessageToDict(proto.input_schema),
+            output_schema=MessageToDict(proto.output_schema),
+            many_pins=tuple(proto.many_pins),
+            static_output=proto.static_output,
+            disabled=proto.disabled,
+            unavailable_reason=proto.unavailable_reason,
+        )
+
+
+def moment(message: Message, field: str) -> datetime | None:
+    """The time in a field; None if the field is not set."""
+    if not message.HasField(field):
+        return None
+    stamp = getattr(message, field)
+    assert isinstance(stamp, Timestamp)
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def json_object(data: bytes) -> dict[str, Json]:
+    """The object in a *_json field; empty if the field is."""
+    decoded = values.decode(data) if data else {}
+    if not isinstance(decoded, dict):
+        raise TypeError(f"expected a JSON object, got {type(decoded).__name__}")
+    return decoded
+
+
+def node_error_reason(reason: errors_pb2.NodeErrorReason.ValueType) -> str:
+    """Name of a reason without its prefix; empty if there is none."""
+    if reason == errors_pb2.NODE_ERROR_REASON_UNSPECIFIED:
+        return ""
+    return errors_pb2.NodeErrorReason.Name(reason).removeprefix("NODE_ERROR_REASON_")

@@ -1,0 +1,223 @@
+"""The client for programs without async: the same methods, run on an event loop in a thread of its own.
+
+with blockyard.sync.connect() as client:
+    print(client.run(graph, {"text": "hello"}))
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from blockyard import client as asynchronous
+from blockyard.calls import DEFAULT_DEADLINE
+from blockyard.client import ExecutionHandle, Json, Results
+from blockyard.client.blocks import BlocksClient
+from blockyard.client.executions import ExecutionsClient
+from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.events import Event
+
+__all__ = ["Blocks", "Client", "Execution", "Executions", "Graphs", "connect"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class _Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="blockyard-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Runs it there and waits. Ctrl-C while waiting cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, source: AsyncIterator[R]) -> Iterator[R]:
+        """The items of an async iterator, each fetched when it is asked for."""
+        iterator = aiter(source)
+        try:
+            while True:
+                try:
+                    yield self.run(_next(iterator))
+                except StopAsyncIteration:
+                    return
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None and self._loop.is_running():
+                self.run(close())
+
+    def stop(self) -> None:
+        """Ends the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(iterator: AsyncIterator[R]) -> R:
+    return await anext(iterator)
+
+
+class _Blocking(Generic[A]):
+    """Something async, and the loop that its methods run on."""
+
+    def __init__(self, loop: _Loop, inner: A) -> None:
+        self._loop = loop
+        self._inner = inner
+
+
+def _blocking(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[_Blocking[A], P], R]:
+    """A method that runs the async one to its end; arguments and result keep their types."""
+
+    def call(self: _Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._loop.run(method(self._inner, *args, **kwargs))
+
+    call.__doc__ = method.__doc__
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[A, P], AsyncIterator[R]],
+) -> Callable[Concatenate[_Blocking[A], P], Iterator[R]]:
+    """A method that gives what the async one does, item by item."""
+
+    def call(self: _Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        return self._loop.iterate(method(self._inner, *args, **kwargs))
+
+    call.__doc__ = method.__doc__
+    return call
+
+
+class Graphs(_Blocking[GraphsClient]):
+    """The caller's graphs; see blockyard.client.graphs.GraphsClient."""
+
+    create = _blocking(GraphsClient.create)
+    get = _blocking(GraphsClient.get)
+    list = _iterating(GraphsClient.list)
+    update = _blocking(GraphsClient.update)
+    delete = _blocking(GraphsClient.delete)
+    versions = _iterating(GraphsClient.versions)
+    set_active_version = _blocking(GraphsClient.set_active_version)
+    fork = _blocking(GraphsClient.fork)
+    validate = _blocking(GraphsClient.validate)
+    picture = _blocking(GraphsClient.picture)
+
+
+class Blocks(_Blocking[BlocksClient]):
+    """The catalogue; see blockyard.client.blocks.BlocksClient."""
+
+    list = _iterating(BlocksClient.list)
+    get = _blocking(BlocksClient.get)
+
+
+class Execution(_Blocking[ExecutionHandle]):
+    """One execution; see blockyard.client.ExecutionHandle."""
+
+    get = _blocking(ExecutionHandle.get)
+    watch = _iterating(ExecutionHandle.watch)
+    nodes = _iterating(ExecutionHandle.nodes)
+    wait = _blocking(ExecutionHandle.wait)
+    result = _blocking(ExecutionHandle.result)
+    results = _blocking(ExecutionHandle.results)
+    stop = _blocking(ExecutionHandle.stop)
+    explain = _blocking(ExecutionHandle.explain)
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self._inner.id
+
+
+class Executions(_Blocking[ExecutionsClient]):
+    """The caller's executions; see blockyard.client.executions.ExecutionsClient."""
+
+    get = _blocking(ExecutionsClient.get)
+    list = _iterating(ExecutionsClient.list)
+    stop = _blocking(ExecutionsClient.stop)
+    stop_all = _blocking(ExecutionsClient.stop_all)
+    nodes = _iterating(ExecutionsClient.nodes)
+    results = _blocking(ExecutionsClient.results)
+    watch = _iterating(ExecutionsClient.watch)
+    events = _iterating(ExecutionsClient.events)
+    wait = _blocking(ExecutionsClient.wait)
+    explain = _blocking(ExecutionsClient.explain)
+    resume_node = _blocking(ExecutionsClient.resume_node)
+    _start = _blocking(ExecutionsClient.start)
+
+    def start(
+        self,
+        graph_id: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        version: int = 0,
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> Execution:
+        """Starts an execution; once this returns it ends, whatever dies."""
+        handle = self._start(graph_id, inputs, version=version, request_id=request_id, labels=labels, priority=priority)
+        return Execution(self._loop, handle)
+
+    def handle(self, execution_id: str) -> Execution:
+        """The handle of an execution that was started before. Makes no call."""
+        return Execution(self._loop, self._inner.handle(execution_id))
+
+
+class Client:
+    """The async client's sync face: `graphs`, `blocks`, `executions`. Use it as a context manager."""
+
+    graphs: Graphs
+    blocks: Blocks
+    executions: Executions
+
+    def __init__(self, client: asynchronous.Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> Self:
+        self._loop = _Loop()
+        client = self._loop.run(self._client.__aenter__())
+        self.graphs = Graphs(self._loop, client.graphs)
+        self.blocks = Blocks(self._loop, client.blocks)
+        self.executions = Executions(self._loop, client.executions)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._loop.run(self._client.__aexit__(kind, error, trace))
+        finally:
+            self._loop.stop()
+
+    def run(
+        self, graph: GraphLike | str, inputs: Mapping[str, Json] | None = None, timeout: float | None = None
+    ) -> Results:
+        """Runs a graph (stored first if it is not the id of one) to its end, and gives its results."""
+        return self._loop.run(self._client.run(graph, inputs, timeout))
+
+    def events(self, execution: str, after: int = 0) -> Iterator[Event]:
+        """Events of an execution after a sequence, those to come included, without gaps."""
+        return self._loop.iterate(self._client.events(execution, after))
+
+
+def connect(
+    address: str | None = None,
+    token: str | None = None,
+    *,
+    home: Path | None = None,
+    deadline: float = DEFAULT_DEADLINE,
+) -> Client:
+    """A sync client; arguments as of blockyard.connect."""
+    return Client(asynchronous.connect(address, token, home=home, deadline=deadline))

@@ -1,0 +1,75 @@
+"""What the repository gives and takes: rows as values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class GraphContent:
+    """A version's content, serialised messages of Graph: without nodes and links, and these alone."""
+
+    name: str
+    head: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRow:
+    """A graph at one version. The body may not have been asked for."""
+
+    graph_id: UUID
+    user_id: str
+    version: int
+    active_version: int
+    latest_version: int
+    forked_from_id: UUID | None
+    forked_from_version: int | None
+    create_time: datetime
+    version_time: datetime
+    head: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewGraph:
+    """A graph to be stored as version 1."""
+
+    graph_id: UUID
+    user_id: str
+    content: GraphContent
+    request_id: str | None = None
+    request_hash: bytes | None = None
+    forked_from_id: UUID | None = None
+    forked_from_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredBlock:
+    """A block as a runner registered it."""
+
+    block_id: str
+    schema_hash: str
+    definition_hash: bytes
+    definition: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """All blocks of a runner. Equal digests are equal registrations."""
+
+    runner_id: str
+    digest: bytes
+    blocks: Sequence[RegisteredBlock]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The current definition of a block, and whether a runner has registered it of late."""
+
+    block_id: str
+    schema_hash: str
+    definition_hash: bytes
+    present: bool
+    seen_time: datetime | None

@@ -1,0 +1,37 @@
+"""The whole stack, once for all end-to-end tests of a test process, and clients of it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import blockyard
+import pytest
+from blockyard.client import Client
+from blockyard.dev import Stack
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the stack: BLOCKYARD_HOME for what is started beside it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def stack(runner: asyncio.Runner, home: Path) -> Iterator[Stack]:
+    """PostgreSQL, NATS, the services and two runners."""
+    resources = AsyncExitStack()
+    try:
+        yield runner.run(resources.enter_async_context(Stack(home)))
+    finally:
+        runner.run(resources.aclose())
+
+
+@pytest.fixture(scope="session")
+def client(runner: asyncio.Runner, stack: Stack, home: Path) -> Iterator[Client]:
+    """A client as a user gets it: by the state that the stack has left."""
+    resources = AsyncExitStack()
+    try:
+        yield runner.run(resources.enter_async_context(blockyard.connect(home=home)))
+    finally:
+        runner.run(resources.aclose())
