@@ -66,10 +66,20 @@ async def _pool(
     while True:
         try:
             return await asyncpg.create_pool(
-                url, min_size=1, max_size=size, server_settings=settings, command_timeout=command_timeout, timeout=10
+                url,
+                min_size=1,
+                max_size=size,
+                server_settings=settings,
+                command_timeout=command_timeout,
+                timeout=10,
+                reset=_as_it_is,
             )
         except NOT_YET as error:
             await _wait("waiting for PostgreSQL", next(pauses), reason=str(error) or type(error).__name__)
+
+
+async def _as_it_is(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """No session state is ever changed, so giving a connection back need not cost a round trip."""
 
 
 async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

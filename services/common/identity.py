@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import jwt
 from blockyard.common.v1 import errors_pb2
@@ -21,6 +22,8 @@ USER_AUDIENCE = "blockyard"
 SERVICE_AUDIENCE = "blockyard-internal"
 SERVICE_TOKEN_SECONDS = 60
 LEEWAY_SECONDS = 30
+KEPT_TOKENS = 4_096
+"""Tokens whose signature has been checked and that have not expired: checking one again costs as much as a call."""
 
 _USER_ID = re.compile(r"[A-Za-z0-9_.@-]{1,100}")
 _SERVICE_ID = re.compile(r"service:[a-z][a-z0-9-]{0,49}")
@@ -60,6 +63,9 @@ class TokenExpired(Unauthenticated):
 
     reason = errors_pb2.ERROR_REASON_TOKEN_EXPIRED
 
+
+_verified: dict[tuple[str, str, str], tuple[float, Mapping[str, Any]]] = {}
+"""(expiry, claims) by secret, audience and token."""
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 
@@ -117,8 +123,11 @@ def _claims(secret: str, authorization: str | None, audience: str) -> Mapping[st
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise TokenInvalid('The metadata "authorization" must read "Bearer <token>".')
+    known = _verified.get((secret, audience, token))
+    if known is not None and known[0] > time.time():
+        return known[1]
     try:
-        claims: Mapping[str, object] = jwt.decode(
+        claims: Mapping[str, Any] = jwt.decode(
             token.strip(),
             secret,
             algorithms=[ALGORITHM],
@@ -132,4 +141,7 @@ def _claims(secret: str, authorization: str | None, audience: str) -> Mapping[st
     except jwt.InvalidTokenError:
         # Which check failed would help a forger more than a client.
         raise TokenInvalid from None
+    if len(_verified) >= KEPT_TOKENS:
+        _verified.pop(next(iter(_verified)))
+    _verified[(secret, audience, token)] = (float(claims["exp"]), claims)
     return claims

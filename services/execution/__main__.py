@@ -39,6 +39,9 @@ class Present:
     def own_partitions(self) -> list[int]:
         return self.owner.own_partitions() if self.owner else []
 
+    def holds(self, partition: int) -> bool:
+        return self.owner is not None and partition in self.owner.subscriptions
+
     def accepted(self, row: ExecutionRow) -> None:
         if self.owner is None or not self.owner.accepted(row):
             self._hint(row.execution_id, row.partition)
@@ -93,6 +96,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             watchers=watchers,
             bus=bus,
             token_secret=secret,
+            local=present.holds,
             accepted=present.accepted,
             commanded=present.commanded,
         )

@@ -61,6 +61,8 @@ class Parts:
     token_secret: str
     accepted: Callable[[ExecutionRow], None]
     """Hands a new execution to its owner without delay."""
+    local: Callable[[int], bool]
+    """Whether a partition is held here."""
     commanded: Callable[[UUID, int], None]
     """Tells the owner (execution, partition) that there is a command."""
 
@@ -202,7 +204,9 @@ class ExecutionApi(ExecutionServiceServicer):
         row = await self._own(request.execution_id)
         _check_sequence(request.after_sequence)
         parts = self._parts
-        async for events in watch(row, request.after_sequence, parts.watchers, parts.bus, parts.executions):
+        async for events in watch(
+            row, request.after_sequence, parts.watchers, parts.bus, parts.executions, parts.local
+        ):
             yield messages.WatchExecutionResponse(events=events)
 
     async def ExplainExecution(
@@ -278,7 +282,7 @@ class ExecutionApi(ExecutionServiceServicer):
         parts = self._parts
         try:
             async with asyncio.timeout(seconds):
-                async for _ in watch(row, row.last_event, parts.watchers, parts.bus, parts.executions):
+                async for _ in watch(row, row.last_event, parts.watchers, parts.bus, parts.executions, parts.local):
                     pass
         except TimeoutError:
             pass

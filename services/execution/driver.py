@@ -435,7 +435,7 @@ class Driver:
             first=state.events - len(done.effects.events) + 1,
             last=state.events,
             kinds=telling.kinds(done.effects),
-            time=telling.timestamp(live.last_ms).ToJsonString(),
+            time=telling.time_text(live.last_ms),
         )
         self.parts.publisher.offer(Told(live.partition, done.feed_sequence, message))
         self.parts.watchers.tell(live.key, done.events)

@@ -1,5 +1,7 @@
 """What a turn tells: its effects as rows and as the event message that is stored with them and published."""
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -64,6 +66,12 @@ def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
         else:
             _add_loud(add(), event, sequence, now, nodes[event.node].id)
     return batch.SerializeToString()
+
+
+@lru_cache(maxsize=16)
+def time_text(value_ms: int) -> str:
+    """Milliseconds since 1970 in RFC 3339."""
+    return datetime.fromtimestamp(value_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 QUIET = frozenset({EventKind.NODE_QUEUED, EventKind.NODE_STARTED, EventKind.NODE_COMPLETED, EventKind.NODE_CANCELLED})

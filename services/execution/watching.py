@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
@@ -57,17 +57,28 @@ class Watchers:
 
 
 async def watch(
-    row: ExecutionRow, after: int, watchers: Watchers, bus: Bus, executions: ExecutionRepository
+    row: ExecutionRow,
+    after: int,
+    watchers: Watchers,
+    bus: Bus,
+    executions: ExecutionRepository,
+    local: Callable[[int], bool],
 ) -> AsyncIterator[list[Event]]:
     """An execution's events above `after`, in order and without gaps, until its last.
 
-    Messages are hints that come soon; whatever does not follow the last one seen is read from rows.
+    `local` says whether a partition is held here. Messages are hints that come soon; whatever does not follow the last
+    one seen is read from rows.
     """
     execution_id = row.execution_id
     with watchers.watching(execution_id.bytes) as queue:
-        subscription = await bus.subscribe(
-            subject(row.user_id, row.graph_id, str(execution_id)),
-            lambda message: watchers.tell(execution_id.bytes, message.data),
+        # Who drives the execution here tells directly; what another replica does comes over NATS.
+        subscription = (
+            None
+            if local(row.partition)
+            else await bus.subscribe(
+                subject(row.user_id, row.graph_id, str(execution_id)),
+                lambda message: watchers.tell(execution_id.bytes, message.data),
+            )
         )
         try:
             last = after
@@ -93,7 +104,8 @@ async def watch(
                     if found[-1].kind in TERMINAL:
                         return
         finally:
-            subscription.unsubscribe()
+            if subscription is not None:
+                subscription.unsubscribe()
 
 
 async def _next(queue: "asyncio.Queue[bytes]") -> list[Event]:

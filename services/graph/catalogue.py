@@ -4,6 +4,7 @@ A snapshot is kept for a second: validation and starts do not ask the database f
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -76,7 +77,8 @@ class Catalogue:
         self._snapshot = Snapshot([])
         self._seen: frozenset[tuple[str, bytes, bool]] = frozenset()
         self._definitions: dict[bytes, BlockDefinition] = {}
-        self._read_at = -FRESH_SECONDS
+        self._read_at = -math.inf
+        self._changes = 0
         self._reading = asyncio.Lock()
 
     async def snapshot(self) -> Snapshot:
@@ -89,16 +91,18 @@ class Catalogue:
 
     def expire(self) -> None:
         """Read anew at the next call: something was registered here."""
-        self._read_at = -FRESH_SECONDS
+        self._changes += 1
+        self._read_at = -math.inf
 
     async def _read(self) -> None:
-        asked = self._clock()
+        asked, changes = self._clock(), self._changes
         sightings = await self._source.sightings(self._absent_after)
         seen = frozenset((one.block_id, one.definition_hash, one.present) for one in sightings)
         if seen != self._seen:
             await self._take(sightings)
             self._seen = seen
-        self._read_at = asked
+        # What was registered while this was read may be missing in it.
+        self._read_at = asked if changes == self._changes else -math.inf
 
     async def _take(self, sightings: Sequence[Sighting]) -> None:
         missing = [one.definition_hash for one in sightings if one.definition_hash not in self._definitions]

@@ -1,0 +1,101 @@
+"""The rules of a node: its block can be placed, its constants fit the block's pins, and nothing required is missing."""
+
+import math
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from blockyard.block.dynamic_pins import base_pin, fold, is_dynamic
+from blockyard.graph.v1.block_pb2 import BlockType
+from blockyard.graph.v1.graph_pb2 import Node, OnError
+
+from services.common.errors import Violation
+from services.graph.blocks import BlockDefinition
+from services.graph.layout import Layout, PlacedNode
+from services.graph.rules import values
+from services.graph.rules.policies import retry_violations, seconds_violation
+
+LONGEST_NAME = 200
+LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+
+
+def node_violations(layout: Layout, node: PlacedNode) -> Iterator[Violation]:
+    """What is wrong with the node itself."""
+    yield from _settings(node.message, node.path)
+    block = node.block
+    if block is None:
+        return
+    if block.unavailable:
+        yield Violation(f"{node.path}.block_id", f"{block.name} cannot be placed now: {block.unavailable}")
+    linked = {link.message.sink_pin for link in layout.into(node)}
+    constants = yield from _fold_constants(node, block)
+    yield from _value_violations(node, block, constants, linked)
+    # A note never runs, so nothing is missing there.
+    if not node.is_a(BlockType.BLOCK_TYPE_NOTE):
+        yield from _missing(node, block, constants, {base_pin(pin) for pin in linked})
+
+
+def _settings(message: Node, path: str) -> Iterator[Violation]:
+    if message.HasField("retry"):
+        yield from retry_violations(message.retry, f"{path}.retry")
+    if message.HasField("timeout"):
+        yield from seconds_violation(message.timeout, f"{path}.timeout", 0.001, LONGEST_TIMEOUT_SECONDS)
+    if message.on_error not in OnError.values():
+        yield Violation(f"{path}.on_error", f"expected one of {', '.join(OnError.keys())}, got {message.on_error}")
+    position = message.metadata.position
+    if not (math.isfinite(position.x) and math.isfinite(position.y)):
+        yield Violation(f"{path}.metadata.position", "expected finite numbers")
+    if len(message.metadata.customized_name) > LONGEST_NAME:
+        yield Violation(f"{path}.metadata.customized_name", f"is longer than {LONGEST_NAME} characters")
+
+
+def _fold_constants(node: PlacedNode, block: BlockDefinition) -> Any:
+    """Gives violations, and returns the constants by base pin."""
+    fitting = {}
+    for pin, value in node.constants.items():
+        if base_pin(pin) not in block.inputs:
+            yield Violation(f"{node.path}.inputs.{pin[:100]}", unknown_pin(block, "input", pin, block.inputs))
+            continue
+        try:
+            # Each by itself first, so that one that cannot be folded does not take the others with it.
+            fold({pin: value})
+            fold({**fitting, pin: value})
+        except ValueError as error:
+            yield Violation(f"{node.path}.inputs.{pin[:100]}", str(error).removeprefix(f"{pin}: "))
+        else:
+            fitting[pin] = value
+    return fold(fitting)
+
+
+def _value_violations(
+    node: PlacedNode, block: BlockDefinition, constants: dict[str, Any], linked: Collection[str]
+) -> Iterator[Violation]:
+    partly = {base_pin(pin) for pin in linked if is_dynamic(pin)}
+    for pin, value in constants.items():
+        if value is None or pin in linked:
+            continue
+        if pin in partly:
+            # Links fill in the rest, so only its kind can be told.
+            if not isinstance(value, dict | list):
+                yield Violation(
+                    f"{node.path}.inputs.{pin}", f"links go into parts of it, so expected a list or an object"
+                )
+            continue
+        for place, problem in values.problems(block.validator(pin), value, block.is_secret(pin)):
+            yield Violation(f"{node.path}.inputs.{pin}{place}", problem)
+
+
+def _missing(
+    node: PlacedNode, block: BlockDefinition, constants: dict[str, Any], linked: Collection[str]
+) -> Iterator[Violation]:
+    for pin in sorted(block.required):
+        if pin in linked or constants.get(pin) is not None:
+            continue
+        if pin in constants and block.validator(pin).is_valid(None):
+            continue
+        yield Violation(f"{node.path}.inputs.{pin}", "is required: give it a constant, or link a pin to it")
+
+
+def unknown_pin(block: BlockDefinition, side: str, pin: str, pins: Collection[str]) -> str:
+    """That the block has no such pin, and which ones it has."""
+    known = ", ".join(sorted(pins)) or "none"
+    return f"{block.name} has no {side} pin {base_pin(pin)[:100]!r}; it has: {known[:250]}"
