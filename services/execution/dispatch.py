@@ -162,6 +162,8 @@ class Dispatcher:
 
     def _messages(self, name: str, pool: Pool, now: float) -> Iterator[Outgoing]:
         room = self.room(name)
+        if room <= 0:
+            return
         message: Outgoing | None = None
         size = 0
         for live, execution, sends in self._next(pool):

@@ -62,7 +62,13 @@ class Loader:
         """The topology of a stored plan."""
         known = self._topologies.get(plan_hash)
         if known is None:
-            known = Topology(decode_plan(await self._turns.plan(plan_hash)))
+            data = await self._turns.plan(plan_hash)
+            if data is None:
+                raise CannotLoad(f"its plan {plan_hash.hex()} is not stored")
+            try:
+                known = Topology(decode_plan(data))
+            except Exception as error:
+                raise CannotLoad(f"its plan {plan_hash.hex()} cannot be read: {error!r}") from error
             self.remember(plan_hash, known)
         return known
 
@@ -78,13 +84,16 @@ class Loader:
         snapshot = await self._turns.snapshot(row.execution_id)
         live = self.fresh(row, topology)
         if snapshot is not None and snapshot.rules == RULES:
-            live.machine = Machine(topology, _state.decode(snapshot.state))
+            try:
+                live.machine = Machine(topology, _state.decode(snapshot.state))
+            except msgspec.MsgspecError as error:
+                raise CannotLoad(f"its snapshot of turn {snapshot.turn} cannot be read: {error}") from error
             live.commands_through = snapshot.commands_through
         while True:
             turns = await self._turns.turns_after(row.execution_id, live.machine.state.turn, PAGE)
             for turn in turns:
-                facts = _facts.decode(turn.facts)
                 try:
+                    facts = _facts.decode(turn.facts)
                     effects = live.machine.apply(facts, turn.now_ms)
                 except Exception as error:
                     raise CannotLoad(f"turn {turn.turn} cannot be replayed: {error!r}") from error

@@ -196,9 +196,9 @@ class TurnRepository:
             seconds,
         )
 
-    async def plan(self, plan_hash: bytes) -> bytes:
+    async def plan(self, plan_hash: bytes) -> bytes | None:
         """A plan's bytes."""
-        plan: bytes = await self._pool.fetchval("SELECT plan FROM plans WHERE plan_hash = $1", plan_hash)
+        plan: bytes | None = await self._pool.fetchval("SELECT plan FROM plans WHERE plan_hash = $1", plan_hash)
         return plan
 
     async def snapshot(self, execution_id: UUID) -> Snapshot | None:
