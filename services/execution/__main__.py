@@ -9,6 +9,7 @@ from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
+from services.common.blobs import BlobStore
 from services.execution.api import ExecutionApi
 from services.execution.api import Parts as ApiParts
 from services.execution.catalogue import Catalogue
@@ -16,6 +17,7 @@ from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
 from services.execution.history import History
 from services.execution.inspection import Inspector
+from services.execution.large_values import LargeValues
 from services.execution.loading import Loader
 from services.execution.owner import Owner, owning
 from services.execution.planning import Limits
@@ -79,6 +81,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     executions = ExecutionRepository(pool)
     loader = Loader(TurnRepository(pool))
     watchers = Watchers()
+    large_values = LargeValues(BlobStore(settings.blob_url))
     present = Present(bus)
     start_limits = StartLimits(
         settings.unended_executions, settings.input_bytes, settings.input_depth, settings.partitions
@@ -92,8 +95,9 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             executions=executions,
             leases=LeaseRepository(pool),
             inspector=inspector,
-            history=History(executions, inspector),
+            history=History(executions, inspector, large_values),
             watchers=watchers,
+            large_values=large_values,
             bus=bus,
             token_secret=secret,
             local=present.holds,
@@ -104,11 +108,11 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     checks = {"postgresql": lambda: database.is_healthy(pool), "owner": lambda: _drives(present)}
     server = grpc_server.serve(settings, [(add_ExecutionServiceServicer_to_server, api)], checks)
     listening = await resources.enter_async_context(server)
-    process.hold("retention", retire(Retention(pool), settings.retention_days))
+    process.hold("retention", retire(Retention(pool), large_values, settings.retention_days))
 
     async def own() -> None:
         while True:
-            async with owning(settings, pool, bus, loader, watchers, listening.address) as owner:
+            async with owning(settings, pool, bus, loader, watchers, large_values, listening.address) as owner:
                 present.owner = owner
                 try:
                     await owner.leases.lost.wait()

@@ -24,6 +24,7 @@ from services.execution.commands import Decide, Stop, encode_command
 from services.execution.engine.effects import ExecutionStatus as Status
 from services.execution.history import History
 from services.execution.inspection import Inspector
+from services.execution.large_values import LargeValues, resolve
 from services.execution.records import ExecutionFilter, ExecutionRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
@@ -58,6 +59,7 @@ class Parts:
     history: History
     watchers: Watchers
     bus: Bus
+    large_values: LargeValues
     token_secret: str
     accepted: Callable[[ExecutionRow], None]
     """Hands a new execution to its owner without delay."""
@@ -207,6 +209,7 @@ class ExecutionApi(ExecutionServiceServicer):
         async for events in watch(
             row, request.after_sequence, parts.watchers, parts.bus, parts.executions, parts.local
         ):
+            await resolve(events, parts.large_values)
             yield messages.WatchExecutionResponse(events=events)
 
     async def ExplainExecution(

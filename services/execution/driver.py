@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 from blockyard.runner.v1.heartbeat_pb2 import Instruction
+from blockyard.runner.v1.task_pb2 import Task
 
+from services.common.backoff import delays
+from services.common.blobs import BlobStoreAway
 from services.common.bus import Ack, Bus, Message
 from services.execution import telling
-from services.execution.dispatch import Dispatcher, Outgoing
+from services.execution.dispatch import Dispatcher, Outgoing, Sent
 from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Ticked
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.feed import Publisher, Told, message_of
+from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Live, Receipt
 from services.execution.loading import encode_facts
@@ -78,6 +82,7 @@ class Parts:
     bus: Bus
     watchers: Watchers
     snapshots: Snapshots
+    large_values: LargeValues
 
 
 @dataclass(slots=True, eq=False)
@@ -224,7 +229,14 @@ class Driver:
         live.last_ms = now_ms
         try:
             effects = live.machine.apply(facts, now_ms)
-            done = self._record(live, facts, effects, now_ms)
+            checksum = effects.checksum()
+            if any(len(event.value) > LIMIT for event in effects.events):
+                await self.parts.large_values.shorten_events(live.execution_id, effects)
+            done = self._record(live, facts, effects, checksum, now_ms)
+        except BlobStoreAway as error:
+            log.error("a large value cannot be kept", execution_id=str(live.execution_id), error=str(error))
+            self._forsake(live, arrivals)
+            return None
         except Exception as error:
             log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
             self.settle(arrivals)
@@ -253,7 +265,7 @@ class Driver:
             live.commands_through = arrival.command
         return True
 
-    def _record(self, live: Live, facts: list[Fact], effects: Effects, now_ms: int) -> Applied:
+    def _record(self, live: Live, facts: list[Fact], effects: Effects, checksum: int, now_ms: int) -> Applied:
         """The rows of an execution's turn."""
         state = live.machine.state
         rows = TurnBatch()
@@ -271,7 +283,7 @@ class Driver:
                 now_ms,
                 encode_facts(facts),
                 events,
-                effects.checksum(),
+                checksum,
             )
         )
         telling.add_rows(rows, live, effects, now_ms)
@@ -305,7 +317,7 @@ class Driver:
     async def _commit(self, applied: list[Applied]) -> list[Applied]:
         """Writes the turn; returns what is committed. A data error is narrowed down to the execution that has it."""
         if not self.parts.leases.valid:
-            self._forsake(applied)
+            self._forsake_all(applied)
             return []
         try:
             with METRICS.commit_seconds.time():
@@ -315,7 +327,7 @@ class Driver:
         except LeaseLost:
             log.error("a turn was refused: another replica has taken over")
             self.parts.leases.lost.set()
-            self._forsake(applied)
+            self._forsake_all(applied)
             return []
         except asyncpg.DataError as error:
             return await self._narrow(applied, error)
@@ -338,7 +350,7 @@ class Driver:
 
     async def _unconfirmed(self, applied: list[Applied]) -> None:
         """Nobody knows whether it was committed: the rows do. Waits until they can be asked."""
-        self._forsake(applied)
+        self._forsake_all(applied)
         pause = 0.1
         while self.parts.leases.valid:
             try:
@@ -348,17 +360,21 @@ class Driver:
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
 
-    def _forsake(self, applied: list[Applied]) -> None:
+    def _forsake_all(self, applied: list[Applied]) -> None:
         for done in applied:
-            self.excused.add(done.live.key)
-            self.remove(done.live)
-            for arrival in done.settled:
-                if arrival.receipt is not None:
-                    arrival.receipt.hand_back()
-                elif not arrival.answer and not isinstance(arrival.fact, Ticked | Continued):
-                    self.absent.append(arrival)
-            # Loaded at once, though nothing else may come for it.
-            self.absent.append(Arrival(done.live.key, Continued()))
+            self._forsake(done.live, done.settled)
+
+    def _forsake(self, live: Live, arrivals: list[Arrival]) -> None:
+        """Drops an execution whose turn was not committed, to be loaded again; its messages are handed back."""
+        self.excused.add(live.key)
+        self.remove(live)
+        for arrival in arrivals:
+            if arrival.receipt is not None:
+                arrival.receipt.hand_back()
+            elif not arrival.answer and not isinstance(arrival.fact, Ticked | Continued):
+                self.absent.append(arrival)
+        # Loaded at once, though nothing else may come for it.
+        self.absent.append(Arrival(live.key, Continued()))
         self.absent_work.set()
 
     async def _restore_feed(self, applied: list[Applied]) -> None:
@@ -485,7 +501,26 @@ class Driver:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
+    async def _shorten(self, sent: Sent, task: Task) -> None:
+        live = sent.live
+        execution = live.machine.state.live.get(sent.number)
+        if execution is None:
+            return
+        for pause in delays():
+            try:
+                task.inputs = await self.parts.large_values.shortened_inputs(
+                    live.execution_id, live.machine.topology, execution
+                )
+                return
+            except BlobStoreAway as error:
+                log.error("a large input cannot be kept", execution_id=str(live.execution_id), error=str(error))
+                await asyncio.sleep(pause)
+
     async def _send(self, outgoing: list[Outgoing]) -> None:
+        for message in outgoing:
+            for sent, task in zip(message.sent, message.batch.tasks, strict=True):
+                if len(task.inputs) > LIMIT:
+                    await self._shorten(sent, task)
         messages = [
             Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
         ]

@@ -7,6 +7,7 @@ from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.inspection import Inspector
+from services.execution.large_values import LargeValues, resolve
 from services.execution.records import ExecutionRow, NodeExecutionRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.watching import TERMINAL
@@ -41,8 +42,9 @@ class Page:
 class History:
     """Reads what turns have recorded."""
 
-    def __init__(self, executions: ExecutionRepository, inspector: Inspector) -> None:
+    def __init__(self, executions: ExecutionRepository, inspector: Inspector, large_values: LargeValues) -> None:
         self._executions = executions
+        self._large_values = large_values
         self._inspector = inspector
 
     async def node_executions(self, row: ExecutionRow, node_id: str, position: Position, size: int) -> Page:
@@ -98,7 +100,9 @@ class History:
                     continue
                 counts[event.node_execution] += 1
                 if counts[event.node_execution] <= OUTPUTS_SHOWN:
-                    outputs[event.node_execution].setdefault(event.pin, []).append(event.value)
+                    outputs[event.node_execution].setdefault(event.pin, []).append(
+                        await self._large_values.whole(event.value)
+                    )
         cut = len(batches) == limit
         return [Found(one, outputs[one.number], cut or counts[one.number] > OUTPUTS_SHOWN) for one in rows]
 
@@ -106,7 +110,7 @@ class History:
         """Values by name of the output."""
         results: dict[str, list[bytes]] = {}
         for name, value in await self._executions.outputs(row.execution_id):
-            results.setdefault(name, []).append(value)
+            results.setdefault(name, []).append(await self._large_values.whole(value))
         return results
 
     async def events(self, execution_id: UUID, after: int, size: int) -> tuple[list[Event], bool]:
@@ -122,4 +126,5 @@ class History:
             if len(batches) < 100:
                 break
         events = events[:size]
+        await resolve(events, self._large_values)
         return events, bool(events) and events[-1].kind in TERMINAL

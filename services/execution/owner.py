@@ -25,6 +25,7 @@ from services.execution.driver import Driver, Parts, TurnLimits
 from services.execution.engine import Claimed, RunLost
 from services.execution.feed import Publisher
 from services.execution.heartbeats import Heartbeats
+from services.execution.large_values import LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival
 from services.execution.loading import Loader
@@ -203,7 +204,13 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
 
 @asynccontextmanager
 async def owning(
-    settings: ExecutionSettings, pool: asyncpg.Pool, bus: Bus, loader: Loader, watchers: Watchers, address: str
+    settings: ExecutionSettings,
+    pool: asyncpg.Pool,
+    bus: Bus,
+    loader: Loader,
+    watchers: Watchers,
+    large_values: LargeValues,
+    address: str,
 ) -> AsyncIterator[Owner]:
     """An Owner that works until the block is left."""
     lease_rows = LeaseRepository(pool)
@@ -227,7 +234,7 @@ async def owning(
     )
     dispatcher = Dispatcher(limits, runners, leases.replica_id)
     publisher = Publisher(bus, turns, settings.event_bytes)
-    parts = Parts(leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns))
+    parts = Parts(leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns), large_values)
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
     residence = Residence(driver, loader, settings.loaded_executions)
     vigil = Vigil(

@@ -68,6 +68,7 @@ class RunLost(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
     number: int
     attempt: int
     message: str
+    reason: Reason = Reason.RUNNER_LOST
 
 
 class Decision(IntEnum):

@@ -48,6 +48,8 @@ class NodeExecution(msgspec.Struct, array_like=True, gc=False):
     """By run id; None while nothing has come of any."""
     routed: dict[str, dict[int, int]] | None = None
     """Of a pure block: CRC-32 of the values passed on, by pin and index."""
+    latest_run: int = 0
+    """The run that was the last to tell that it runs: the backstop judges this one alone."""
 
 
 class InputSet(msgspec.Struct, array_like=True, gc=False):

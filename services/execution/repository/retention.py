@@ -44,9 +44,9 @@ class Retention:
                     )
                 week += WEEK
 
-    async def drop_partitions(self, before: datetime) -> list[str]:
-        """Drops the weeks that end before a moment and whose executions have all ended; returns their names."""
-        dropped: list[str] = []
+    async def drop_partitions(self, before: datetime) -> list[UUID]:
+        """Drops the weeks that end before a moment and whose executions have all ended; returns their executions."""
+        dropped: list[UUID] = []
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
             for week in await self._weeks(connection):
@@ -63,12 +63,12 @@ class Retention:
                     continue
                 for table in TABLES:
                     await connection.execute(f"DROP TABLE IF EXISTS {table}_{week:%Y%m%d}")
-                await connection.execute(
-                    "DELETE FROM executions WHERE execution_id >= $1 AND execution_id < $2",
+                rows = await connection.fetch(
+                    "DELETE FROM executions WHERE execution_id >= $1 AND execution_id < $2 RETURNING execution_id",
                     first_id(week),
                     first_id(week + WEEK),
                 )
-                dropped.append(f"{week:%Y%m%d}")
+                dropped += [row["execution_id"] for row in rows]
         return dropped
 
     async def _weeks(self, connection: asyncpg.pool.PoolConnectionProxy) -> list[datetime]:

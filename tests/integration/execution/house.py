@@ -62,6 +62,7 @@ class House:
             "port_file": port_file,
             "jwt_secret": SECRET,
             "nats_url": self.nats.url,
+            "blob_url": f"file://{self.folder / 'blobs'}",
             "graph_address": self.catalogue_address,
             "database_url": as_role(self.database_url, "execution"),
             "partitions": 4,

@@ -59,3 +59,39 @@ async def test_a_fan_out_is_collected_in_its_order(postgres: PostgresServer) -> 
             execution = await client.start()
             await client.events(execution.id)
             assert await client.results(execution.id) == {"all": [list(range(1, 1001))]}
+
+
+async def test_a_collected_list_too_large_for_a_message_reaches_the_next_node_and_the_reader(
+    postgres: PostgresServer,
+) -> None:
+    def many(inputs, task):
+        for number in range(200):
+            yield "item", "x" * 2000 + str(number)
+
+    async with house(postgres) as built:
+        graph = built.graph()
+        graph.node("many", many=("item",))
+        graph.node("gather", "COLLECT")
+        graph.node("look")
+        graph.output("all")
+        graph.output("seen")
+        graph.link("many.item", "gather.item")
+        graph.link("gather.items", "all.value")
+        graph.link("gather.items", "look.a")
+        graph.link("look.result", "seen.value")
+        built.catalogue.add(graph)
+        await built.add_replica()
+
+        def look(inputs, task):
+            yield "result", inputs["a"]
+
+        async with running(built.bus, {"many": many, "look": look}) as runner:
+            client = built.client()
+            execution = await client.start()
+            events = await client.events(execution.id)
+            results = await client.results(execution.id)
+            assert [len(item) for item in results["all"][0]] == [2000 + len(str(at)) for at in range(200)]
+            (seen,) = results["seen"]
+            assert seen == results["all"][0]
+            assert max(len(task.inputs) for task in runner.ran) < 1000
+            assert max(len(event.value) for event in events) > 256 << 10
