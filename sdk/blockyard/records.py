@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from blockyard import values
@@ -199,8 +200,8 @@ class GraphRecord:
             latest_version=proto.latest_version,
             name=proto.name,
             description=proto.description,
-            input_schema=MessageToDict(proto.input_schema),
-            output_schema=MessageToDict(proto.output_schema),
+            input_schema=struct_object(proto.input_schema),
+            output_schema=struct_object(proto.output_schema),
             created=moment(proto, "create_time"),
             updated=moment(proto, "update_time"),
             content=proto,
@@ -247,8 +248,8 @@ class BlockRecord:
             type=block_pb2.BlockType.Name(proto.type).removeprefix("BLOCK_TYPE_"),
             effect=block_pb2.Effect.Name(proto.effect).removeprefix("EFFECT_"),
             pool=proto.pool,
-            input_schema=MessageToDict(proto.input_schema),
-            output_schema=MessageToDict(proto.output_schema),
+            input_schema=struct_object(proto.input_schema),
+            output_schema=struct_object(proto.output_schema),
             many_pins=tuple(proto.many_pins),
             static_output=proto.static_output,
             disabled=proto.disabled,
@@ -271,6 +272,22 @@ def json_object(data: bytes) -> dict[str, Json]:
     if not isinstance(decoded, dict):
         raise TypeError(f"expected a JSON object, got {type(decoded).__name__}")
     return decoded
+
+
+def struct_object(struct: Struct) -> dict[str, Json]:
+    """The object in a Struct, which knows doubles alone: whole ones are integers."""
+    whole: dict[str, Json] = _whole_numbers(MessageToDict(struct))
+    return whole
+
+
+def _whole_numbers(value: Json) -> Json:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return value
 
 
 def node_error_reason(reason: errors_pb2.NodeErrorReason.ValueType) -> str:

@@ -1,7 +1,8 @@
 """Starts the execution service: the API on every replica, and an owner of partitions for as long as it lives."""
 
+import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
@@ -37,6 +38,8 @@ class Present:
 
     bus: nats.Bus
     owner: Owner | None = None
+    owns: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once there has been an owner."""
 
     def own_partitions(self) -> list[int]:
         return self.owner.own_partitions() if self.owner else []
@@ -106,20 +109,25 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
         )
     )
     checks = {"postgresql": lambda: database.is_healthy(pool), "owner": lambda: _drives(present)}
-    server = grpc_server.serve(settings, [(add_ExecutionServiceServicer_to_server, api)], checks)
-    listening = await resources.enter_async_context(server)
     process.hold("retention", retire(Retention(pool), large_values, settings.retention_days))
 
     async def own() -> None:
         while True:
-            async with owning(settings, pool, bus, loader, watchers, large_values, listening.address) as owner:
+            async with owning(
+                settings, pool, bus, loader, watchers, large_values, f"{settings.host}:{settings.port}"
+            ) as owner:
                 present.owner = owner
+                present.owns.set()
                 try:
                     await owner.leases.lost.wait()
                 finally:
                     present.owner = None
 
     process.hold("owner", own())
+    # Calls are taken when executions can be driven: who starts one then need not wait for partitions.
+    await present.owns.wait()
+    server = grpc_server.serve(settings, [(add_ExecutionServiceServicer_to_server, api)], checks)
+    await resources.enter_async_context(server)
 
 
 async def _drives(present: Present) -> bool:

@@ -210,7 +210,6 @@ async def owning(
     loader: Loader,
     watchers: Watchers,
     large_values: LargeValues,
-    address: str,
 ) -> AsyncIterator[Owner]:
     """An Owner that works until the block is left."""
     lease_rows = LeaseRepository(pool)
@@ -219,7 +218,7 @@ async def owning(
         lease_rows,
         settings.database_url.get_secret_value(),
         secrets.token_hex(16),
-        address,
+        f"{settings.host}:{settings.port}",
         settings.lease_seconds,
         settings.partitions,
     )

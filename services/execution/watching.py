@@ -87,10 +87,14 @@ async def watch(
                 last = events[-1].sequence
                 if events[-1].kind in TERMINAL:
                     return
+            if after and await executions.has_ended_by(execution_id, last):
+                return
             while True:
                 told = await _next(queue)
                 events = [event for event in told if event.sequence > last]
                 if told and not events:
+                    if told[-1].kind in TERMINAL:
+                        return
                     continue
                 if events and events[0].sequence == last + 1:
                     yield events
@@ -103,6 +107,8 @@ async def watch(
                     last = found[-1].sequence
                     if found[-1].kind in TERMINAL:
                         return
+                if await executions.has_ended_by(execution_id, last):
+                    return
         finally:
             if subscription is not None:
                 subscription.unsubscribe()

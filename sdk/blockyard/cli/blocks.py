@@ -74,22 +74,23 @@ def _description(block: BlockRecord) -> str:
 
 def _input_rows(schema: Mapping[str, Any]) -> list[list[str]]:
     required = set(schema.get("required", ()))
+    pins = sorted(schema.get("properties", {}).items(), key=lambda pin: (pin[0] not in required, pin[0]))
     return [
-        [
-            name,
-            _type(pin),
-            "required" if name in required else short(pin.get("default"), 30),
-            pin.get("description", ""),
-        ]
-        for name, pin in schema.get("properties", {}).items()
+        [name, _type(pin), "required" if name in required else _default(pin), pin.get("description", "")]
+        for name, pin in pins
     ]
 
 
 def _output_rows(block: BlockRecord) -> list[list[str]]:
+    pins = sorted(block.output_schema.get("properties", {}).items(), key=lambda pin: (pin[0] == "error", pin[0]))
     return [
         [name, _type(pin) + (", many" if name in block.many_pins else ""), pin.get("description", "")]
-        for name, pin in block.output_schema.get("properties", {}).items()
+        for name, pin in pins
     ]
+
+
+def _default(pin: Mapping[str, Any]) -> str:
+    return "" if pin.get("default") is None else short(pin["default"], 30)
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ async def _demo(output: Output, folder: Path, home: Path, point: Point, json_wan
     if json_wanted:
         output.json({"execution": execution, "results": results})
         return
-    _show(output, execution, results, point)
+    show_results(output, execution, results, point)
 
 
 async def _run(
@@ -90,13 +90,12 @@ async def _run(
     return ended, await handle.results()
 
 
-def _show(output: Output, execution: Execution, results: Results, point: Point) -> None:
+def show_results(output: Output, execution: Execution, results: Results, point: Point) -> None:
+    """Prints what came out."""
     states: list[dict[str, Any]] = results["states"][0]
     nearest: list[dict[str, Any]] = results["nearest"][0]
     output.line()
-    output.line(
-        f"Airports within {point.radius_km:,.0f} km of {point.latitude:g}, {point.longitude:g}, by state", "bold"
-    )
+    output.line(f"Airports within {point.radius_km:,.0f} km of {point.latitude}, {point.longitude}, by state", "bold")
     rows = [
         [
             str(state["key"]),

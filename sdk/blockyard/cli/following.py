@@ -52,6 +52,7 @@ def summary(progress: Progress, seconds: float) -> str:
     one = progress.completed == 1
     parts = [f"{progress.completed:,} node execution{'' if one else 's'} completed"]
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
+    parts += [f"{progress.cancelled:,} cancelled"] if progress.cancelled else []
     parts += [f"{progress.alive:,} under way"] if progress.alive else []
     return ", ".join(parts) + f", {duration(seconds)}"
 

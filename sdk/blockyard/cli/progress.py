@@ -14,13 +14,19 @@ class NodeProgress:
     queued: int = 0
     completed: int = 0
     failed: int = 0
+    cancelled: int = 0
     retries: int = 0
     touched: int = 0
 
     @property
     def alive(self) -> int:
         """Executions that have not ended."""
-        return max(self.queued - self.completed - self.failed, 0)
+        return max(self.queued - self.ended, 0)
+
+    @property
+    def ended(self) -> int:
+        """Executions that have an outcome."""
+        return self.completed + self.failed + self.cancelled
 
 
 @dataclass(slots=True)
@@ -44,6 +50,11 @@ class Progress:
         return sum(node.failed for node in self.nodes.values())
 
     @property
+    def cancelled(self) -> int:
+        """Node executions that the end of the execution ended."""
+        return sum(node.cancelled for node in self.nodes.values())
+
+    @property
     def alive(self) -> int:
         """Node executions that have their inputs and have not ended."""
         return sum(node.alive for node in self.nodes.values())
@@ -65,11 +76,13 @@ class Progress:
             node.queued += 1
         elif event.kind is EventKind.NODE_COMPLETED:
             node.completed += 1
-        elif event.kind in (EventKind.NODE_FAILED, EventKind.NODE_CANCELLED):
+        elif event.kind is EventKind.NODE_FAILED:
             node.failed += 1
+        elif event.kind is EventKind.NODE_CANCELLED:
+            node.cancelled += 1
         elif event.kind is EventKind.NODE_RETRYING:
             node.retries += 1
-        node.queued = max(node.queued, node.completed + node.failed)
+        node.queued = max(node.queued, node.ended)
 
     def _apply_to_execution(self, event: Event) -> None:
         if event.kind is EventKind.EXECUTION_STARTED:

@@ -5,6 +5,7 @@ and inner scopes), and input sets of it that wait. With none alive, the sets dec
 could still make full holds the scope open.
 """
 
+import heapq
 from collections.abc import Iterator
 
 from services.execution.engine.lineage import Lineage, strengthen
@@ -30,16 +31,18 @@ class Collector:
         self._state = state
         self._alive_at = [0] * len(self._places)
         self._open_at = [0] * len(self._places)
-        self._check: set[Key] = {key for key, scope in state.scopes.items() if not scope.alive}
-        self._supply = 0
-        self._firing: dict[int | None, set[int]] = {}
-        self._firing_supply = -1
-        self._checked_supply = -1
-        self._held_open: set[Key] = set()
+        self._check: set[Key] = set()
+        self._queue: list[Key] = []
+        self._held: dict[int, set[Key]] = {}
+        self._held_by: dict[int, set[int]] = {}
+        self._firing: dict[int, set[int]] = {}
+        self._lost_sources = False
         for execution in state.live.values():
             self._alive_at[execution.node] += 1
-        for scope in state.scopes.values():
+        for key, scope in state.scopes.items():
             self._open_at[scope.collect] += 1
+            if not scope.alive:
+                self._look_at(key)
 
     def open(self, collect: int, fan_out: int, lineage: Lineage, now_ms: int) -> Scope:
         """Opens a scope, and counts what is there of it already."""
@@ -50,8 +53,10 @@ class Collector:
         if fan_out == WHOLE:
             scope.alive = sum(key in self._keys(e.node, e.number, e.lineage) for e in self._state.live.values())
             scope.alive += sum(key in self._scope_keys(other) for other in self._state.scopes.values())
-            scope.sets = {one.order for one in self._state.sets.values() if key in self._set_keys(one)}
-        self._check.add(key)
+            for one in self._state.sets.values():
+                if key in self._set_keys(one):
+                    self._count(scope, one, 1)
+        self._look_at(key)
         for outer in self._scope_keys(scope):
             self._state.scopes[outer].alive += 1
         return scope
@@ -75,28 +80,33 @@ class Collector:
         """A node execution has its outcome, and its outputs have been passed on."""
         self._alive_at[execution.node] -= 1
         if not self._alive_at[execution.node]:
-            self._supply += 1
+            self.source_lost()
         self._decrement(self._keys(execution.node, execution.number, execution.lineage))
 
     def closed(self, scope: Scope) -> None:
         """A scope's collect has run, and its outputs have been passed on."""
         self._open_at[scope.collect] -= 1
-        self._supply += 1
+        if self._open_at[scope.collect] < 2:
+            self.source_lost()
         self._decrement(self._scope_keys(scope))
+
+    def source_lost(self) -> None:
+        """Of SetObserver: fewer nodes may begin than before, so what waits for them must be looked at again."""
+        self._lost_sources = True
+        self._firing.clear()
 
     def set_waits(self, waiting: InputSet) -> None:
         """Of SetObserver."""
         for key in self._set_keys(waiting):
-            self._state.scopes[key].sets.add(waiting.order)
+            self._count(self._state.scopes[key], waiting, 1)
 
     def set_leaves(self, waiting: InputSet) -> None:
         """Of SetObserver."""
-        self._supply += 1
         for key in self._set_keys(waiting):
             scope = self._state.scopes[key]
-            scope.sets.discard(waiting.order)
+            self._count(scope, waiting, -1)
             if not scope.alive:
-                self._check.add(key)
+                self._look_at(key)
 
     def next_closable(self) -> Scope | None:
         """A scope that can close now, inner ones first; None if there is none.
@@ -104,30 +114,58 @@ class Collector:
         Scopes in a circle, each held open by a set that only another one could fill, are resolved by closing the
         innermost once nothing else is alive: otherwise the execution would never end.
         """
-        if self._supply != self._checked_supply:
-            self._check |= self._held_open
-            self._held_open.clear()
-            self._checked_supply = self._supply
-        while self._check:
-            key = max(self._check, key=lambda each: (each[1], each[0]))
+        if self._lost_sources and self._held:
+            self._release()
+        self._lost_sources = False
+        while self._queue:
+            fan_out, collect = heapq.heappop(self._queue)
+            key = (-collect, -fan_out)
             self._check.discard(key)
             scope = self._state.scopes.get(key)
             if scope is None or scope.alive:
                 continue
-            if not self._supplied(scope):
+            firing = self._may_fire(scope)
+            if not self._supplied(scope, firing):
                 return scope
-            self._held_open.add(key)
+            self._held.setdefault(scope.collect, set()).add(key)
+            self._held_by[scope.collect] = firing
         if self._state.live or not self._state.scopes:
             return None
         idle = [scope for scope in self._state.scopes.values() if not scope.alive] or list(self._state.scopes.values())
         return max(idle, key=lambda scope: (scope.fan_out, scope.collect))
+
+    def _look_at(self, key: Key) -> None:
+        """Puts a scope into the queue of those that may be able to close, the innermost (and youngest) first."""
+        if key not in self._check:
+            self._check.add(key)
+            heapq.heappush(self._queue, (-key[1], -key[0]))
+
+    def _release(self) -> None:
+        """Looks again at scopes that are held open, if not all that they were held open by is there any more."""
+        for collect in list(self._held):
+            scopes = self._state.scopes
+            held = [key for key in self._held[collect] if key in scopes]
+            if not held:
+                del self._held[collect]
+            elif self._may_fire(scopes[held[0]]) != self._held_by[collect]:
+                del self._held[collect]
+                for key in held:
+                    self._look_at(key)
+
+    def _count(self, scope: Scope, waiting: InputSet, step: int) -> None:
+        kind = (waiting.node, *self.matcher.missing(waiting))
+        count = scope.sets.get(kind, 0) + step
+        if count:
+            scope.sets[kind] = count
+        else:
+            del scope.sets[kind]
 
     def _decrement(self, keys: Iterator[Key]) -> None:
         for key in keys:
             scope = self._state.scopes[key]
             scope.alive -= 1
             if not scope.alive:
-                self._check.add(key)
+                self._look_at(key)
 
     def _keys(self, node: int, number: int, lineage: Lineage) -> Iterator[Key]:
         """The open scopes that a thing at a node with this lineage could still reach and stems from."""
@@ -153,45 +191,41 @@ class Collector:
     def _set_keys(self, waiting: InputSet) -> Iterator[Key]:
         return self._keys(waiting.node, -1, strengthen(waiting.lineage, waiting.weak))
 
-    def _supplied(self, scope: Scope) -> bool:
+    def _supplied(self, scope: Scope, firing: set[int]) -> bool:
         """True if a waiting set of the scope could still be made full by something alive."""
-        if not scope.sets:
-            return False
-        firing = self._may_fire(scope.collect if self._open_at[scope.collect] == 1 else None)
-        waiting = (self._state.sets[order] for order in scope.sets)
-        return any(
-            all(self._inlet_supplied(one.node, pin, firing) for pin in self.matcher.missing(one)) for one in waiting
-        )
+        return any(all(self._inlet_supplied(node, pin, firing) for pin in missing) for node, *missing in scope.sets)
 
     def _inlet_supplied(self, node: int, pin: int, firing: set[int]) -> bool:
         inlet = self._places[node].inlets[pin]
         return any(source in firing for source in inlet.sources) or (inlet.static and self.matcher.holds(node, pin))
 
-    def _may_fire(self, without: int | None) -> set[int]:
-        """The nodes that may still begin an execution, if the open scopes of collect `without` do not count."""
-        if self._firing_supply != self._supply:
-            self._firing.clear()
-            self._firing_supply = self._supply
+    def _may_fire(self, scope: Scope) -> set[int]:
+        """The nodes that may still begin an execution, if this scope never closes.
+
+        It only shrinks as time goes on, but for new scopes: what begins was there before as something that may begin.
+        """
+        without = scope.collect if self._open_at[scope.collect] == 1 else -1
         known = self._firing.get(without)
         if known is not None:
             return known
         firing = {at for at, alive in enumerate(self._alive_at) if alive}
         firing |= {at for at, scopes in enumerate(self._open_at) if scopes and at != without}
-        grown = True
-        while grown:
-            grown = False
-            for place in self._places:
-                if place.index not in firing and place.index != without and self._could_begin(place.index, firing):
-                    firing.add(place.index)
-                    grown = True
+        waiting = list(firing)
+        while waiting:
+            for node in self._places[waiting.pop()].successors:
+                if node not in firing and node != without and self._could_begin(node, firing):
+                    firing.add(node)
+                    waiting.append(node)
         self._firing[without] = firing
         return firing
 
     def _could_begin(self, node: int, firing: set[int]) -> bool:
         place = self._places[node]
         if place.node.kind is NodeKind.COLLECT:
-            return place.node.of in firing
-        return bool(place.inlets) and all(
+            if place.node.of in firing:
+                return True
+            return node not in self._state.closed and any(s in firing for one in place.inlets for s in one.sources)
+        return all(
             any(source in firing for source in inlet.sources) or self.matcher.holds(node, pin)
             for pin, inlet in enumerate(place.inlets)
         )

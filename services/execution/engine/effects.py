@@ -113,5 +113,6 @@ class Effects(msgspec.Struct):
 
     def checksum(self) -> int:
         """CRC-32 over everything told and recorded; replay must come to the same."""
-        told = (self.events, self.outcomes, self.outputs, [execution.number for execution in self.queued], self.dropped)
+        queued = [execution.number for execution in self.queued]
+        told = (self.events, self.outcomes, self.outputs, queued, self.dropped, self.incomplete, self.more)
         return zlib.crc32(msgspec.msgpack.encode(told))

@@ -5,7 +5,7 @@ inside another has the higher number, so this is outermost first.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 Lineage = tuple[tuple[int, int], ...]
@@ -70,6 +70,13 @@ class _Branch(Generic[Item]):
         return self.orders[0] if self.orders else None
 
 
+def _push(orders: list[int], order: int, known: Mapping[int, object]) -> None:
+    """Adds to a heap of orders. Those that are known no more are swept out when they are the most of it."""
+    heapq.heappush(orders, order)
+    if len(orders) > 64 + 2 * len(known):
+        orders[:] = sorted(known)
+
+
 class AgreementIndex(Generic[Item]):
     """Items by their order (age), found by agreement of lineage without looking at those that cannot agree.
 
@@ -94,9 +101,9 @@ class AgreementIndex(Generic[Item]):
             ways = branch.branches.setdefault(number, {})
             branch = ways.get(index) or ways.setdefault(index, _Branch())
         branch.items[order] = item
-        heapq.heappush(branch.orders, order)
+        _push(branch.orders, order, branch.items)
         self._lineages[order] = lineage
-        heapq.heappush(self._orders, order)
+        _push(self._orders, order, self._lineages)
 
     def remove(self, order: int) -> None:
         """Takes the item of this order out, and the ways that lead nowhere any more."""
@@ -131,7 +138,12 @@ class AgreementIndex(Generic[Item]):
         return None if found is None else found[1]
 
     def latest(self, lineage: Lineage) -> Item | None:
-        """The item with the highest order that agrees."""
+        """The item with the highest order that agrees. Only for items that were added in their order."""
+        last = next(reversed(self._lineages), None)
+        if last is None:
+            return None
+        if agree(self._lineages[last], lineage):
+            return self._find(last)
         found: tuple[int, Item] | None = None
         for branch in self._agreeing(lineage):
             if branch.items:

@@ -8,6 +8,7 @@ import heapq
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
@@ -48,6 +49,7 @@ from services.execution.engine.state import (
     Timer,
     TimerKind,
 )
+from services.execution.engine.timers import drop_stale, is_stale, set_timer
 from services.execution.engine.topology import Place, Topology, Way
 
 RULES = 1
@@ -62,13 +64,16 @@ BACKSTOP_SLACK_MS = 30_000
 SLICE = 1_000
 """Live node executions that one turn ends when an execution ends early."""
 
+MOST_NESTED = 1_000
+"""Fan-outs inside one another, such as those of a crawler: each value carries an entry for every one of them."""
+
 LINKED_ERROR = "error"
 
 
 class Machine:
     """One execution. `apply` is deterministic; the state is plain data and may be stored between turns."""
 
-    __slots__ = ("_collector", "_effects", "_ended_early", "_matcher", "_native", "_now", "state", "topology")
+    __slots__ = ("_collector", "_effects", "_matcher", "_native", "_now", "_running_native", "state", "topology")
 
     def __init__(self, topology: Topology, state: State) -> None:
         self.topology = topology
@@ -79,6 +84,7 @@ class Machine:
             self._collector.matcher = self._matcher
         self._effects = Effects()
         self._native: deque[tuple[Place, Full]] = deque()
+        self._running_native = False
         self._now = 0
 
     @property
@@ -114,6 +120,7 @@ class Machine:
         if self.state.ending and not self.ended:
             self._wind_up()
         elif not self.ended:
+            drop_stale(self.state)
             self._note_waiting()
         self.state.turn += 1
         self.state.events += len(effects.events)
@@ -148,7 +155,7 @@ class Machine:
         state.started_ms = self._now
         state.status = ExecutionStatus.RUNNING
         self._emit(Event(EventKind.EXECUTION_STARTED))
-        heapq.heappush(state.timers, Timer(self._now + self.topology.plan.max_duration_ms, TimerKind.DURATION))
+        set_timer(state, Timer(self._now + self.topology.plan.max_duration_ms, TimerKind.DURATION))
         if self._collector is not None:
             for collect in self.topology.collects:
                 if self.topology.plan.nodes[collect].of < 0:
@@ -170,12 +177,7 @@ class Machine:
     def _begin(self, place: Place, full: Full) -> None:
         """A set is full: a node execution comes to be."""
         state = self.state
-        if state.numbers >= self.topology.plan.max_node_executions:
-            self._end(
-                ExecutionStatus.FAILED,
-                f"limit reached: {self.topology.plan.max_node_executions} node executions, the next was of node "
-                f"{place.node.id}",
-            )
+        if self._at_limit(place):
             return
         if place.node.kind is NodeKind.OUTPUT:
             self._native.append((place, full))
@@ -190,6 +192,15 @@ class Machine:
             self._open_scopes(place, execution)
             self._collector.enters(execution)
         self._queue(execution)
+
+    def _at_limit(self, place: Place) -> bool:
+        """True if nothing may begin any more: the execution is ending, or has just come to its limit."""
+        most = self.topology.plan.max_node_executions
+        if self.state.numbers >= most:
+            self._end(
+                ExecutionStatus.FAILED, f"limit reached: {most} node executions, the next was of node {place.node.id}"
+            )
+        return self.state.ending != 0
 
     def _open_scopes(self, place: Place, execution: NodeExecution) -> None:
         """Collects run once for each outermost execution of the node that they name."""
@@ -210,7 +221,7 @@ class Machine:
 
     def _claim(self, fact: Claimed) -> None:
         execution = self.state.live.get(fact.number)
-        if execution is None or execution.attempt != fact.attempt or execution.claimed_run:
+        if execution is None or execution.attempt != fact.attempt or execution.status is not LiveStatus.QUEUED:
             return
         execution.claimed_run = fact.run
         self._mark_running(execution, self._now, fact.run)
@@ -219,6 +230,7 @@ class Machine:
         if execution.status is LiveStatus.AMBIGUOUS:
             execution.status = LiveStatus.RUNNING
             self.state.busy += 1
+            self._watch(execution, report.run)
         finish = report.finish
         if finish is not None:
             execution.started_ms = report.started_ms
@@ -227,6 +239,8 @@ class Machine:
                 return
         elif execution.status is LiveStatus.QUEUED:
             self._mark_running(execution, report.started_ms, report.run)
+        elif report.run != execution.latest_run and report.run not in (execution.runs or ()):
+            self._watch(execution, report.run)
         self._take_in(execution, report)
 
     def _take_in(self, execution: NodeExecution, report: Reported) -> None:
@@ -239,23 +253,33 @@ class Machine:
             place = (output.pin, output.index)
             if place in run.seen:
                 continue
-            run.seen.add(place)
+            run.seen[place] = None
             if not pure:
                 run.outputs.append(output)
                 self._tell_output(execution, output, provisional=True)
             elif not self._route_pure(execution, output):
                 return
-        if report.finish is not None:
+        if run.finish is None and report.finish is not None:
             run.finish = report.finish
-        if run.finish is None:
-            return
-        if len(run.seen) >= run.finish.outputs:
-            self._conclude(execution, run.outputs, run.finish)
-        elif report.finish is not None:
-            due = self._now + OUTPUTS_WAIT_MS
-            heapq.heappush(
-                self.state.timers, Timer(due, TimerKind.OUTPUTS, execution.number, execution.attempt, report.run)
+            if len(run.seen) < run.finish.outputs:
+                due = self._now + OUTPUTS_WAIT_MS
+                set_timer(
+                    self.state, Timer(due, TimerKind.OUTPUTS, execution.number, execution.attempt, report.run)
+                )
+        if run.finish is not None and len(run.seen) >= run.finish.outputs:
+            self._conclude_run(execution, run, run.finish)
+
+    def _conclude_run(self, execution: NodeExecution, run: Run, finish: Finish) -> None:
+        """A run of which nothing is missing. All runs of a pure block must have yielded the same."""
+        routed = sum(len(values) for values in execution.routed.values()) if execution.routed else 0
+        if routed > len(run.seen) and not finish.failed:
+            message = (
+                f"two runs of the block gave different numbers of values, {routed} and {len(run.seen)}, though it is "
+                "declared pure: declare its effect as idempotent or once"
             )
+            self._fail(execution, Finish(True, 0, message, Reason.NONDETERMINISTIC))
+        else:
+            self._conclude(execution, run.outputs, finish)
 
     def _route_pure(self, execution: NodeExecution, output: Output) -> bool:
         """Passes an output of a pure block on at once; the first value for a pin and index wins. False if it fails."""
@@ -281,9 +305,14 @@ class Machine:
         execution.status = LiveStatus.RUNNING
         execution.started_ms = started_ms
         self._emit(Event(EventKind.NODE_STARTED, execution.number, execution.node, execution.attempt))
-        timeout_ms = self.topology.plan.nodes[execution.node].timeout_ms
-        due = self._now + timeout_ms + BACKSTOP_SLACK_MS
-        heapq.heappush(self.state.timers, Timer(due, TimerKind.BACKSTOP, execution.number, execution.attempt, run))
+        self._watch(execution, run)
+
+    def _watch(self, execution: NodeExecution, run: int) -> None:
+        """From now on it is this run that must end in time: those before it were lost, or are slower."""
+        due = self._now + self.topology.plan.nodes[execution.node].timeout_ms + BACKSTOP_SLACK_MS
+        execution.latest_run = run
+        execution.backstop_ms = due
+        set_timer(self.state, Timer(due, TimerKind.BACKSTOP, execution.number, execution.attempt, run))
 
     # Ends of runs
 
@@ -347,7 +376,7 @@ class Machine:
         )
         self._pause(execution, LiveStatus.RETRYING)
         execution.runs = None
-        heapq.heappush(self.state.timers, Timer(due, TimerKind.RETRY, execution.number, execution.attempt))
+        set_timer(self.state, Timer(due, TimerKind.RETRY, execution.number, execution.attempt))
         return True
 
     def _pause(self, execution: NodeExecution, status: LiveStatus) -> None:
@@ -362,6 +391,8 @@ class Machine:
         execution.claimed_run = 0
         execution.runs = None
         execution.started_ms = 0
+        execution.latest_run = 0
+        execution.backstop_ms = 0
         execution.status = LiveStatus.QUEUED
         self.state.busy += 1
         self._queue(execution)
@@ -372,7 +403,7 @@ class Machine:
             return
         if execution.status not in (LiveStatus.QUEUED, LiveStatus.RUNNING):
             return
-        self._give_up(execution, fact.message, Reason.RUNNER_LOST)
+        self._give_up(execution, fact.message, fact.reason)
 
     def _give_up(self, execution: NodeExecution, message: str, reason: Reason) -> None:
         """A run is silent. If it must not be repeated, only a person knows; else it is a failure like others."""
@@ -408,15 +439,22 @@ class Machine:
             limit = self.topology.plan.max_duration_ms
             self._end(ExecutionStatus.FAILED, f"limit reached: it ran for {limit / 1000:g} seconds")
             return
-        execution = self.state.live.get(timer.number)
-        if execution is None or execution.attempt != timer.attempt:
+        if is_stale(self.state, timer):
             return
-        if timer.kind is TimerKind.RETRY and execution.status is LiveStatus.RETRYING:
+        execution = self.state.live[timer.number]
+        if timer.kind is TimerKind.RETRY:
             self._next_attempt(execution)
-        elif timer.kind is TimerKind.BACKSTOP and execution.status is LiveStatus.RUNNING:
+        elif timer.kind is TimerKind.BACKSTOP:
             self._give_up(execution, "it ran far past its timeout, and its runner is silent", Reason.TIMEOUT)
-        elif timer.kind is TimerKind.OUTPUTS and execution.runs and timer.run in execution.runs:
-            del execution.runs[timer.run]
+        else:
+            self._void(execution, timer.run)
+
+    def _void(self, execution: NodeExecution, run: int) -> None:
+        """A run ended, and outputs of it never came: it counts as lost, unless another run is still waited for."""
+        runs = execution.runs or {}
+        del runs[run]
+        watched = execution.status is LiveStatus.RUNNING and execution.latest_run != run
+        if not watched and not any(other.finish is not None for other in runs.values()):
             self._give_up(execution, "outputs of the run never came, though its end did", Reason.RUNNER_LOST)
 
     # Where values go
@@ -427,6 +465,10 @@ class Machine:
         if outlet is None:
             return
         if outlet.many:
+            if len(lineage) >= MOST_NESTED:
+                message = f"limit reached: {MOST_NESTED} fan-outs inside one another, the next was of {place.node.id}"
+                self._end(ExecutionStatus.FAILED, message)
+                return
             lineage = (*lineage, (number, output.index))
         for way in outlet.ways:
             token = Token(output.value, lineage)
@@ -446,7 +488,7 @@ class Machine:
         inside = tuple(entry for entry in token.lineage if places[fan_outs[entry[0]]].cycle == way.cycle)
         if len(inside) == len(token.lineage):
             return token
-        outside = tuple(entry for entry in token.lineage if entry not in inside)
+        outside = tuple(entry for entry in token.lineage if places[fan_outs[entry[0]]].cycle != way.cycle)
         return Token(token.value, inside, outside)
 
     def _gather(self, place: Place, way: Way, token: Token) -> None:
@@ -456,15 +498,28 @@ class Machine:
         scope = self.state.scopes.get(key)
         if scope is None:
             if key[1] != WHOLE or place.index in self.state.closed:
-                raise CollectClosed(f"{place.node.id} has closed for {key[1]}, and an item came")
+                self._refuse_item(place)
+                return
             scope = self._collector.open(place.index, WHOLE, (), self._now)
         self.state.orders += 1
         scope.items.append(Gathered(indices, way.order, self.state.orders, token.value))
 
+    def _refuse_item(self, place: Place) -> None:
+        """An item came for a collect that has run. On a cycle the graph waits for itself there; else a count is wrong."""
+        if place.cycle < 0:
+            raise CollectClosed(f"{place.node.id} had run, and an item came")
+        message = f"node {place.node.id} waits for what it gives itself: a Collect must not lie on a cycle of its items"
+        self._end(ExecutionStatus.FAILED, message)
+
     def _run_native(self) -> None:
         """OUTPUT nodes whose sets are full. A queue, not recursion: they may be linked in a row."""
+        if self._running_native:
+            return
+        self._running_native = True
         while self._native:
             place, full = self._native.popleft()
+            if self._at_limit(place):
+                break
             number = self._next_number()
             value = self._output_value(place, full)
             name = msgspec.json.decode(place.constants["name"], type=str)
@@ -474,6 +529,7 @@ class Machine:
             self._emit(told)
             outputs = [Output("output", 0, value), Output("name", 0, bytes(place.constants["name"]))]
             self._conclude_native(place, number, full, outputs, self._now, self.state.turn + 1)
+        self._running_native = False
 
     def _output_value(self, place: Place, full: Full) -> bytes:
         for inlet, value in zip(place.inlets, full.values, strict=True):
@@ -534,8 +590,10 @@ class Machine:
         assert self._collector is not None
         del self.state.scopes[(scope.collect, scope.fan_out)]
         if scope.fan_out == WHOLE:
-            self.state.closed.add(scope.collect)
+            self.state.closed.append(scope.collect)
         place = self.topology.places[scope.collect]
+        if self._at_limit(place):
+            return
         items = sorted(scope.items, key=lambda item: (item.indices, item.link, item.arrival))
         gathered = b"[" + b",".join(item.value for item in items) + b"]"
         outputs = [Output("items", 0, gathered), Output("count", 0, b"%d" % len(items))]
@@ -552,9 +610,9 @@ class Machine:
 
     def _wind_up(self) -> None:
         state = self.state
-        for number in list(state.live)[:SLICE]:
+        for number in list(islice(state.live, SLICE)):
             execution = state.live.pop(number)
-            claimed = execution.claimed_run and self.topology.plan.nodes[execution.node].effect is Effect.ONCE
+            claimed = self._may_have_run(execution)
             status = NodeStatus.AMBIGUOUS if claimed else NodeStatus.CANCELLED
             kind = EventKind.NODE_AMBIGUOUS if claimed else EventKind.NODE_CANCELLED
             self._emit(Event(kind, number, execution.node, execution.attempt))
@@ -575,6 +633,11 @@ class Machine:
         self._emit(Event(ends[status_now], message=state.message))
         for left in (state.sets, state.latches, state.scopes, state.timers, state.fan_outs, state.closed):
             left.clear()
+
+    def _may_have_run(self, execution: NodeExecution) -> bool:
+        """True if it must not run twice and a run of it was claimed whose end is not known."""
+        once = self.topology.plan.nodes[execution.node].effect is Effect.ONCE
+        return once and execution.claimed_run != 0 and execution.status is not LiveStatus.RETRYING
 
     def _leftover(self) -> list[NodeOutcome]:
         """Input sets that were never full, oldest first, at most SLICE of them."""

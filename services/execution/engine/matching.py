@@ -4,7 +4,6 @@ A value goes into the oldest waiting set that lacks its pin and whose lineage ag
 static links are latched: of them the latest that agrees serves every set, those waiting included.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +39,9 @@ class SetObserver(Protocol):
     def set_leaves(self, waiting: InputSet) -> None:
         """The set is full, or is about to change."""
 
+    def source_lost(self) -> None:
+        """The last waiting set that held a value for some pin has left."""
+
 
 class Matcher:
     """The waiting sets and latches of one execution. The indices are made from the state and never stored."""
@@ -50,6 +52,7 @@ class Matcher:
         self._observer = observer
         self._sets: dict[int, dict[int, AgreementIndex[InputSet]]] = {}
         self._latches: dict[tuple[int, int], AgreementIndex[Latch]] = {}
+        self._held: dict[tuple[int, int], int] = {}
         for waiting in state.sets.values():
             self._index(waiting)
         for latch in state.latches.values():
@@ -65,17 +68,9 @@ class Matcher:
         full = self._join(place, pin, token) if place.tokens_of_static else []
         return full + self._serve(place, pin, token.lineage)
 
-    def waiting_at(self, node: int) -> Iterable[InputSet]:
-        """The sets that wait at a node."""
-        return (waiting for waiting in self._state.sets.values() if waiting.node == node)
-
     def holds(self, node: int, pin: int) -> bool:
         """True if some value for the pin is there already: in a waiting set, or latched."""
-        if self._latches.get((node, pin)):
-            return True
-        indices = self._sets.get(node, {})
-        waiting = max((len(index) for index in indices.values()), default=0)
-        return waiting > 0 and any(pin in one.values for one in self.waiting_at(node))
+        return bool(self._latches.get((node, pin))) or (node, pin) in self._held
 
     def missing(self, waiting: InputSet) -> list[int]:
         """Pins of a set that have no value yet."""
@@ -147,10 +142,27 @@ class Matcher:
         if self._observer is not None:
             self._observer.set_leaves(waiting)
         del self._state.sets[waiting.order]
-        for pin in self.missing(waiting):
+        for pin in self._wanted(waiting):
             self._sets[waiting.node][pin].remove(waiting.order)
+        for pin in waiting.values:
+            self._held[waiting.node, pin] -= 1
+            if not self._held[waiting.node, pin]:
+                del self._held[waiting.node, pin]
+                if self._observer is not None:
+                    self._observer.source_lost()
 
     def _index(self, waiting: InputSet) -> None:
         indices = self._sets.setdefault(waiting.node, {})
-        for pin in self.missing(waiting):
+        for pin in self._wanted(waiting):
             indices.setdefault(pin, AgreementIndex()).add(waiting.order, waiting.lineage, waiting)
+        for pin in waiting.values:
+            self._held[waiting.node, pin] = self._held.get((waiting.node, pin), 0) + 1
+
+    def _wanted(self, waiting: InputSet) -> list[int]:
+        """The pins by which the set is found. A set that lacks others is not served by values of static links: they
+        may come often, and would look at each such set in vain."""
+        place = self._topology.places[waiting.node]
+        missing = self.missing(waiting)
+        if place.tokens_of_static or not any(place.required >> pin & 1 for pin in missing):
+            return missing
+        return [pin for pin in missing if place.required >> pin & 1]

@@ -26,7 +26,8 @@ class Run(msgspec.Struct, array_like=True, gc=False):
 
     outputs: list[Output] = msgspec.field(default_factory=list)
     """Kept until the end, unless the block is pure."""
-    seen: set[tuple[str, int]] = msgspec.field(default_factory=set)
+    seen: dict[tuple[str, int], None] = msgspec.field(default_factory=dict)
+    """Pins and indices that have come. No set: the order of a set of strings is another in every process."""
     finish: Finish | None = None
     """The end, if it came before all of its outputs."""
 
@@ -50,6 +51,8 @@ class NodeExecution(msgspec.Struct, array_like=True, gc=False):
     """Of a pure block: CRC-32 of the values passed on, by pin and index."""
     latest_run: int = 0
     """The run that was the last to tell that it runs: the backstop judges this one alone."""
+    backstop_ms: int = 0
+    """When that is; timers of other times are stale."""
 
 
 class InputSet(msgspec.Struct, array_like=True, gc=False):
@@ -93,8 +96,8 @@ class Scope(msgspec.Struct, array_like=True, gc=False):
     items: list[Gathered] = msgspec.field(default_factory=list)
     alive: int = 0
     """Node executions and inner scopes that stem from the fan-out and could still reach the collect."""
-    sets: set[int] = msgspec.field(default_factory=set)
-    """Orders of the waiting input sets that stem from it and could still reach the collect."""
+    sets: dict[tuple[int, ...], int] = msgspec.field(default_factory=dict)
+    """How many waiting input sets stem from it and could still reach the collect, by their node and missing pins."""
 
 
 class TimerKind(IntEnum):
@@ -142,7 +145,7 @@ class State(msgspec.Struct, array_like=True):
     sets: dict[int, InputSet] = msgspec.field(default_factory=dict)
     latches: dict[int, Latch] = msgspec.field(default_factory=dict)
     scopes: dict[tuple[int, int], Scope] = msgspec.field(default_factory=dict)
-    closed: set[int] = msgspec.field(default_factory=set)
+    closed: list[int] = msgspec.field(default_factory=list)
     """Collects whose scope over the whole execution has closed."""
     fan_outs: dict[int, int] = msgspec.field(default_factory=dict)
     """Node of each node execution that can fan out."""
@@ -150,3 +153,5 @@ class State(msgspec.Struct, array_like=True):
     """A heap."""
     ending: int = 0
     """Terminal status that the execution is being brought to, in slices; 0 if none."""
+    timers_kept: int = 0
+    """Timers that the last sweep left."""

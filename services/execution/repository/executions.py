@@ -122,6 +122,15 @@ class ExecutionRepository:
         )
         return last or 0
 
+    async def has_ended_by(self, execution_id: UUID, sequence: int) -> bool:
+        """True if an execution has ended and has no event above a sequence."""
+        ended: bool = await self._pool.fetchval(
+            "SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1 AND status >= 4 AND last_event <= $2)",
+            execution_id,
+            sequence,
+        )
+        return ended
+
     async def command(
         self, execution_id: UUID, kind: int, body: bytes, request_id: str | None = None
     ) -> ExecutionRow | None:

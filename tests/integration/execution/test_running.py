@@ -95,3 +95,18 @@ async def test_a_collected_list_too_large_for_a_message_reaches_the_next_node_an
             assert seen == results["all"][0]
             assert max(len(task.inputs) for task in runner.ran) < 1000
             assert max(len(event.value) for event in events) > 256 << 10
+
+
+async def test_watching_from_the_last_event_on_ends_at_once(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        graph = built.graph()
+        graph.node("one", "add", a=1)
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"add": add}):
+            client = built.client()
+            execution = await client.start()
+            events = await client.events(execution.id)
+            assert await client.events(execution.id, after=events[-1].sequence, timeout=5) == []
+            assert await client.events(execution.id, after=events[-1].sequence + 10, timeout=5) == []
+            assert await client.events(execution.id, after=events[-2].sequence, timeout=5) == events[-1:]

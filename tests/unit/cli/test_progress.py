@@ -37,6 +37,14 @@ def test_counts_follow_the_events() -> None:
     assert summary(progress, 1.25) == "1 node execution completed, 1 failed, 1 under way, 1.2 s"
 
 
+def test_what_the_end_cancelled_has_not_failed() -> None:
+    progress = Progress()
+    progress.apply(event(EventKind.NODE_QUEUED, 1, "a"))
+    progress.apply(event(EventKind.NODE_CANCELLED, 2, "a"))
+    assert (progress.failed, progress.cancelled, progress.alive) == (0, 1, 0)
+    assert summary(progress, 1) == "0 node executions completed, 1 cancelled, 1.0 s"
+
+
 def test_the_end_is_the_status() -> None:
     progress = Progress()
     progress.apply(event(EventKind.EXECUTION_FAILED, 1, message="no voice"))

@@ -1,0 +1,116 @@
+"""What is wrong with a block that a runner registers, and by which hash it is known."""
+
+from typing import Any
+
+import pytest
+from blockyard.graph.v1.block_pb2 import Block, BlockType, RetryPolicy
+from google.protobuf.duration_pb2 import Duration
+
+from services.common.structs import to_struct
+from services.graph.registration import block_violations, registered, schema_hash
+from tests.unit.graph.building import BLOCKS, TEXT, block
+
+
+def problems(*blocks: Block, pool: str = "default") -> dict[str, str]:
+    return {violation.field: violation.description for violation in block_violations(blocks, pool)}
+
+
+def sample(**fields: Any) -> Block:
+    return block("SampleBlock", {"text": TEXT}, {"text": TEXT}, **fields)
+
+
+def test_good_blocks_are_taken() -> None:
+    assert problems(*BLOCKS) == {}
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    bad = Block(
+        id="42",
+        name="not a name",
+        effect=9,  # type: ignore[arg-type]  # no such value, as a runner of another release may send it
+        pool="Not A Pool",
+        many_pins=["item"],
+        schema_hash="short",
+        retry=RetryPolicy(max_attempts=-1),
+        timeout=Duration(seconds=-1),
+    )
+    assert problems(bad, pool="a.b").keys() == {
+        "pool",
+        "blocks[0].id",
+        "blocks[0].name",
+        "blocks[0].type",
+        "blocks[0].effect",
+        "blocks[0].pool",
+        "blocks[0].many_pins",
+        "blocks[0].schema_hash",
+        "blocks[0].retry.max_attempts",
+        "blocks[0].timeout",
+    }
+
+
+def test_an_id_is_registered_once() -> None:
+    assert problems(sample(), sample()) == {"blocks[1].id": "is the id of blocks[0] already"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "nothing"}, "is no JSON schema"),
+        ({"type": "array"}, "must be the schema of an object"),
+        ({"properties": {"a": {"$ref": "https://example.org/schema"}}}, "holds a reference"),
+        ({"properties": {"a": {"items": {"$ref": "#/x"}}}}, "holds a reference"),
+    ],
+)
+def test_schemas_are_schemas_of_pins_without_references(schema: dict[str, Any], problem: str) -> None:
+    bad = sample()
+    bad.input_schema.CopyFrom(to_struct(schema))
+    found = problems(bad)
+    assert list(found) == ["blocks[0].input_schema"]
+    assert problem in found["blocks[0].input_schema"]
+
+
+def test_data_that_looks_like_a_reference_is_none() -> None:
+    good = sample()
+    good.input_schema.CopyFrom(
+        to_struct({"properties": {"$ref": {"default": {"$ref": "x"}}, "b": {"enum": [{"$ref": "y"}]}}})
+    )
+    assert problems(good) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pins"),
+    [
+        (BlockType.BLOCK_TYPE_INPUT, ["name", "value"]),
+        (BlockType.BLOCK_TYPE_OUTPUT, ["name", "value"]),
+        (BlockType.BLOCK_TYPE_COLLECT, ["item"]),
+    ],
+)
+def test_what_the_engine_carries_out_has_the_pins_it_needs(kind: "BlockType.ValueType", pins: list[str]) -> None:
+    violations = list(block_violations([sample(type=kind)], ""))
+    assert [one.description.split()[-1].strip("'") for one in violations] == pins
+
+
+def test_the_hash_a_runner_brings_stays() -> None:
+    own = "ab" * 32
+    assert registered(sample(schema_hash=own), "").schema_hash == own
+
+
+def test_a_hash_is_made_where_none_is_brought_and_words_do_not_change_it() -> None:
+    first = sample()
+    reworded = sample(description="Other words.", categories=["TEXT"])
+    reworded.input_schema.CopyFrom(
+        to_struct({"type": "object", "properties": {"text": {**TEXT, "description": "new"}}, "required": ["text"]})
+    )
+    changed = sample()
+    changed.input_schema.CopyFrom(to_struct({"type": "object", "properties": {"text": {"type": "integer"}}}))
+    assert schema_hash(first) == schema_hash(reworded)
+    assert schema_hash(first) != schema_hash(changed)
+    assert registered(first, "").schema_hash != registered(sample(type=BlockType.BLOCK_TYPE_AI), "").schema_hash
+
+
+def test_a_block_without_a_pool_gets_its_runners() -> None:
+    bare = sample()
+    bare.pool = ""
+    assert Block.FromString(registered(bare, "gpu").definition).pool == "gpu"
+    assert Block.FromString(registered(bare, "").definition).pool == "default"
+    assert Block.FromString(registered(sample(), "gpu").definition).pool == "default"
