@@ -113,9 +113,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
 
     async def own() -> None:
         while True:
-            async with owning(
-                settings, pool, bus, loader, watchers, large_values, f"{settings.host}:{settings.port}"
-            ) as owner:
+            async with owning(settings, pool, bus, loader, watchers, large_values) as owner:
                 present.owner = owner
                 present.owns.set()
                 try:

@@ -20,7 +20,9 @@ FRESH_SECONDS = 1.0
 MISSED_INTERVALS = 3
 
 BLOCKS = Gauge("blockyard_catalogue_blocks", "Blocks in the catalogue, by whether they can be placed", ["state"])
-BLOCKS_OF_CATEGORY = Gauge("blockyard_catalogue_blocks_of_category", "Blocks in the catalogue by category", ["category"])
+BLOCKS_OF_CATEGORY = Gauge(
+    "blockyard_catalogue_blocks_of_category", "Blocks in the catalogue by category", ["category"]
+)
 
 
 class Snapshot:

@@ -36,7 +36,7 @@ class GraphNotRunnable(FailedPrecondition):
 
 
 class RequestIdReused(AlreadyExists):
-    """The request id was used before with another graph. Use a new id for each request, and the same only to repeat it."""
+    """The request id was used before with another graph. Use the same id only to repeat a request."""
 
     reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
 

@@ -1,4 +1,4 @@
-"""A document with its names resolved: nodes with their blocks, links with their two nodes, and who is upstream of whom."""
+"""A document with its names resolved: nodes with their blocks, links with their two nodes, and who is upstream."""
 
 import re
 from collections import deque
@@ -56,6 +56,11 @@ class PlacedLink:
     def path(self) -> str:
         """Where it stands in the graph."""
         return f"links[{self.index}]"
+
+    @property
+    def static(self) -> bool:
+        """Whether its values are not consumed: the source's block decides, as long as it is known."""
+        return self.message.static if self.source.block is None else self.source.block.message.static_output
 
     @property
     def base_sink_pin(self) -> str:

@@ -18,7 +18,7 @@ _SHAPES: dict[int, tuple[str, str]] = {
 _RECTANGLE = ("[", "]")
 _LONGEST_LABEL = 80
 # Signs that end a label, begin markup in it, or stand for an entity themselves.
-_ENTITIES = {ord(sign): f"#{ord(sign)};" for sign in "\"#&<>`\\{}[]()|;"}
+_ENTITIES = {ord(sign): f"#{ord(sign)};" for sign in '"#&<>`\\{}[]()|;'}
 
 
 def mermaid(layout: Layout) -> str:
@@ -43,7 +43,7 @@ def _label(node: PlacedNode) -> str:
 
 def _link(link: PlacedLink) -> str:
     pins = f"{_escaped(link.message.source_pin)} → {_escaped(link.message.sink_pin)}"
-    arrow = f'-. "{pins}" .->' if link.message.static else f'-- "{pins}" -->'
+    arrow = f'-. "{pins}" .->' if link.static else f'-- "{pins}" -->'
     return f"n{link.source.index} {arrow} n{link.sink.index}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from blockyard.graph.v1.graph_pb2 import Graph
 
@@ -18,6 +19,8 @@ from services.graph.schema import input_schema, output_schema
 
 LONGEST_NAME = 200
 LONGEST_DESCRIPTION = 10_000
+MOST_FOUND = 1_000
+"""Errors, or warnings, that are told at once: what nobody reads need not be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,23 @@ def size_violations(graph: Graph, limits: SizeLimits) -> list[Violation]:
 def validate(document: GraphDocument, catalogue: Snapshot, malformed: Sequence[Violation] = ()) -> Findings:
     """Judge a document by the blocks of now. `malformed` is what reading the document has found already."""
     layout, unresolved = lay_out(document, catalogue)
-    errors = [
-        *_text_violations(document.graph),
-        *limits_violations(document.graph.limits, "limits"),
-        *malformed,
-        *unresolved,
-        *(violation for node in layout.nodes for violation in node_violations(layout, node)),
-        *role_violations(layout),
-        *link_violations(layout),
-    ]
-    errors = _without_echoes(errors, malformed)
+    by_rules = chain(
+        unresolved,
+        chain.from_iterable(node_violations(layout, node) for node in layout.nodes),
+        role_violations(layout),
+        link_violations(layout),
+    )
+    errors = _first(
+        chain(
+            _text_violations(document.graph),
+            limits_violations(document.graph.limits, "limits"),
+            malformed,
+            _without_echoes(by_rules, malformed),
+        )
+    )
     if errors:
         return Findings(errors, [], layout, None)
-    return Findings([], list(flow_warnings(layout)), layout, _whole(document, layout))
+    return Findings([], _first(flow_warnings(layout)), layout, _whole(document, layout))
 
 
 def _text_violations(graph: Graph) -> Iterator[Violation]:
@@ -83,15 +90,21 @@ def _text_violations(graph: Graph) -> Iterator[Violation]:
         yield Violation("nodes", "a graph needs at least one node")
 
 
-def _without_echoes(errors: Sequence[Violation], malformed: Sequence[Violation]) -> list[Violation]:
+def _first(violations: Iterator[Violation]) -> list[Violation]:
+    """As many as an answer holds; the rest is not even looked for."""
+    found = list(islice(violations, MOST_FOUND))
+    if next(violations, None) is not None:
+        found.append(Violation("", f"there are more than these {MOST_FOUND}"))
+    return found
+
+
+def _without_echoes(errors: Iterator[Violation], malformed: Sequence[Violation]) -> Iterator[Violation]:
     """A constant that could not be read is left out of the document: that it is missing there goes without saying."""
     unread = {violation.field.removesuffix("_json") for violation in malformed}
-    first = set(malformed)
-    return [
-        error
-        for error in errors
-        if error in first or not any(error.field == path or error.field.startswith(f"{path}.") for path in unread)
-    ]
+    for error in errors:
+        parts = error.field.split(".")
+        if not any(".".join(parts[:length]) in unread for length in range(2, len(parts) + 1)):
+            yield error
 
 
 def _whole(document: GraphDocument, layout: Layout) -> Graph:
@@ -102,7 +115,7 @@ def _whole(document: GraphDocument, layout: Layout) -> Graph:
         node.block_id = placed.block.id if placed.block else node.block_id
     for link, placed_link in zip(graph.links, layout.links, strict=True):
         link.id = placed_link.message.id
-        link.static = placed_link.source.block is not None and placed_link.source.block.message.static_output
+        link.static = placed_link.static
     graph.input_schema.CopyFrom(input_schema(layout))
     graph.output_schema.CopyFrom(output_schema(layout))
     return graph

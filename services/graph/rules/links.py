@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterator
 
-from blockyard.block.dynamic_pins import base_pin, parse
+from blockyard.block.dynamic_pins import base_pin
 from blockyard.graph.v1.block_pb2 import BlockType
 
 from services.common.errors import Violation
 from services.graph.layout import Layout, PlacedLink, PlacedNode
-from services.graph.rules.nodes import unknown_pin
+from services.graph.rules.nodes import selector_problem, unknown_pin
 
 
 def link_violations(layout: Layout) -> Iterator[Violation]:
@@ -32,8 +32,5 @@ def _end_violations(node: PlacedNode, side: str, path: str, pin: str) -> Iterato
     pins: Collection[str] = node.block.inputs if side == "input" else node.block.outputs
     if base_pin(pin) not in pins:
         yield Violation(path, unknown_pin(node.block, side, pin, pins) if pin else "is required")
-        return
-    try:
-        parse(pin)
-    except ValueError as error:
-        yield Violation(path, str(error).removeprefix(f"{pin}: "))
+    elif problem := selector_problem(pin):
+        yield Violation(path, problem)

@@ -1,10 +1,11 @@
 """The rules of a node: its block can be placed, its constants fit the block's pins, and nothing required is missing."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from itertools import islice
 from typing import Any
 
-from blockyard.block.dynamic_pins import base_pin, fold, is_dynamic
+from blockyard.block.dynamic_pins import base_pin, fold, is_dynamic, parse
 from blockyard.graph.v1.block_pb2 import BlockType
 from blockyard.graph.v1.graph_pb2 import Node, OnError
 
@@ -16,6 +17,9 @@ from services.graph.rules.policies import retry_violations, seconds_violation
 
 LONGEST_NAME = 200
 LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+MOST_CLASHES = 10
+MOST_PROBLEMS = 10
+"""Of one constant; whoever sends a table of a thousand wrong rows has seen enough after ten."""
 
 
 def node_violations(layout: Layout, node: PlacedNode) -> Iterator[Violation]:
@@ -48,22 +52,35 @@ def _settings(message: Node, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.metadata.customized_name", f"is longer than {LONGEST_NAME} characters")
 
 
-def _fold_constants(node: PlacedNode, block: BlockDefinition) -> Any:
+def _fold_constants(node: PlacedNode, block: BlockDefinition) -> Generator[Violation, None, dict[str, Any]]:
     """Gives violations, and returns the constants by base pin."""
-    fitting = {}
+    known: dict[str, Any] = {}
     for pin, value in node.constants.items():
+        path = f"{node.path}.inputs.{pin[:100]}"
         if base_pin(pin) not in block.inputs:
-            yield Violation(f"{node.path}.inputs.{pin[:100]}", unknown_pin(block, "input", pin, block.inputs))
-            continue
-        try:
-            # Each by itself first, so that one that cannot be folded does not take the others with it.
-            fold({pin: value})
-            fold({**fitting, pin: value})
-        except ValueError as error:
-            yield Violation(f"{node.path}.inputs.{pin[:100]}", str(error).removeprefix(f"{pin}: "))
+            yield Violation(path, unknown_pin(block, "input", pin, block.inputs))
+        elif problem := selector_problem(pin):
+            yield Violation(path, problem)
         else:
-            fitting[pin] = value
-    return fold(fitting)
+            known[pin] = value
+    for _ in range(MOST_CLASHES):
+        try:
+            return fold(known)
+        except ValueError as error:
+            # The message begins with the pin that does not fit the others; without it the rest is tried again.
+            clashing = max((pin for pin in known if str(error).startswith(f"{pin}: ")), key=len)
+            yield Violation(f"{node.path}.inputs.{clashing[:100]}", str(error).removeprefix(f"{clashing}: "))
+            del known[clashing]
+    return {pin: value for pin, value in known.items() if not is_dynamic(pin)}
+
+
+def selector_problem(pin: str) -> str:
+    """What is wrong with the part of a pin that is named; empty if nothing."""
+    try:
+        parse(pin)
+    except ValueError as error:
+        return str(error).removeprefix(f"{pin}: ")
+    return ""
 
 
 def _value_violations(
@@ -77,10 +94,11 @@ def _value_violations(
             # Links fill in the rest, so only its kind can be told.
             if not isinstance(value, dict | list):
                 yield Violation(
-                    f"{node.path}.inputs.{pin}", f"links go into parts of it, so expected a list or an object"
+                    f"{node.path}.inputs.{pin}", "links go into parts of it, so expected a list or an object"
                 )
             continue
-        for place, problem in values.problems(block.validator(pin), value, block.is_secret(pin)):
+        problems = values.problems(block.validator(pin), value, block.is_secret(pin))
+        for place, problem in islice(problems, MOST_PROBLEMS):
             yield Violation(f"{node.path}.inputs.{pin}{place}", problem)
 
 

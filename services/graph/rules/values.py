@@ -30,13 +30,15 @@ def problems(validator: Draft202012Validator, value: Any, secret: bool = False) 
 
 
 def _sentence(error: ValidationError) -> str:
+    # Any: what stands behind the keyword in the schema.
+    rule: Any = error.validator_value
     if error.validator == "type":
-        return f"expected {_either(error.validator_value)}, got {shown(error.instance)}"
+        return f"expected {_either(rule)}, got {shown(error.instance)}"
     if error.validator == "enum":
-        options = ", ".join(shown(option) for option in error.validator_value)
+        options = ", ".join(shown(option) for option in rule)
         return f"expected one of {options[:300]}, got {shown(error.instance)}"
     if error.validator in ("anyOf", "oneOf"):
-        types = [option.get("type") for option in error.validator_value if isinstance(option, Mapping)]
+        types = [option.get("type") for option in rule if isinstance(option, Mapping)]
         # Without nested complaints about an item of a list, say: there the types alone would mislead.
         if all(isinstance(name, str) for name in types) and not _fits_one_type(error.context or ()):
             return f"expected {_either(types)}, got {shown(error.instance)}"

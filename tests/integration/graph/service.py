@@ -84,6 +84,7 @@ class Service:
     """A running graph service."""
 
     channel: grpc.aio.Channel
+    address: str
     database_url: str
 
     def user(self, user_id: str = "anna", role: str = "user") -> Caller:
@@ -127,7 +128,6 @@ async def replica(database_url: str, **settings: Any) -> AsyncIterator[Service]:
             **settings,
         }
         await start(GraphSettings(**values), stack, run.Process(stack))
-        channel = grpc.aio.insecure_channel(
-            f"127.0.0.1:{int(port_file.read_text())}", options=[("grpc.max_send_message_length", 32 << 20)]
-        )
-        yield Service(await stack.enter_async_context(channel), database_url)
+        address = f"127.0.0.1:{int(port_file.read_text())}"
+        channel = grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", 32 << 20)])
+        yield Service(await stack.enter_async_context(channel), address, database_url)

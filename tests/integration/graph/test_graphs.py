@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.common.structs import from_struct
 from tests.integration.graph.service import Caller, Service
-from tests.unit.graph.building import block_id, graph, link, node, small_graph
+from tests.unit.graph.building import block_id, graph, node, small_graph
 
 
 async def create(caller: Caller, written: Graph | None = None, request_id: str = "") -> Graph:
@@ -243,4 +243,3 @@ async def test_a_graph_is_drawn(service: Service) -> None:
     picture = (await caller.call("RenderGraph", request)).picture
     assert picture.startswith("flowchart LR\n")
     assert 'n0 -. "result → times" .-> n1' in picture
-    assert link("a.b", "c.d").source_pin not in picture

@@ -1,0 +1,39 @@
+"""CatalogueService: how runners and the execution service meet the catalogue. For service tokens only."""
+
+from typing import Any
+
+from blockyard.runner.v1 import catalogue_service_pb2 as messages
+from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
+from grpc.aio import ServicerContext
+
+from services.graph.api.graphs import graph_id
+from services.graph.graphs import Graphs
+from services.graph.registration import Registrar
+
+Context = ServicerContext[Any, Any]
+"""gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
+
+
+class CatalogueApi(CatalogueServiceServicer):
+    """Whoever calls is a service, and says for which user it asks."""
+
+    def __init__(self, graphs: Graphs, registrar: Registrar, interval: float) -> None:
+        self._graphs = graphs
+        self._registrar = registrar
+        self._interval = interval
+
+    async def RegisterBlocks(
+        self, request: messages.RegisterBlocksRequest, context: Context
+    ) -> messages.RegisterBlocksResponse:
+        """Registers a runner's blocks."""
+        hashes = await self._registrar.register(request.runner_id, request.pool, request.blocks)
+        answer = messages.RegisterBlocksResponse(schema_hashes=hashes)
+        answer.interval.FromNanoseconds(round(self._interval * 1e9))
+        return answer
+
+    async def GetRunnableGraph(
+        self, request: messages.GetRunnableGraphRequest, context: Context
+    ) -> messages.GetRunnableGraphResponse:
+        """Gets a graph with its blocks."""
+        runnable = await self._graphs.runnable(request.user_id, graph_id(request.graph_id), request.version)
+        return messages.GetRunnableGraphResponse(graph=runnable.graph, blocks=runnable.blocks)

@@ -1,0 +1,227 @@
+"""What can be done with graphs: make, read, change, choose a version, copy, delete, and get one ready to run."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from blockyard.graph.v1.block_pb2 import Block
+from blockyard.graph.v1.graph_pb2 import Graph
+
+from services.common.errors import InvalidArgument, Violation
+from services.graph.catalogue import Catalogue, Snapshot
+from services.graph.documents import AUTHORED, copy_fields, read_document, stored_document
+from services.graph.errors import (
+    GraphInvalid,
+    GraphNotFound,
+    GraphNotRunnable,
+    GraphTooLarge,
+    RequestIdReused,
+    VersionConflict,
+)
+from services.graph.layout import Layout, lay_out
+from services.graph.records import GraphRow, NewGraph
+from services.graph.repository.graphs import GraphRepository
+from services.graph.rules.roles import LONGEST_NAME
+from services.graph.storage import content_of, graph_of
+from services.graph.validation import Findings, SizeLimits, size_violations, validate
+
+LONGEST_REQUEST_ID = 100
+ATTEMPTS = 5
+"""How often a change is tried again on what somebody else has changed meanwhile."""
+KEPT_RUNNABLES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A graph with the blocks it uses."""
+
+    graph: Graph
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableKey:
+    """What a runnable graph depends on: its row, and the catalogue."""
+
+    graph_id: UUID
+    version: int
+    active_version: int
+    latest_version: int
+    revision: int
+
+
+@dataclass(slots=True, eq=False)
+class Graphs:
+    """All of it for one user at a time: whoever asks is named in every question."""
+
+    repository: GraphRepository
+    catalogue: Catalogue
+    limits: SizeLimits
+    _runnables: OrderedDict[RunnableKey, Runnable] = field(default_factory=OrderedDict)
+
+    async def create(self, user_id: str, graph: Graph, request_id: str) -> tuple[Graph, Sequence[Violation]]:
+        """A new graph at version 1, with warnings; the one that the same request made before, if it did."""
+        _check_request_id(request_id)
+        request_hash = self._request_hash(graph) if request_id else None
+        if request_hash is not None:
+            made = await self._made_before(user_id, request_id, request_hash)
+            if made is not None:
+                return made
+        whole, warnings = await self._valid(graph)
+        new = NewGraph(uuid4(), user_id, content_of(whole), request_id or None, request_hash)
+        if not await self.repository.insert(new) and request_hash is not None:
+            # The same request at the same time was faster.
+            made = await self._made_before(user_id, request_id, request_hash)
+            if made is not None:
+                return made
+        return await self.get(user_id, new.graph_id, 1), warnings
+
+    async def get(self, user_id: str, graph_id: UUID, version: int = 0) -> Graph:
+        """A graph at a version; 0 is the active one."""
+        return graph_of(await self._row(user_id, graph_id, version))
+
+    async def page(self, user_id: str, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[GraphRow]:
+        """The user's graphs, newest first."""
+        return await self.repository.page(user_id, before, limit)
+
+    async def versions(self, user_id: str, graph_id: UUID, before: int | None, limit: int) -> Sequence[GraphRow]:
+        """The graph's versions, newest first."""
+        rows = await self.repository.versions(user_id, graph_id, before, limit)
+        if not rows:
+            # No more versions, or no such graph.
+            await self._row(user_id, graph_id, 0, with_body=False)
+        return rows
+
+    async def update(
+        self, user_id: str, graph_id: UUID, change: Graph, names: Sequence[str], expected_latest: int
+    ) -> tuple[Graph, Sequence[Violation]]:
+        """A new version: the active one, which is what readers see, with the named fields as in the change."""
+        for _ in range(ATTEMPTS):
+            row = await self._row(user_id, graph_id, 0)
+            if expected_latest and row.latest_version != expected_latest:
+                raise VersionConflict(f"The newest version is {row.latest_version}, not {expected_latest}.")
+            changed = graph_of(row)
+            copy_fields(change, changed, names)
+            whole, warnings = await self._valid(changed)
+            content = content_of(whole)
+            if await self.repository.add_version(user_id, graph_id, row.latest_version, row.active_version, content):
+                return await self.get(user_id, graph_id, row.latest_version + 1), warnings
+        raise VersionConflict
+
+    async def activate(self, user_id: str, graph_id: UUID, version: int) -> Graph:
+        """The graph, with that version active."""
+        if version < 1:
+            raise InvalidArgument(violations=[Violation("version", f"expected at least 1, got {version}")])
+        if not await self.repository.activate(user_id, graph_id, version):
+            raise GraphNotFound
+        return await self.get(user_id, graph_id, version)
+
+    async def fork(self, user_id: str, graph_id: UUID, version: int, name: str) -> Graph:
+        """A copy of a version as a new graph. What was stored once can be copied, whatever became of its blocks."""
+        if len(name) > LONGEST_NAME or "\0" in name:
+            problem = f"expected at most {LONGEST_NAME} characters, without NUL"
+            raise InvalidArgument(violations=[Violation("name", problem)])
+        row = await self._row(user_id, graph_id, version)
+        copy = graph_of(row)
+        copy.name = name or copy.name
+        new = NewGraph(uuid4(), user_id, content_of(copy), forked_from_id=row.graph_id, forked_from_version=row.version)
+        await self.repository.insert(new)
+        return await self.get(user_id, new.graph_id, 1)
+
+    async def delete(self, user_id: str, graph_id: UUID) -> None:
+        """The graph is gone, with its versions."""
+        if not await self.repository.delete(user_id, graph_id):
+            raise GraphNotFound
+
+    async def examine(self, graph: Graph) -> Findings:
+        """Everything that is wrong with a graph, and what may surprise."""
+        too_large = size_violations(graph, self.limits)
+        if too_large:
+            return Findings(too_large, [], Layout([], []), None)
+        snapshot = await self.catalogue.snapshot()
+        # Thousands of nodes take a while, and other calls go on meanwhile.
+        return await asyncio.to_thread(_examine, graph, snapshot, self.limits.constant_depth)
+
+    async def layout(self, user_id: str, graph_id: UUID, version: int) -> Layout:
+        """A stored graph as it hangs together, also where its blocks are gone."""
+        graph = await self.get(user_id, graph_id, version)
+        layout, _ = lay_out(stored_document(graph), await self.catalogue.snapshot())
+        return layout
+
+    async def runnable(self, user_id: str, graph_id: UUID, version: int) -> Runnable:
+        """A stored graph, judged by the blocks of now. Kept until the graph or the catalogue changes."""
+        row = await self._row(user_id, graph_id, version, with_body=False)
+        snapshot = await self.catalogue.snapshot()
+        key = RunnableKey(graph_id, row.version, row.active_version, row.latest_version, snapshot.revision)
+        kept = self._runnables.get(key)
+        if kept is None:
+            graph = await self.get(user_id, graph_id, row.version)
+            kept = self._runnables[key] = await asyncio.to_thread(_runnable, graph, snapshot)
+            if len(self._runnables) > KEPT_RUNNABLES:
+                self._runnables.popitem(last=False)
+        self._runnables.move_to_end(key)
+        return kept
+
+    async def _row(self, user_id: str, graph_id: UUID, version: int, with_body: bool = True) -> GraphRow:
+        if version < 0:
+            raise InvalidArgument(violations=[Violation("version", f"must not be negative, got {version}")])
+        row = await self.repository.get(user_id, graph_id, version, with_body)
+        if row is None:
+            raise GraphNotFound
+        return row
+
+    async def _valid(self, graph: Graph) -> tuple[Graph, Sequence[Violation]]:
+        findings = await self.examine(graph)
+        if findings.graph is not None:
+            return findings.graph, findings.warnings
+        if size_violations(graph, self.limits):
+            raise GraphTooLarge(violations=findings.errors)
+        raise GraphInvalid(violations=findings.errors)
+
+    def _request_hash(self, graph: Graph) -> bytes | None:
+        """What makes two requests the same; one that is too large to be taken is refused later, and has none."""
+        if size_violations(graph, self.limits):
+            return None
+        document, _ = read_document(graph, self.limits.constant_depth)
+        return hashlib.sha256(document.graph.SerializeToString(deterministic=True)).digest()
+
+    async def _made_before(
+        self, user_id: str, request_id: str, request_hash: bytes
+    ) -> tuple[Graph, Sequence[Violation]] | None:
+        found = await self.repository.made_by_request(user_id, request_id)
+        if found is None:
+            return None
+        graph_id, hash_then = found
+        if hash_then != request_hash:
+            raise RequestIdReused
+        graph = await self.get(user_id, graph_id, 1)
+        return graph, (await self.examine(graph)).warnings
+
+
+def _examine(graph: Graph, snapshot: Snapshot, deepest: int) -> Findings:
+    document, malformed = read_document(graph, deepest)
+    return validate(document, snapshot, malformed)
+
+
+def _runnable(graph: Graph, snapshot: Snapshot) -> Runnable:
+    findings = validate(stored_document(graph), snapshot)
+    if findings.graph is None:
+        first = findings.errors[0]
+        more = f" (and {len(findings.errors) - 1} more)" if len(findings.errors) > 1 else ""
+        raise GraphNotRunnable(
+            f"The graph cannot run with the blocks of now: {first.field}: {first.description}{more}",
+            violations=findings.errors,
+        )
+    copy_fields(findings.graph, graph, [*AUTHORED, "input_schema", "output_schema"])
+    used = {node.block.id: node.block.message for node in findings.layout.nodes if node.block is not None}
+    return Runnable(graph, list(used.values()))
+
+
+def _check_request_id(request_id: str) -> None:
+    if len(request_id) > LONGEST_REQUEST_ID or "\0" in request_id:
+        problem = f"expected at most {LONGEST_REQUEST_ID} characters, without NUL"
+        raise InvalidArgument(violations=[Violation("request_id", problem)])

@@ -1,0 +1,186 @@
+"""What runners register: checked, hashed, and stored as a whole or not at all."""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from blockyard.block.json_schemas import without_words
+from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from services.common.errors import InvalidArgument, Violation
+from services.common.structs import from_struct, to_struct
+from services.graph.catalogue import Catalogue
+from services.graph.errors import BlockInvalid
+from services.graph.records import RegisteredBlock, Registration
+from services.graph.repository.blocks import BlockRepository
+from services.graph.rules.policies import retry_violations, seconds_violation
+
+KEPT_REGISTRATIONS = 100
+DEFAULT_POOL = "default"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+# A pool is a part of a subject on the bus.
+_POOL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_RUNNER = re.compile(r"[\x21-\x7e]{1,200}")
+_LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+# Their values are data of the author's, and no schemas.
+_DATA = frozenset({"default", "const", "enum", "examples"})
+# An execution does not depend on these.
+_WORDS = ("name", "description", "categories", "contributors", "disabled", "unavailable_reason", "schema_hash")
+_NEEDED_INPUTS: Mapping[int, frozenset[str]] = {
+    BlockType.BLOCK_TYPE_INPUT: frozenset({"name", "value"}),
+    BlockType.BLOCK_TYPE_OUTPUT: frozenset({"name", "value"}),
+    BlockType.BLOCK_TYPE_COLLECT: frozenset({"item"}),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Registrar:
+    """Takes registrations. Runners repeat theirs all the time, so one that was checked is known by its digest."""
+
+    repository: BlockRepository
+    catalogue: Catalogue
+    _checked: OrderedDict[bytes, list[RegisteredBlock]] = field(default_factory=OrderedDict)
+
+    async def register(self, runner_id: str, pool: str, blocks: Sequence[Block]) -> dict[str, str]:
+        """The schema hash of each block by its id."""
+        if not _RUNNER.fullmatch(runner_id):
+            raise InvalidArgument(violations=[Violation("runner_id", "expected 1 to 200 printable ASCII characters")])
+        digest = _digest(pool, blocks)
+        checked = self._checked.get(digest)
+        if checked is None:
+            violations = list(block_violations(blocks, pool))
+            if violations:
+                raise BlockInvalid(violations=violations)
+            checked = self._checked[digest] = [registered(block, pool) for block in blocks]
+            if len(self._checked) > KEPT_REGISTRATIONS:
+                self._checked.popitem(last=False)
+        if not await self.repository.seen_again(runner_id, digest):
+            await self.repository.register(Registration(runner_id, digest, checked))
+            await self.repository.forget()
+        # Also for what is known: its blocks may have counted as absent until now.
+        self.catalogue.expire()
+        return {block.block_id: block.schema_hash for block in checked}
+
+
+def registered(block: Block, pool: str) -> RegisteredBlock:
+    """The block as it is stored. The SDK's runners bring their hash, which they know their blocks by; where a runner
+    brings none, it is made here."""
+    copy = Block()
+    copy.CopyFrom(block)
+    copy.ClearField("register_time")
+    copy.pool = block.pool or pool or DEFAULT_POOL
+    if copy.effect == Effect.EFFECT_UNSPECIFIED:
+        copy.effect = Effect.EFFECT_ONCE
+    copy.schema_hash = block.schema_hash or schema_hash(copy)
+    definition = copy.SerializeToString(deterministic=True)
+    return RegisteredBlock(block.id, copy.schema_hash, hashlib.sha256(definition).digest(), definition)
+
+
+def schema_hash(block: Block) -> str:
+    """SHA-256 (hex) over all that an execution depends on; words may change without another hash."""
+    facts = Block()
+    facts.CopyFrom(block)
+    for words in _WORDS:
+        facts.ClearField(words)  # type: ignore[arg-type]  # names of fields, as the tuple above has them
+    facts.input_schema.CopyFrom(to_struct(without_words(from_struct(block.input_schema))))
+    facts.output_schema.CopyFrom(to_struct(without_words(from_struct(block.output_schema))))
+    return hashlib.sha256(facts.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _digest(pool: str, blocks: Sequence[Block]) -> bytes:
+    digest = hashlib.sha256(pool.encode())
+    for block in blocks:
+        data = block.SerializeToString(deterministic=True)
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.digest()
+
+
+def block_violations(blocks: Sequence[Block], pool: str) -> Iterator[Violation]:
+    """What is wrong with a registration's blocks."""
+    if pool and not _POOL.fullmatch(pool):
+        yield Violation("pool", _pool_problem(pool))
+    places: dict[str, int] = {}
+    for index, block in enumerate(blocks):
+        path = f"blocks[{index}]"
+        if not _is_uuid(block.id):
+            yield Violation(f"{path}.id", f"expected a UUID in lower case, got {block.id[:100]!r}")
+        elif block.id in places:
+            yield Violation(f"{path}.id", f"is the id of blocks[{places[block.id]}] already")
+        places.setdefault(block.id, index)
+        yield from _own_violations(block, path)
+        yield from _schema_violations(block, path)
+
+
+def _own_violations(block: Block, path: str) -> Iterator[Violation]:
+    if not _NAME.fullmatch(block.name):
+        yield Violation(f"{path}.name", f"expected the name of a class, got {block.name[:100]!r}")
+    if block.type not in BlockType.values() or block.type == BlockType.BLOCK_TYPE_UNSPECIFIED:
+        yield Violation(f"{path}.type", "expected one of the types of blocks")
+    if block.effect not in Effect.values():
+        yield Violation(f"{path}.effect", "expected one of the effects")
+    if block.pool and not _POOL.fullmatch(block.pool):
+        yield Violation(f"{path}.pool", _pool_problem(block.pool))
+    if block.schema_hash and not _HASH.fullmatch(block.schema_hash):
+        yield Violation(f"{path}.schema_hash", "expected a SHA-256 in hexadecimal digits, or nothing")
+    if block.HasField("retry"):
+        yield from retry_violations(block.retry, f"{path}.retry")
+    if block.HasField("timeout"):
+        yield from seconds_violation(block.timeout, f"{path}.timeout", 0.001, _LONGEST_TIMEOUT_SECONDS)
+
+
+def _schema_violations(block: Block, path: str) -> Iterator[Violation]:
+    pins = {}
+    for side, struct in (("input_schema", block.input_schema), ("output_schema", block.output_schema)):
+        schema = from_struct(struct)
+        pins[side] = schema.get("properties") or {}
+        problem = schema_problem(schema)
+        if problem:
+            yield Violation(f"{path}.{side}", problem)
+            pins[side] = {}
+    for pin in block.many_pins:
+        if pin not in pins["output_schema"]:
+            yield Violation(f"{path}.many_pins", f"the output schema has no pin {pin[:100]!r}")
+    for pin in sorted(_NEEDED_INPUTS.get(block.type, frozenset()) - set(pins["input_schema"])):
+        yield Violation(f"{path}.input_schema", f"a block of type {BlockType.Name(block.type)} needs the pin {pin!r}")
+
+
+def schema_problem(schema: Mapping[str, Any]) -> str:
+    """Why this is no schema of pins; empty if it is one."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return f"is no JSON schema: {error.json_path}: {error.message[:200]}"
+    if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), dict):
+        return "must be the schema of an object, with a property for each pin"
+    if _has_reference(schema):
+        return "holds a reference ($ref); references must be resolved"
+    return ""
+
+
+def _has_reference(schema: Any) -> bool:  # Any: a part of a JSON schema
+    if isinstance(schema, list):
+        return any(_has_reference(item) for item in schema)
+    if not isinstance(schema, dict):
+        return False
+    if isinstance(schema.get("$ref"), str) or isinstance(schema.get("$dynamicRef"), str):
+        return True
+    return any(_has_reference(value) for key, value in schema.items() if key not in _DATA)
+
+
+def _pool_problem(pool: str) -> str:
+    return f"expected 1 to 63 characters of a-z 0-9 -, got {pool[:100]!r}"
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

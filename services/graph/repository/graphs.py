@@ -1,0 +1,146 @@
+"""All SQL about graphs and their versions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.graph.records import GraphContent, GraphRow, NewGraph
+
+_COLUMNS = """
+    g.graph_id, g.user_id, v.version, g.active_version, g.latest_version, g.forked_from_id, g.forked_from_version,
+    g.create_time, v.create_time AS version_time, v.head
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphRepository:
+    """Every question names the user: a graph of somebody else's is not there."""
+
+    pool: "asyncpg.Pool[asyncpg.Record]"
+
+    async def insert(self, new: NewGraph) -> bool:
+        """Stores a graph as version 1; False if the user's request id has made one before."""
+        done = await self.pool.execute(
+            """
+            WITH new AS (
+                INSERT INTO graphs (graph_id, user_id, active_version, latest_version, forked_from_id,
+                                    forked_from_version, request_id, request_hash)
+                VALUES ($1, $2, 1, 1, $3, $4, $5, $6)
+                ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+                RETURNING graph_id
+            )
+            INSERT INTO graph_versions (graph_id, version, name, head, body)
+            SELECT graph_id, 1, $7, $8, $9 FROM new
+            """,
+            new.graph_id,
+            new.user_id,
+            new.forked_from_id,
+            new.forked_from_version,
+            new.request_id,
+            new.request_hash,
+            new.content.name,
+            new.content.head,
+            new.content.body,
+        )
+        return done == "INSERT 0 1"
+
+    async def made_by_request(self, user_id: str, request_id: str) -> tuple[UUID, bytes] | None:
+        """The graph that a request made, and the hash of that request."""
+        row = await self.pool.fetchrow(
+            "SELECT graph_id, request_hash FROM graphs WHERE user_id = $1 AND request_id = $2", user_id, request_id
+        )
+        return (row["graph_id"], row["request_hash"]) if row else None
+
+    async def get(self, user_id: str, graph_id: UUID, version: int = 0, with_body: bool = True) -> GraphRow | None:
+        """A graph at a version; 0 is the active one."""
+        row = await self.pool.fetchrow(
+            f"""
+            SELECT {_COLUMNS}, {"v.body" if with_body else "''::bytea AS body"}
+            FROM graphs g JOIN graph_versions v ON v.graph_id = g.graph_id
+            WHERE g.graph_id = $1 AND g.user_id = $2
+              AND v.version = CASE WHEN $3 = 0 THEN g.active_version ELSE $3 END
+            """,
+            graph_id,
+            user_id,
+            version,
+        )
+        return GraphRow(**row) if row else None
+
+    async def page(self, user_id: str, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[GraphRow]:
+        """A user's graphs at their active versions, newest first, without bodies."""
+        moment, graph_id = before or (None, None)
+        rows = await self.pool.fetch(
+            f"""
+            SELECT {_COLUMNS}, ''::bytea AS body
+            FROM graphs g JOIN graph_versions v ON v.graph_id = g.graph_id AND v.version = g.active_version
+            WHERE g.user_id = $1 AND ($2::timestamptz IS NULL OR (g.create_time, g.graph_id) < ($2, $3))
+            ORDER BY g.create_time DESC, g.graph_id DESC
+            LIMIT $4
+            """,
+            user_id,
+            moment,
+            graph_id,
+            limit,
+        )
+        return [GraphRow(**row) for row in rows]
+
+    async def versions(self, user_id: str, graph_id: UUID, before: int | None, limit: int) -> Sequence[GraphRow]:
+        """The versions of a graph, newest first, without bodies."""
+        rows = await self.pool.fetch(
+            f"""
+            SELECT {_COLUMNS}, ''::bytea AS body
+            FROM graphs g JOIN graph_versions v ON v.graph_id = g.graph_id
+            WHERE g.graph_id = $1 AND g.user_id = $2 AND ($3::integer IS NULL OR v.version < $3)
+            ORDER BY v.version DESC
+            LIMIT $4
+            """,
+            graph_id,
+            user_id,
+            before,
+            limit,
+        )
+        return [GraphRow(**row) for row in rows]
+
+    async def add_version(self, user_id: str, graph_id: UUID, latest: int, active: int, content: GraphContent) -> bool:
+        """Adds a version and makes it active; False if the graph is no longer as it was read."""
+        done = await self.pool.execute(
+            """
+            WITH changed AS (
+                UPDATE graphs SET latest_version = latest_version + 1, active_version = latest_version + 1
+                WHERE graph_id = $1 AND user_id = $2 AND latest_version = $3 AND active_version = $4
+                RETURNING graph_id, latest_version
+            )
+            INSERT INTO graph_versions (graph_id, version, name, head, body)
+            SELECT graph_id, latest_version, $5, $6, $7 FROM changed
+            """,
+            graph_id,
+            user_id,
+            latest,
+            active,
+            content.name,
+            content.head,
+            content.body,
+        )
+        return done == "INSERT 0 1"
+
+    async def activate(self, user_id: str, graph_id: UUID, version: int) -> bool:
+        """Makes a version active; False if there is none such."""
+        done = await self.pool.execute(
+            """
+            UPDATE graphs g SET active_version = $3
+            WHERE g.graph_id = $1 AND g.user_id = $2
+              AND EXISTS (SELECT FROM graph_versions v WHERE v.graph_id = $1 AND v.version = $3)
+            """,
+            graph_id,
+            user_id,
+            version,
+        )
+        return done == "UPDATE 1"
+
+    async def delete(self, user_id: str, graph_id: UUID) -> bool:
+        """Deletes a graph with its versions; False if there is none such."""
+        done = await self.pool.execute("DELETE FROM graphs WHERE graph_id = $1 AND user_id = $2", graph_id, user_id)
+        return done == "DELETE 1"

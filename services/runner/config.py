@@ -1,0 +1,36 @@
+"""Settings of a runner: environment variables with the prefix BLOCKYARD_."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.config import Seconds, ServiceSettings
+
+
+class RunnerSettings(ServiceSettings):
+    """What an operator can set. Times in seconds, sizes in bytes, lists as JSON."""
+
+    pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Pool that this runner works for")
+    slots: int = Field(64, ge=1, le=10_000, description="Runs at once; those that only compute are not counted")
+    threads: int = Field(32, ge=1, le=1_000, description="Runs of blocks with a plain `run` at once")
+    processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Runs of cpu-bound blocks at once"
+    )
+    stuck_threads: int = Field(8, ge=1, description="Threads that cannot be ended, before the process starts anew")
+
+    packages: list[str] = Field(default_factory=list, description="Packages to load blocks from")
+    entry_points: bool = Field(True, description="Load the blocks of installed packages that offer some")
+    examples: bool = Field(False, description="Load blocks from modules called `examples` too")
+
+    heartbeat_seconds: float = Field(2.0, gt=0, description="How often owners are told what is held here")
+    event_loop_seconds: float = Field(4.0, gt=0, description="Longest time that a block may hold the event loop")
+    grace_seconds: Seconds = 20
+    """How long running tasks may take to end when the runner stops; the rest is handed back."""
+
+    kept_bytes: int = Field(64 << 20, ge=1 << 20, description="Results not known to be recorded, in memory")
+    spilled_bytes: int = Field(1 << 30, ge=0, description="Such results on disk; beyond that nothing is pulled")
+    kept_runs: int = Field(20_000, ge=100, description="Ended runs not known to be recorded; beyond that as above")
+    streamed_bytes: int = Field(32 << 20, ge=1 << 20, description="Unrecorded results at which a run's outputs wait")
+    spill_folder: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()), description="Where they spill to")

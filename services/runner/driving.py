@@ -1,0 +1,150 @@
+"""Drives one run in an asyncio task of its own, whatever the block's style: from its claim to its end."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import structlog
+from blockyard.block import Context, RunStyle
+from blockyard.block.preparation import prepare
+from blockyard.values import encode_reference
+
+from services.common import telemetry
+from services.common.backoff import delays
+from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
+from services.common.bus import Bus
+from services.runner import outcomes
+from services.runner.claims import claim
+from services.runner.inputs import decode_inputs, has_references, resolve
+from services.runner.kept import Kept
+from services.runner.outbox import Outbox
+from services.runner.outputs import Encoded, Yielded
+from services.runner.processes import Processes
+from services.runner.runs import Run
+from services.runner.threads import Threads
+from services.runner.watch import EventLoopHeld, EventLoopWatch, Watched
+
+BLOB_BYTES = 256 << 10
+"""A larger value goes to the blob store."""
+OUTPUTS_BETWEEN_PAUSES = 64
+"""A block that never waits lets others run after so many outputs, and what it said be sent."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Driver:
+    """Has all that a run may need. One for all runs."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        runner_id: str,
+        outbox: Outbox,
+        kept: Kept,
+        blobs: BlobStore,
+        threads: Threads,
+        processes: Processes,
+        watch: EventLoopWatch,
+    ) -> None:
+        self._bus = bus
+        self._runner_id = runner_id
+        self._outbox = outbox
+        self._kept = kept
+        self._blobs = blobs
+        self._threads = threads
+        self._processes = processes
+        self._watch = watch
+
+    async def drive(self, run: Run) -> None:
+        """The run, to its end. What ends it from outside has said so before it cancels this."""
+        task = run.task
+        task_id = f"{UUID(bytes=task.execution_id)}-{task.node_execution}"
+        with (
+            structlog.contextvars.bound_contextvars(task_id=task_id, node_id=task.node_id, block=run.block.name),
+            telemetry.extract(task.traceparent),
+            telemetry.span(f"run {run.block.name}", task_id=task_id, attempt=task.attempt),
+        ):
+            await self._claim_and_run(run)
+
+    async def _claim_and_run(self, run: Run) -> None:
+        if run.once and not run.claimed:
+            run.claimed = await claim(self._bus, self._runner_id, run)
+            if not run.claimed:
+                log.info("a run was not granted")
+                self._outbox.retract(run)
+                return
+        run.begin()
+        context = run.context()
+        try:
+            await self._run(run, context)
+        except asyncio.CancelledError as error:
+            if run.ended:
+                raise
+            # Nobody ended the run from outside: the block itself raised this.
+            self._outbox.say(run, finish=outcomes.failed(run, error, context))
+        except EventLoopHeld:
+            self._outbox.say(run, finish=outcomes.held_event_loop(run, self._watch.seconds))
+        except BaseException as error:  # an edge: whatever a block raises is its outcome
+            log.debug("a run failed", exc_info=error)
+            self._outbox.say(run, finish=outcomes.failed(run, error, context))
+        else:
+            self._outbox.say(run, finish=outcomes.completed(run, context))
+
+    async def _run(self, run: Run, context: Context | None) -> None:
+        inputs = decode_inputs(run.task.inputs)
+        if has_references(run.task.inputs):
+            inputs = await resolve(inputs, self._blobs)
+        said = 0
+        async with aclosing(self._outputs(run, inputs, context)) as outputs:
+            async for output in outputs:
+                pin, index, value = output
+                if len(value) > BLOB_BYTES:
+                    output = (pin, index, await self._store(run, value))
+                while self._kept.streaming_waits and not run.ended:
+                    await self._kept.changed()
+                self._outbox.say(run, (output,))
+                said += 1
+                if said % OUTPUTS_BETWEEN_PAUSES == 0:
+                    await asyncio.sleep(0)
+
+    def _outputs(self, run: Run, inputs: dict[str, Any], context: Context | None) -> AsyncGenerator[Encoded, None]:
+        style = run.block.style
+        if style is RunStyle.PROCESS:
+            return self._processes.outputs(run, inputs, context)
+        if style is RunStyle.THREAD:
+            return self._threads.outputs(run, inputs, context)
+        return self._outputs_here(run, inputs, context)
+
+    async def _outputs_here(
+        self, run: Run, inputs: dict[str, Any], context: Context | None
+    ) -> AsyncGenerator[Encoded, None]:
+        yielded = Yielded(run.task.selectors)
+        items = run.block.execute(prepare(run.block, inputs), context)
+        try:
+            while True:
+                try:
+                    pin, value = await Watched(anext(items), run, self._watch)
+                except StopAsyncIteration:
+                    return
+                for encoded in yielded.encode(pin, value):
+                    yield encoded
+        finally:
+            await Watched(items.aclose(), run, self._watch)
+
+    async def _store(self, run: Run, value: bytes) -> bytes:
+        """A reference to the value, once the blob store has it (rule 21). Waits while the store is away."""
+        task = run.task
+        execution_id = str(UUID(bytes=task.execution_id))
+        key = blob_key(execution_id, str(task.node_execution), f"{run.run_id:016x}", hashlib.sha256(value).hexdigest())
+        reference: BlobReference | None = None
+        pauses = delays()
+        while reference is None:
+            try:
+                reference = await self._blobs.put(key, value)
+            except BlobStoreAway as error:
+                log.warning("a value cannot be stored yet, trying on", error=str(error))
+                await asyncio.sleep(next(pauses))
+        return encode_reference(reference.key, reference.size, reference.sha256)

@@ -1,0 +1,45 @@
+"""What a runner and its block processes say to each other: frames of a kind, a header in JSON, and a body."""
+
+import struct
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+PREFIX = struct.Struct("<BII")
+"""Kind, size of the header, size of the body."""
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    RUN = 1
+    """To the process: run this. Header: block, context, selectors; body: the inputs as JSON."""
+    READY = 2
+    """From the process: its blocks are loaded."""
+    OUTPUT = 3
+    """Header: pin and index; body: the value as JSON."""
+    COMPLETED = 4
+    """Header: the block's stats."""
+    FAILED = 5
+    """Header: reason, error, the block's stats."""
+
+
+class Frame(NamedTuple):
+    """One of them."""
+
+    kind: Kind
+    header: Any
+    body: bytes
+
+
+def pack(kind: Kind, header: Any, body: bytes = b"") -> bytes:
+    """The frame's bytes."""
+    # Stats may hold anything: what has no JSON form goes as text.
+    encoded = orjson.dumps(header, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    return PREFIX.pack(kind, len(encoded), len(body)) + encoded + body
+
+
+def unpack(kind: int, header: bytes, body: bytes) -> Frame:
+    """The frame of these parts."""
+    return Frame(Kind(kind), orjson.loads(header), body)

@@ -1,0 +1,116 @@
+"""How a run ended, as its owner is told: errors of blocks become a reason and a sentence."""
+
+import time
+
+from blockyard.block import BlockError, BlockExecutionError, Context
+from blockyard.common.v1.errors_pb2 import NodeErrorReason
+from blockyard.runner.v1.result_pb2 import Finish, Outcome
+from blockyard.values import encode
+
+from services.common.blobs import BlobCorrupt, BlobMissing
+from services.runner.runs import Run
+
+MAX_ERROR_CHARACTERS = 8_000
+
+COMPLETED = Outcome.OUTCOME_COMPLETED
+FAILED = Outcome.OUTCOME_FAILED
+RETURNED = Outcome.OUTCOME_RETURNED
+
+
+class BlockFailed(Exception):
+    """What a run elsewhere, in a process of its own, failed with."""
+
+    def __init__(self, reason: "NodeErrorReason.ValueType", message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def completed(run: Run, context: Context | None = None) -> Finish:
+    """The run went well."""
+    finish = Finish(outcome=COMPLETED, duration_us=_duration_us(run))
+    _report(finish, context)
+    return finish
+
+
+def failed(run: Run, error: BaseException, context: Context | None = None) -> Finish:
+    """The run ended with an error."""
+    reason, message = judge(error)
+    finish = Finish(outcome=FAILED, error=message, reason=reason, duration_us=_duration_us(run))
+    _report(finish, context)
+    return finish
+
+
+def timed_out(run: Run) -> Finish:
+    """The run took longer than it may."""
+    message = f"ran longer than its timeout of {run.task.timeout_ms / 1000:g} s"
+    return Finish(
+        outcome=FAILED,
+        error=message,
+        reason=NodeErrorReason.NODE_ERROR_REASON_TIMEOUT,
+        duration_us=_duration_us(run),
+    )
+
+
+def held_event_loop(run: Run, seconds: float) -> Finish:
+    """The run let nothing else run."""
+    message = (
+        f"held the event loop for more than {seconds:g} s: await more often, "
+        "or write `run` as a plain generator, which gets a thread or a process"
+    )
+    return Finish(
+        outcome=FAILED,
+        error=message,
+        reason=NodeErrorReason.NODE_ERROR_REASON_TIMEOUT,
+        duration_us=_duration_us(run),
+    )
+
+
+def killed() -> Finish:
+    """The run hung where only the end of its whole process could end it."""
+    message = "held the event loop in code that could not be interrupted: the runner was killed for it"
+    return Finish(outcome=FAILED, error=message, reason=NodeErrorReason.NODE_ERROR_REASON_TIMEOUT)
+
+
+def returned(
+    why: str = "", reason: "NodeErrorReason.ValueType" = NodeErrorReason.NODE_ERROR_REASON_UNSPECIFIED
+) -> Finish:
+    """The task goes back without an outcome: it may be sent again."""
+    return Finish(outcome=RETURNED, error=why, reason=reason)
+
+
+def judge(error: BaseException) -> tuple["NodeErrorReason.ValueType", str]:
+    """(reason, sentence) of what a run raised."""
+    if isinstance(error, BlockFailed):
+        return error.reason, str(error)
+    if isinstance(error, BlobMissing | BlobCorrupt):
+        return NodeErrorReason.NODE_ERROR_REASON_VALUE_MISSING, str(error)
+    if isinstance(error, BlockExecutionError):
+        # It is what the author chose to say.
+        return NodeErrorReason.NODE_ERROR_REASON_BLOCK_ERROR, _short(str(error))
+    if isinstance(error, BlockError):
+        return NodeErrorReason.Value(f"NODE_ERROR_REASON_{error.reason}"), _short(str(error))
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # a third party's exception that cannot even be shown
+        text = ""
+    name = type(error).__name__
+    return NodeErrorReason.NODE_ERROR_REASON_BLOCK_ERROR, _short(f"{name}: {text}" if text else name)
+
+
+def _duration_us(run: Run) -> int:
+    return int((time.monotonic() - run.started) * 1_000_000) if run.started else 0
+
+
+def _report(finish: Finish, context: Context | None) -> None:
+    if context is None or not context.stats:
+        return
+    try:
+        finish.stats = encode(context.stats)
+    except ValueError as error:
+        finish.stats = encode({"error": f"the block's stats cannot be reported: {error}"})
+
+
+def _short(text: str) -> str:
+    # Text that is no Unicode (lone surrogates) cannot travel.
+    text = text[:MAX_ERROR_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,153 @@
+"""Runs cpu-bound blocks in processes of our own: used again, killed where a run is given up, made anew when needed."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from blockyard.block import Context
+
+from services.runner.frames import PREFIX, Frame, Kind, pack, unpack
+from services.runner.outcomes import BlockFailed
+from services.runner.outputs import Encoded
+from services.runner.runs import Run
+
+MODULE = "services.runner.process_worker"
+START_SECONDS = 60.0
+
+
+class ProcessDied(Exception):
+    """The process that the block ran in ended."""
+
+
+class _Process:
+    """One process and the socket to it."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, arguments: Sequence[str]) -> "_Process":
+        """Start one and wait until its blocks are loaded."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", MODULE, str(theirs.fileno()), str(os.getpid()), *arguments),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                # A terminal's signals are for the runner, which ends this.
+                start_new_session=True,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        started = cls(process, reader, writer)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await started.receive()
+        except BaseException:
+            await started.kill()
+            raise
+        return started
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def send(self, frame: bytes) -> None:
+        """Say something to it."""
+        try:
+            self._writer.write(frame)
+            await self._writer.drain()
+        except OSError as error:
+            raise ProcessDied(await self._epitaph()) from error
+
+    async def receive(self) -> Frame:
+        """What it says next."""
+        try:
+            kind, header, body = PREFIX.unpack(await self._reader.readexactly(PREFIX.size))
+            return unpack(kind, await self._reader.readexactly(header), await self._reader.readexactly(body))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise ProcessDied(await self._epitaph()) from error
+
+    async def kill(self) -> None:
+        """End it at once, whatever it does."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._writer.close()
+        await self._process.wait()
+
+    async def _epitaph(self) -> str:
+        self._writer.close()
+        code = await self._process.wait()
+        how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"the process of the block was {how}" if code < 0 else f"the process of the block {how}"
+
+
+class Processes:
+    """At most `limit` runs at once; further ones wait."""
+
+    def __init__(self, limit: int, arguments: Sequence[str]) -> None:
+        self._free = asyncio.Semaphore(limit)
+        self._arguments = arguments
+        self._idle: list[_Process] = []
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def warm(self) -> None:
+        """Have one ready, so that the first run does not wait for its start."""
+        self._idle.append(await _Process.start(self._arguments))
+
+    async def outputs(self, run: Run, inputs: dict[str, Any], context: Context | None) -> AsyncGenerator[Encoded, None]:
+        """The run's outputs. Closed early, it kills the process."""
+        async with self._free:
+            process = await self._process()
+            done = False
+            try:
+                header = {
+                    "block": run.block.id,
+                    "context": asdict(context) if context is not None else None,
+                    "selectors": list(run.task.selectors),
+                }
+                await process.send(pack(Kind.RUN, header, orjson.dumps(inputs)))
+                while True:
+                    frame = await process.receive()
+                    if frame.kind is Kind.OUTPUT:
+                        yield frame.header[0], frame.header[1], frame.body
+                        continue
+                    done = True
+                    if context is not None:
+                        context.stats.update(frame.header["stats"])
+                    if frame.kind is Kind.FAILED:
+                        raise BlockFailed(frame.header["reason"], frame.header["error"])
+                    return
+            finally:
+                if done:
+                    self._idle.append(process)
+                else:
+                    # Not awaited here: whoever is being cancelled has no time.
+                    ending = asyncio.get_running_loop().create_task(process.kill())
+                    self._endings.add(ending)
+                    ending.add_done_callback(self._endings.discard)
+
+    async def close(self) -> None:
+        """End those that have nothing to do, and wait for those that were killed."""
+        for process in self._idle:
+            await process.kill()
+        self._idle.clear()
+        if self._endings:
+            await asyncio.wait(self._endings)
+
+    async def _process(self) -> _Process:
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+        return await _Process.start(self._arguments)

@@ -1,0 +1,103 @@
+"""A run of a task, from its arrival to the moment when its owner has recorded what became of it."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from uuid import UUID
+
+from blockyard.block import Block, Context
+from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
+from blockyard.runner.v1.heartbeat_pb2 import Holding
+from blockyard.runner.v1.task_pb2 import Task
+
+Place = tuple[bytes, int]
+"""Execution (16 bytes) and number of the node execution."""
+
+_draw = random.Random(random.SystemRandom().getrandbits(256))
+
+
+class Stop(Enum):
+    """Why a run is ended from outside."""
+
+    TIMEOUT = auto()
+    DROPPED = auto()
+    RETURNED = auto()
+
+
+def new_run_id() -> int:
+    """Eight random bytes; 0 would mean that there is no run."""
+    return _draw.getrandbits(64) or 1
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What is known of a run. Nothing is said of it any more once it has `ended`."""
+
+    task: Task
+    known_block: Block | None
+    """None if this runner does not have it as the task wants it: then the task goes back."""
+    place: Place
+    run_id: int = field(default_factory=new_run_id)
+    started: float = 0.0
+    """time.monotonic() of its start; 0 while it waits."""
+    started_ms: int = 0
+    outputs: int = 0
+    """Outputs said so far."""
+    ended: bool = False
+    told_running: bool = False
+    claimed: bool = False
+    """The owner has granted this run of an EFFECT_ONCE task."""
+    cancel: Callable[[], object] | None = None
+    """Ends what drives it; None while nothing does."""
+    stopped: float = 0.0
+    """time.monotonic() of when it was ended from outside; 0 if it was not."""
+    batches: list[int] = field(default_factory=list)
+    """Kept batches with a part of it."""
+    finish_batch: int = 0
+    """The batch that its finish went out in."""
+
+    @property
+    def once(self) -> bool:
+        """Whether it must not be repeated."""
+        return self.task.effect == EFFECT_ONCE
+
+    @property
+    def block(self) -> Block:
+        """What runs."""
+        assert self.known_block is not None
+        return self.known_block
+
+    def begin(self) -> None:
+        """The run starts now: its timeout counts from here."""
+        self.started = time.monotonic()
+        self.started_ms = time.time_ns() // 1_000_000
+
+    def holding(self) -> Holding:
+        """The run as heartbeats and claims name it."""
+        task = self.task
+        return Holding(
+            execution_id=task.execution_id,
+            node_execution=task.node_execution,
+            attempt=task.attempt,
+            partition=task.partition,
+            run_id=self.run_id,
+            batch=self.finish_batch,
+        )
+
+    def context(self) -> Context | None:
+        """What the block may know of its run; None if it does not ask."""
+        if not self.block.run_signature.takes_context:
+            return None
+        task = self.task
+        execution_id = str(UUID(bytes=task.execution_id))
+        return Context(
+            task_id=f"{execution_id}-{task.node_execution}",
+            execution_id=execution_id,
+            user_id=task.user_id,
+            graph_id=task.graph_id,
+            graph_version=task.graph_version,
+            node_id=task.node_id,
+            attempt=task.attempt,
+        )

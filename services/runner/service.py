@@ -1,0 +1,148 @@
+"""The runner itself: everything is built here, top to bottom. `python -m services.runner` supervises this process.
+
+`python -m services.runner.service SHARED PARENT`: the descriptor of the memory shared with the supervisor, and its id.
+"""
+
+import asyncio
+import mmap
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+from blockyard.runner.v1.task_pb2 import Task
+
+from services.common import bus as nats
+from services.common import grpc_client, grpc_server, run
+from services.common.blobs import BlobStore
+from services.runner import casualty, outcomes
+from services.runner.blocks_here import BlocksHere, Loading
+from services.runner.casualty import Mark
+from services.runner.config import RunnerSettings
+from services.runner.draining import Drain
+from services.runner.driving import Driver
+from services.runner.heartbeats import Heartbeats
+from services.runner.inline import Inline
+from services.runner.intake import Intake
+from services.runner.kept import Kept
+from services.runner.metrics import RunMetrics
+from services.runner.outbox import Outbox
+from services.runner.parent import die_with
+from services.runner.processes import Processes
+from services.runner.registration import Registration
+from services.runner.runs import Run
+from services.runner.scheduling import Scheduler
+from services.runner.sending import Sender
+from services.runner.spill import SpillFile
+from services.runner.supervisor import EXIT_START_ANEW
+from services.runner.threads import Threads
+from services.runner.watch import EventLoopWatch
+
+STUCK_LOOK_SECONDS = 1.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def start(
+    settings: RunnerSettings, resources: AsyncExitStack, process: run.Process, *, memory: mmap.mmap
+) -> None:
+    """Builds everything, top to bottom."""
+    runner_id = f"{settings.pool}-{secrets.token_hex(8)}"
+    structlog.contextvars.bind_contextvars(runner_id=runner_id)
+    loading = Loading.of(settings)
+    blocks = BlocksHere.load(loading)
+    mark = Mark(memory, settings.event_loop_seconds * 1.5)
+    watch = EventLoopWatch(settings.event_loop_seconds, mark)
+    watch.start()
+    resources.callback(watch.stop)
+    threads = Threads(settings.threads)
+    resources.callback(threads.close)
+    processes = Processes(settings.processes, [loading.argument()])
+    resources.push_async_callback(processes.close)
+    spill = SpillFile(settings.spill_folder, settings.spilled_bytes)
+    resources.callback(spill.close)
+    bus = await resources.enter_async_context(nats.connect(settings.nats_url, runner_id))
+    credentials = grpc_client.ServiceCredentials(settings.jwt_secret.get_secret_value(), "runner")
+    channel = await resources.enter_async_context(grpc_client.channel(settings.graph_address, credentials))
+
+    metrics = RunMetrics()
+    kept = Kept(runner_id, spill, settings.kept_bytes, settings.kept_runs, settings.streamed_bytes)
+    sender = Sender(bus, kept)
+    outbox = Outbox(runner_id, settings.pool, kept, sender.send, metrics)
+    driver = Driver(bus, runner_id, outbox, kept, BlobStore(settings.blob_url), threads, processes, watch)
+    scheduler = Scheduler(settings.slots, blocks, Inline(watch), driver, outbox)
+    intake = Intake(bus, settings.pool, scheduler, kept)
+    heartbeats = Heartbeats(bus, runner_id, settings.pool, settings.heartbeat_seconds, scheduler, kept, sender)
+    registration = Registration(channel, runner_id, settings.pool, blocks)
+    metrics.gauges.update(
+        blockyard_runner_slots=("Runs that this runner can have at once", lambda: settings.slots),
+        blockyard_runner_running=("Runs in slots", lambda: scheduler.running),
+        blockyard_runner_held=("Runs that wait or run here", lambda: len(scheduler.held)),
+        blockyard_runner_kept_bytes=("Results not known to be recorded", lambda: kept.bytes),
+        blockyard_runner_stuck_threads=("Threads that cannot be ended", lambda: float(threads.stuck)),
+    )
+    resources.callback(metrics.register())
+    _tell_of_casualty(mark, outbox)
+
+    async def pull() -> None:
+        await registration.done.wait()
+        await intake.run()
+
+    # Draining takes the runner's grace; calls of its health need none beyond that.
+    health = settings.model_copy(update={"grace_seconds": 0})
+    checks = {"nats": _is_true(lambda: bus.connected), "tasks": _is_true(lambda: intake.is_well)}
+    await resources.enter_async_context(grpc_server.serve(health, [], checks))
+    process.hold("sender", sender.run())
+    process.hold("registration", registration.run())
+    process.hold("heartbeats", heartbeats.run())
+    process.hold("ticks", scheduler.tick())
+    process.hold("stuck threads", _watch_threads(threads, settings.stuck_threads, process))
+    if blocks.use_processes:
+        process.hold("first process", processes.warm())
+    pulling = process.hold("intake", pull())
+    drain = Drain(intake, pulling, heartbeats, scheduler, outbox, kept, settings.grace_seconds)
+    resources.push_async_callback(drain)
+
+
+def _is_true(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return condition()
+
+    return check
+
+
+def _tell_of_casualty(mark: Mark, outbox: Outbox) -> None:
+    """The process before this one was killed for a run: its owner is told how that ended."""
+    lost = mark.take_casualty()
+    if lost is None:
+        return
+    task = Task(
+        execution_id=lost.execution_id,
+        node_execution=lost.node_execution,
+        attempt=lost.attempt,
+        partition=lost.partition,
+    )
+    ended = Run(task, None, (lost.execution_id, lost.node_execution), run_id=lost.run_id, outputs=lost.outputs)
+    outbox.say(ended, finish=outcomes.killed())
+
+
+async def _watch_threads(threads: Threads, most: int, process: run.Process) -> None:
+    """End the process when too many threads hang: memory and locks that they hold come back no other way."""
+    while True:
+        await asyncio.sleep(STUCK_LOOK_SECONDS)
+        if threads.end_retired() > most:
+            process.end(f"{threads.stuck} threads cannot be ended", exit_code=EXIT_START_ANEW)
+            return
+
+
+def main(arguments: list[str]) -> None:
+    """Run under a supervisor."""
+    descriptor, parent = map(int, arguments)
+    die_with(parent)
+    run.main(RunnerSettings, partial(start, memory=mmap.mmap(descriptor, casualty.SIZE)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

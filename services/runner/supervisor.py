@@ -1,0 +1,113 @@
+"""The parent of a runner. It does one thing that a runner cannot do for itself: end it when a block hangs in C code.
+
+It also starts the runner anew when it crashed, so that a block that takes the process down costs a second and not a
+pod. It knows nothing of tasks; which run the runner hung in stands in memory that both share (casualty.py).
+"""
+
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from types import FrameType
+
+from services.runner.casualty import SIZE, Sight
+
+MODULE = "services.runner.service"
+EXIT_START_ANEW = 75
+"""The runner's exit code when it wants to be started again."""
+LOOK_SECONDS = 0.5
+QUICK_END_SECONDS = 10.0
+"""A runner that crashed sooner after its start has not been of use."""
+MOST_QUICK_ENDS = 5
+
+
+class Supervisor:
+    """Starts, watches, kills and starts again."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as this
+        self._file.truncate(SIZE)
+        self._sight = Sight(mmap.mmap(self._file.fileno(), SIZE))
+        self._child: subprocess.Popen[bytes] | None = None
+        self._ending = False
+
+    def run(self) -> int:
+        """Supervise until the runner ends for good; answers the exit code."""
+        wake = _listen(self._forward)
+        quick_ends = 0
+        while True:
+            started = time.monotonic()
+            self._start()
+            code = self._watch(wake)
+            if self._ending or (code >= 0 and code != EXIT_START_ANEW):
+                return code if code >= 0 else 128 - code
+            quick_ends = quick_ends + 1 if time.monotonic() - started < QUICK_END_SECONDS else 0
+            if quick_ends >= MOST_QUICK_ENDS:
+                _say(f"the runner crashed {quick_ends} times in a row")
+                return 1
+            _say(f"the runner ended ({code}), starting it again")
+            select.select([wake], [], [], 0.1 * 2**quick_ends)
+            if self._ending:
+                return 1
+
+    def _start(self) -> None:
+        descriptor = self._file.fileno()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", MODULE, str(descriptor), str(os.getpid())],
+            pass_fds=(descriptor,),
+            # A terminal sends its signals to the whole group: the runner gets them from here, once.
+            start_new_session=True,
+        )
+
+    def _watch(self, wake: int) -> int:
+        """Wait for the runner's end, and bring it about if it hangs; answers how it ended."""
+        assert self._child is not None
+        while (code := self._child.poll()) is None:
+            select.select([wake], [], [], LOOK_SECONDS)
+            _drain(wake)
+            if self._sight.overdue(time.monotonic()):
+                _say("a block hangs where it cannot be interrupted, the runner is killed for it")
+                self._child.kill()
+                code = self._child.wait()
+                self._sight.bury()
+                return code
+        self._sight.reset()
+        return code
+
+    def _forward(self, number: int, _: FrameType | None) -> None:
+        self._ending = True
+        if self._child is not None:
+            self._child.send_signal(number)
+
+
+def _listen(forward: "object") -> int:
+    """Have signals forwarded; answers what becomes readable with every signal, the end of a child included."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, forward)  # type: ignore[arg-type]  # a handler
+    return reader
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        os.read(descriptor, 4096)
+    except BlockingIOError:
+        return
+
+
+def _say(what: str) -> None:
+    """One line, as the services' logs have them."""
+    print(f'{{"service": "runner", "level": "warning", "event": "{what}"}}', flush=True)
+
+
+def main() -> None:
+    """Supervise a runner."""
+    sys.exit(Supervisor().run())

@@ -1,0 +1,106 @@
+"""Watches for a run that holds the event loop, and ends it: Python code by an exception, the rest by the supervisor.
+
+Each step of a block in the event loop is marked, here and in memory shared with the supervisor. A thread looks at the
+mark; after `seconds` it has EventLoopHeld raised in whatever the block is doing. That cannot reach a block that
+hangs in C code: for such a one the supervisor kills the process, and the next one tells of it (supervisor.py).
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Generator
+from types import FrameType
+from typing import Any, TypeVar
+
+from services.runner.casualty import Mark
+from services.runner.runs import Run
+
+CHECKS_PER_LIMIT = 16
+
+Answer = TypeVar("Answer")
+
+
+class EventLoopHeld(BaseException):
+    """Raised in a block that held the event loop for too long. No ordinary handler of the block catches it."""
+
+
+class EventLoopWatch:
+    """Knows which run is being stepped at the moment."""
+
+    def __init__(self, seconds: float, mark: Mark) -> None:
+        self.seconds = seconds
+        self._mark = mark
+        self._run: Run | None = None
+        self._since = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="event loop watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch; from the main thread, where the event loop runs."""
+        signal.signal(signal.SIGALRM, self._interrupt)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._end.set()
+        self._thread.join()
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+
+    def enter(self, run: Run) -> None:
+        """A step of this run begins."""
+        self._run = run
+        self._since = time.monotonic()
+        task = run.task
+        execution_id, number = run.place
+        self._mark.set(self._since, execution_id, number, task.attempt, task.partition, run.run_id, run.outputs)
+
+    def leave(self) -> None:
+        """The step has ended."""
+        self._run = None
+        self._mark.clear()
+
+    def _look(self) -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        while not self._end.wait(self.seconds / CHECKS_PER_LIMIT):
+            if self._held():
+                signal.pthread_kill(main, signal.SIGALRM)
+
+    def _held(self) -> bool:
+        return self._run is not None and time.monotonic() - self._since > self.seconds
+
+    def _interrupt(self, _: int, __: FrameType | None) -> None:
+        # Looked at again: the step may have ended between the thread's look and the signal.
+        if self._held():
+            raise EventLoopHeld
+
+
+class Watched:
+    """An awaitable of a block, of which every step is marked."""
+
+    __slots__ = ("_awaitable", "_run", "_watch")
+
+    def __init__(self, awaitable: Any, run: Run, watch: EventLoopWatch) -> None:
+        self._awaitable = awaitable
+        self._run = run
+        self._watch = watch
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._awaitable.__await__()
+        error: BaseException | None = None
+        while True:
+            self._watch.enter(self._run)
+            try:
+                waits_for = steps.send(None) if error is None else steps.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                self._watch.leave()
+            try:
+                yield waits_for
+                error = None
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as thrown:  # noqa: BLE001  # carried over into the block
+                error = thrown
