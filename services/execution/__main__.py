@@ -11,6 +11,7 @@ from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.blobs import BlobStore
+from services.execution.accepting import Acceptance
 from services.execution.api import ExecutionApi
 from services.execution.api import Parts as ApiParts
 from services.execution.catalogue import Catalogue
@@ -86,12 +87,12 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     watchers = Watchers()
     large_values = LargeValues(BlobStore(settings.blob_url))
     present = Present(bus)
-    start_limits = StartLimits(
-        settings.unended_executions, settings.input_bytes, settings.input_depth, settings.partitions
-    )
+    start_limits = StartLimits(settings.input_bytes, settings.input_depth, settings.partitions)
+    acceptance = Acceptance(executions, settings.unended_executions)
+    process.hold("starts", acceptance.run())
     inspector = Inspector(loader)
     catalogue = Catalogue(CatalogueServiceStub(channel), limits)
-    starter = Starter(catalogue, executions, loader, start_limits, present.own_partitions)
+    starter = Starter(catalogue, executions, acceptance, loader, start_limits, present.own_partitions)
     api = ExecutionApi(
         ApiParts(
             starter=starter,

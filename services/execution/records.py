@@ -58,6 +58,36 @@ class ExecutionRow:
     start_time: datetime | None
     end_time: datetime | None
 
+    @staticmethod
+    def accepted(new: NewExecution, create_time: datetime) -> "ExecutionRow":
+        """The row of an execution that was stored a moment ago."""
+        return ExecutionRow(
+            execution_id=new.execution_id,
+            user_id=new.user_id,
+            graph_id=new.graph_id,
+            graph_version=new.graph_version,
+            partition=new.partition,
+            plan_hash=new.plan_hash,
+            rules=new.rules,
+            inputs=new.inputs,
+            labels=new.labels,
+            priority=new.priority,
+            traceparent=new.traceparent,
+            request_hash=new.request_hash,
+            status=ExecutionStatus.QUEUED,
+            status_message="",
+            wake_at=create_time,
+            wake_reason="to be started",
+            loads=0,
+            parked=None,
+            commands=0,
+            node_executions=0,
+            last_event=0,
+            create_time=create_time,
+            start_time=None,
+            end_time=None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFilter:

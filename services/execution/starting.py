@@ -14,12 +14,13 @@ from blockyard.values import encode
 
 from services.common import telemetry
 from services.common.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Violation
+from services.execution.accepting import Acceptance, TooManyUnended
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
 from services.execution.loading import Loader
 from services.execution.planning import Runnable
 from services.execution.records import ExecutionRow, NewExecution
-from services.execution.repository.executions import ExecutionRepository, TooManyUnended
+from services.execution.repository.executions import ExecutionRepository
 from services.execution.translation import InputsInvalid, depth
 
 MOST_LABELS = 32
@@ -58,7 +59,6 @@ class StartRequest:
 class StartLimits:
     """Bounds of a start."""
 
-    unended: int
     input_bytes: int
     input_depth: int
     partitions: int
@@ -70,6 +70,7 @@ class Starter:
 
     catalogue: Catalogue
     executions: ExecutionRepository
+    acceptance: Acceptance
     loader: Loader
     limits: StartLimits
     own_partitions: Callable[[], list[int]]
@@ -84,18 +85,21 @@ class Starter:
         new = self._new(request, runnable, inputs)
         known = runnable.plan_hash in self._stored_plans
         try:
-            row, is_new = await self.executions.start(new, None if known else runnable.plan_bytes, self.limits.unended)
+            accepted = await self.acceptance.accept(new, None if known else runnable.plan_bytes)
         except TooManyUnended:
+            most = self.acceptance.most_unended
             raise TooManyExecutions(
-                f"You have {self.limits.unended} unfinished executions, which is the limit: wait for some to end, or "
-                "stop some."
+                f"You have {most} unfinished executions, which is the limit: wait for some to end, or stop some."
             ) from None
         self._stored_plans.add(runnable.plan_hash)
         if self.loader.knows(runnable.plan_hash) is None:
             self.loader.remember(runnable.plan_hash, Topology(runnable.plan))
-        if not is_new and row.request_hash != new.request_hash:
+        if accepted is not None:
+            return ExecutionRow.accepted(new, accepted), True
+        earlier = await self.executions.by_request(new.user_id, new.request_id or "")
+        if earlier is None or earlier.request_hash != new.request_hash:
             raise RequestIdReused
-        return row, is_new
+        return earlier, False
 
     def _inputs(self, runnable: Runnable, inputs: dict[str, Any]) -> bytes:
         if depth(inputs) > self.limits.input_depth:

@@ -140,6 +140,4 @@ def time_of(value: datetime | None) -> Timestamp | None:
     """The protobuf time."""
     if value is None:
         return None
-    stamp = Timestamp()
-    stamp.FromDatetime(value)
-    return stamp
+    return Timestamp(seconds=int(value.timestamp()), nanos=value.microsecond * 1000)

@@ -88,6 +88,11 @@ class Collector:
         self._open_at[scope.collect] -= 1
         if self._open_at[scope.collect] < 2:
             self.source_lost()
+        held = self._held.get(scope.collect)
+        if held is not None:
+            held.discard((scope.collect, scope.fan_out))
+            if not held:
+                del self._held[scope.collect]
         self._decrement(self._scope_keys(scope))
 
     def source_lost(self) -> None:
@@ -118,13 +123,13 @@ class Collector:
             self._release()
         self._lost_sources = False
         while self._queue:
-            fan_out, collect = heapq.heappop(self._queue)
-            key = (-collect, -fan_out)
+            last = heapq.heappop(self._queue)
+            key = collect, _ = (-last[1], -last[0])
             self._check.discard(key)
             scope = self._state.scopes.get(key)
             if scope is None or scope.alive:
                 continue
-            firing = self._may_fire(scope)
+            firing = self._may_fire(collect)
             if not self._supplied(scope, firing):
                 return scope
             self._held.setdefault(scope.collect, set()).add(key)
@@ -142,12 +147,8 @@ class Collector:
 
     def _release(self) -> None:
         """Looks again at scopes that are held open, if not all that they were held open by is there any more."""
-        for collect in list(self._held):
-            scopes = self._state.scopes
-            held = [key for key in self._held[collect] if key in scopes]
-            if not held:
-                del self._held[collect]
-            elif self._may_fire(scopes[held[0]]) != self._held_by[collect]:
+        for collect, held in list(self._held.items()):
+            if self._may_fire(collect) != self._held_by[collect]:
                 del self._held[collect]
                 for key in held:
                     self._look_at(key)
@@ -193,18 +194,25 @@ class Collector:
 
     def _supplied(self, scope: Scope, firing: set[int]) -> bool:
         """True if a waiting set of the scope could still be made full by something alive."""
-        return any(all(self._inlet_supplied(node, pin, firing) for pin in missing) for node, *missing in scope.sets)
+        return any(self._could_fill(node, missing, firing) for node, *missing in scope.sets)
 
-    def _inlet_supplied(self, node: int, pin: int, firing: set[int]) -> bool:
-        inlet = self._places[node].inlets[pin]
-        return any(source in firing for source in inlet.sources) or (inlet.static and self.matcher.holds(node, pin))
+    def _could_fill(self, node: int, missing: list[int], firing: set[int]) -> bool:
+        """Values that are latched already may serve a set once another of its pins has come; by themselves they have
+        been tried in vain."""
+        inlets = self._places[node].inlets
+        coming = [any(source in firing for source in inlets[pin].sources) for pin in missing]
+        return any(coming) and all(
+            comes or (inlets[pin].static and self.matcher.holds(node, pin))
+            for pin, comes in zip(missing, coming, strict=True)
+        )
 
-    def _may_fire(self, scope: Scope) -> set[int]:
-        """The nodes that may still begin an execution, if this scope never closes.
+    def _may_fire(self, collect: int) -> set[int]:
+        """The nodes that may still begin an execution, if the scope that is asked about, of this collect, never closes.
 
-        It only shrinks as time goes on, but for new scopes: what begins was there before as something that may begin.
+        As time goes on it only shrinks: what begins was there before as something that may begin. So it is kept until
+        a source is lost.
         """
-        without = scope.collect if self._open_at[scope.collect] == 1 else -1
+        without = collect if self._open_at[collect] == 1 else -1
         known = self._firing.get(without)
         if known is not None:
             return known

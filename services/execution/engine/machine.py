@@ -263,9 +263,7 @@ class Machine:
             run.finish = report.finish
             if len(run.seen) < run.finish.outputs:
                 due = self._now + OUTPUTS_WAIT_MS
-                set_timer(
-                    self.state, Timer(due, TimerKind.OUTPUTS, execution.number, execution.attempt, report.run)
-                )
+                set_timer(self.state, Timer(due, TimerKind.OUTPUTS, execution.number, execution.attempt, report.run))
         if run.finish is not None and len(run.seen) >= run.finish.outputs:
             self._conclude_run(execution, run, run.finish)
 
@@ -505,7 +503,7 @@ class Machine:
         scope.items.append(Gathered(indices, way.order, self.state.orders, token.value))
 
     def _refuse_item(self, place: Place) -> None:
-        """An item came for a collect that has run. On a cycle the graph waits for itself there; else a count is wrong."""
+        """An item came for a collect that has run. On a cycle the graph waits for itself; else a count was wrong."""
         if place.cycle < 0:
             raise CollectClosed(f"{place.node.id} had run, and an item came")
         message = f"node {place.node.id} waits for what it gives itself: a Collect must not lie on a cycle of its items"

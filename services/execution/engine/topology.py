@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.execution.engine.plan import NodeKind, Plan, PlanNode
+from services.execution.engine.plan import NodeKind, Plan, PlanLink, PlanNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Place:
     fans_out: bool
     collects: tuple[int, ...]
     """Collects that gather this node's fan-outs."""
+    successors: tuple[int, ...]
+    """Nodes that something here can cause: those linked from here, and `collects`."""
     closers: dict[int, tuple[int, ...]]
     """By fan-out node: the collects of it that can be reached from here. By -1: those of the whole execution."""
     inputs_prefix: bytes
@@ -81,60 +83,11 @@ class Topology:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        successors = [sorted({link.sink for link in plan.links if link.source == at}) for at in range(len(plan.nodes))]
-        cycles = number_cycles(successors)
-        reach = [reachable(successors, at) for at in range(len(plan.nodes))]
         self.collects = tuple(at for at, node in enumerate(plan.nodes) if node.kind is NodeKind.COLLECT)
         self.has_collects = bool(self.collects)
-        self.has_cycles = any(cycle >= 0 for cycle in cycles)
-        inlets = [_inlets(plan, at) for at in range(len(plan.nodes))]
-        self.places = tuple(self._place(at, inlets, cycles, reach) for at in range(len(plan.nodes)))
+        self.places = _Survey(plan, self.collects).places()
+        self.has_cycles = any(place.cycle >= 0 for place in self.places)
         self.starts = tuple(place for place in self.places if not place.inlets)
-
-    def _place(self, at: int, inlets: list[tuple[Inlet, ...]], cycles: list[int], reach: list[set[int]]) -> Place:
-        plan, node, own = self.plan, self.plan.nodes[at], inlets[at]
-        constants = msgspec.json.decode(node.constants, type=dict[str, msgspec.Raw])
-        linked = {inlet.name for inlet in own}
-        fixed = [_pair(name, bytes(value)) for name, value in constants.items() if name not in linked]
-        closers: dict[int, list[int]] = {}
-        for collect in self.collects:
-            if collect in reach[at] or collect == at:
-                closers.setdefault(plan.nodes[collect].of, []).append(collect)
-        outlets = {
-            pin: Outlet(
-                many=base_pin(pin) in node.many_pins,
-                ways=tuple(
-                    Way(
-                        sink=link.sink,
-                        pin=next(n for n, inlet in enumerate(inlets[link.sink]) if inlet.name == link.sink_pin),
-                        static=next(inlet.static for inlet in inlets[link.sink] if inlet.name == link.sink_pin),
-                        cycle=cycles[at] if cycles[at] >= 0 and cycles[at] == cycles[link.sink] else -1,
-                        order=order,
-                    )
-                    for order, link in enumerate(plan.links)
-                    if link.source == at and link.source_pin == pin
-                ),
-            )
-            for pin in dict.fromkeys(link.source_pin for link in plan.links if link.source == at)
-        }
-        latched = tuple(number for number, inlet in enumerate(own) if inlet.static)
-        return Place(
-            index=at,
-            node=node,
-            inlets=own,
-            outlets=outlets,
-            cycle=cycles[at],
-            required=sum(1 << number for number, inlet in enumerate(own) if not inlet.static),
-            latched=latched,
-            tokens_of_static=bool(own) and len(latched) == len(own),
-            fans_out=bool(node.many_pins),
-            collects=tuple(c for c in self.collects if plan.nodes[c].of == at and c in reach[at]),
-            closers={of: tuple(collects) for of, collects in closers.items()},
-            inputs_prefix=b"{" + b",".join(fixed),
-            inputs_names=tuple(msgspec.json.encode(inlet.name) + b":" for inlet in own),
-            constants=constants,
-            selectors=tuple(pin for pin in outlets if base_pin(pin) != pin),
-        )
 
     def inputs(self, node: int, values: tuple[bytes | None, ...]) -> bytes:
         """The input of a node execution as a JSON object: constants of pins that are not linked, and the values."""
@@ -146,19 +99,87 @@ class Topology:
         return place.inputs_prefix + joint + b",".join(parts) + b"}"
 
 
+class _Survey:
+    """Makes the places of a plan, in a number of steps that grows as its nodes and links do."""
+
+    def __init__(self, plan: Plan, collects: tuple[int, ...]) -> None:
+        self._plan = plan
+        self._collects = collects
+        self._into: list[list[PlanLink]] = [[] for _ in plan.nodes]
+        self._out: list[list[tuple[int, PlanLink]]] = [[] for _ in plan.nodes]
+        for order, link in enumerate(plan.links):
+            self._into[link.sink].append(link)
+            self._out[link.source].append((order, link))
+        self._successors = [sorted({link.sink for _, link in links}) for links in self._out]
+        self._cycles = number_cycles(self._successors)
+        predecessors = [sorted({link.source for link in links}) for links in self._into]
+        self._upstream = {collect: reachable(predecessors, collect) for collect in collects}
+        self._inlets = [_inlets(links) for links in self._into]
+        self._pins = [{inlet.name: number for number, inlet in enumerate(inlets)} for inlets in self._inlets]
+
+    def places(self) -> tuple[Place, ...]:
+        return tuple(self._place(at) for at in range(len(self._plan.nodes)))
+
+    def _place(self, at: int) -> Place:
+        node, own = self._plan.nodes[at], self._inlets[at]
+        constants = msgspec.json.decode(node.constants, type=dict[str, msgspec.Raw])
+        fixed = [_pair(name, bytes(value)) for name, value in constants.items() if name not in self._pins[at]]
+        collects = tuple(c for c in self._collects if self._plan.nodes[c].of == at and at in self._upstream[c])
+        outlets = self._outlets(at)
+        latched = tuple(number for number, inlet in enumerate(own) if inlet.static)
+        return Place(
+            index=at,
+            node=node,
+            inlets=own,
+            outlets=outlets,
+            cycle=self._cycles[at],
+            required=sum(1 << number for number, inlet in enumerate(own) if not inlet.static),
+            latched=latched,
+            tokens_of_static=bool(own) and len(latched) == len(own),
+            fans_out=bool(node.many_pins),
+            collects=collects,
+            successors=tuple(dict.fromkeys((*self._successors[at], *collects))),
+            closers=self._closers(at),
+            inputs_prefix=b"{" + b",".join(fixed),
+            inputs_names=tuple(msgspec.json.encode(inlet.name) + b":" for inlet in own),
+            constants=constants,
+            selectors=tuple(pin for pin in outlets if base_pin(pin) != pin),
+        )
+
+    def _outlets(self, at: int) -> dict[str, Outlet]:
+        ways: dict[str, list[Way]] = {}
+        for order, link in self._out[at]:
+            pin = self._pins[link.sink][link.sink_pin]
+            within = self._cycles[at] >= 0 and self._cycles[at] == self._cycles[link.sink]
+            static = self._inlets[link.sink][pin].static
+            way = Way(link.sink, pin, static, self._cycles[at] if within else -1, order)
+            ways.setdefault(link.source_pin, []).append(way)
+        many = self._plan.nodes[at].many_pins
+        return {pin: Outlet(base_pin(pin) in many, tuple(each)) for pin, each in ways.items()}
+
+    def _closers(self, at: int) -> dict[int, tuple[int, ...]]:
+        closers: dict[int, list[int]] = {}
+        for collect in self._collects:
+            if collect == at or at in self._upstream[collect]:
+                closers.setdefault(self._plan.nodes[collect].of, []).append(collect)
+        return {of: tuple(collects) for of, collects in closers.items()}
+
+
 def _pair(name: str, value: bytes) -> bytes:
     return msgspec.json.encode(name) + b":" + value
 
 
-def _inlets(plan: Plan, at: int) -> tuple[Inlet, ...]:
-    links = [link for link in plan.links if link.sink == at]
+def _inlets(links: list[PlanLink]) -> tuple[Inlet, ...]:
+    by_pin: dict[str, list[PlanLink]] = {}
+    for link in links:
+        by_pin.setdefault(link.sink_pin, []).append(link)
     return tuple(
         Inlet(
             name=pin,
-            static=all(link.static for link in links if link.sink_pin == pin),
-            sources=tuple(sorted({link.source for link in links if link.sink_pin == pin})),
+            static=all(link.static for link in into),
+            sources=tuple(sorted({link.source for link in into})),
         )
-        for pin in dict.fromkeys(link.sink_pin for link in links)
+        for pin, into in by_pin.items()
     )
 
 
@@ -175,15 +196,47 @@ def reachable(successors: list[list[int]], start: int) -> set[int]:
 
 
 def number_cycles(successors: list[list[int]]) -> list[int]:
-    """For each node the number of the strongly connected component that it shares a cycle with; -1 if on no cycle."""
-    reach = [reachable(successors, at) for at in range(len(successors))]
+    """For each node the lowest of those that it shares a cycle with (a strongly connected component); -1 if on none.
+
+    Kosaraju's two walks, without recursion: the last node that the first walk leaves begins the second one, backwards.
+    """
+    backwards: list[list[int]] = [[] for _ in successors]
+    for at, following in enumerate(successors):
+        for other in following:
+            backwards[other].append(at)
     cycles = [-1] * len(successors)
-    for at, found in enumerate(reach):
-        if at in found and cycles[at] < 0:
-            for other in found:
-                if at in reach[other]:
-                    cycles[other] = at
+    taken: set[int] = set()
+    for start in reversed(_order_of_leaving(successors)):
+        component, waiting = [], [start]
+        while waiting:
+            at = waiting.pop()
+            if at not in taken:
+                taken.add(at)
+                component.append(at)
+                waiting.extend(backwards[at])
+        if len(component) > 1 or start in successors[start]:
+            lowest = min(component)
+            for at in component:
+                cycles[at] = lowest
     return cycles
+
+
+def _order_of_leaving(successors: list[list[int]]) -> list[int]:
+    left: list[int] = []
+    entered: set[int] = set()
+    for start in range(len(successors)):
+        path = [] if start in entered else [(start, iter(successors[start]))]
+        entered.add(start)
+        while path:
+            at, following = path[-1]
+            step = next((each for each in following if each not in entered), None)
+            if step is None:
+                left.append(at)
+                path.pop()
+            else:
+                entered.add(step)
+                path.append((step, iter(successors[step])))
+    return left
 
 
 def default_of(plan: Plan, collect: int) -> int:
@@ -202,6 +255,7 @@ def default_of(plan: Plan, collect: int) -> int:
             if node.many_pins and node.kind is NodeKind.TASK:
                 return at
             above = node.of if node.kind is NodeKind.COLLECT and node.of >= 0 else at
+            seen.add(above)
             following.extend(link.source for link in plan.links if link.sink == above)
         ring = following
     return -1

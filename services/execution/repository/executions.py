@@ -1,6 +1,8 @@
 """Executions as their owners see them: starts, commands, lists, results, events."""
 
 import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,19 +18,21 @@ EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition
     priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
     node_executions, last_event, create_time, start_time, end_time"""
 
-# One statement: the plan where it is new, the row, and how many of the user have not ended.
-START = f"""
+# One statement for many starts: the plans that are new, and the rows but those whose request id is taken.
+START = """
 WITH plan AS (
-    INSERT INTO plans (plan_hash, plan) SELECT $6, $15::bytea WHERE $15 IS NOT NULL ON CONFLICT DO NOTHING
+    INSERT INTO plans (plan_hash, plan) SELECT * FROM unnest($14::bytea[], $15::bytea[]) ON CONFLICT DO NOTHING
 )
 INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
     priority, traceparent, request_id, request_hash)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, $12, $13
-WHERE $14 = 0 OR (
-    SELECT count(*) FROM (SELECT FROM executions WHERE user_id = $2 AND status < 4 LIMIT $14) AS unended
-) < $14
+SELECT u.execution_id, u.user_id, u.graph_id, u.graph_version, u.partition, u.plan_hash, u.rules, u.inputs,
+    u.labels::jsonb, u.priority, u.traceparent, u.request_id, u.request_hash
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bytea[], $7::int[], $8::bytea[], $9::text[],
+    $10::int[], $11::text[], $12::text[], $13::bytea[])
+    AS u(execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels, priority,
+        traceparent, request_id, request_hash)
 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
-RETURNING {EXECUTION_COLUMNS}
+RETURNING execution_id, create_time
 """
 
 
@@ -40,46 +44,46 @@ def execution_row(row: asyncpg.Record) -> ExecutionRow:
     return ExecutionRow(**{name: values[name] for name in ExecutionRow.__slots__})
 
 
-class TooManyUnended(Exception):
-    """The user has as many unfinished executions as are allowed."""
-
-
 class ExecutionRepository:
     """Questions of the API."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def start(self, new: NewExecution, plan: bytes | None, most_unended: int) -> tuple[ExecutionRow, bool]:
-        """Stores an execution, and with it its plan; (row, False) is the one that this request id started before.
+    async def start(self, new: Sequence[NewExecution], plans: Mapping[bytes, bytes]) -> dict[UUID, datetime]:
+        """Stores executions, and plans by their hashes; returns when each was accepted.
 
-        With `plan` None the plan is known to be stored.
+        Those that are missing in the answer have a request id that was used before.
         """
-        row = await self._pool.fetchrow(
-            START,
-            new.execution_id,
-            new.user_id,
-            new.graph_id,
-            new.graph_version,
-            new.partition,
-            new.plan_hash,
-            new.rules,
-            new.inputs,
-            json.dumps(new.labels),
-            new.priority,
-            new.traceparent,
-            new.request_id,
-            new.request_hash,
-            most_unended,
-            plan,
+        rows = [
+            (
+                each.execution_id,
+                each.user_id,
+                each.graph_id,
+                each.graph_version,
+                each.partition,
+                each.plan_hash,
+                each.rules,
+                each.inputs,
+                json.dumps(each.labels),
+                each.priority,
+                each.traceparent,
+                each.request_id,
+                each.request_hash,
+            )
+            for each in new
+        ]
+        columns = [*zip(*rows, strict=True), list(plans), list(plans.values())]
+        return {row["execution_id"]: row["create_time"] for row in await self._pool.fetch(START, *columns)}
+
+    async def count_unended(self, user_id: str, most: int) -> int:
+        """How many executions of a user have not ended; counts no further than `most`."""
+        count: int = await self._pool.fetchval(
+            "SELECT count(*) FROM (SELECT FROM executions WHERE user_id = $1 AND status < 4 LIMIT $2) AS unended",
+            user_id,
+            most,
         )
-        if row is not None:
-            return execution_row(row), True
-        if new.request_id is not None:
-            earlier = await self.by_request(new.user_id, new.request_id)
-            if earlier is not None:
-                return earlier, False
-        raise TooManyUnended
+        return count
 
     async def by_request(self, user_id: str, request_id: str) -> ExecutionRow | None:
         """The execution that a request id started."""

@@ -58,6 +58,7 @@ CREATE TABLE executions (
     end_time        timestamptz
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX executions_request ON executions (user_id, request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX executions_unended ON executions (user_id) WHERE status < 4;
 CREATE INDEX executions_of_user ON executions (user_id, execution_id DESC);
 CREATE INDEX executions_due ON executions (partition, wake_at) WHERE status < 4;
 

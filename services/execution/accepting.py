@@ -1,0 +1,99 @@
+"""Stores starts: all that have come while one transaction is on its way go into the next, as turns do."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.execution.records import NewExecution
+from services.execution.repository.executions import ExecutionRepository
+
+AT_ONCE = 200
+"""Starts stored in one transaction."""
+
+COUNT_SECONDS = 1.0
+"""How long the count of a user's unfinished executions is taken to hold, but for the starts accepted here."""
+
+COUNTED_USERS = 10_000
+"""Users whose count is kept."""
+
+
+class TooManyUnended(Exception):
+    """The user has as many unfinished executions as are allowed."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A start that is to be stored."""
+
+    new: NewExecution
+    plan: bytes | None
+    stored: "asyncio.Future[datetime | None]"
+
+
+@dataclass(slots=True, eq=False)
+class Count:
+    """A user's unfinished executions, as they were counted at a time (monotonic seconds), and accepted since."""
+
+    number: int
+    counted_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Acceptance:
+    """The gate that starts of this replica come through. The bound on a user holds for each replica nearly exactly."""
+
+    executions: ExecutionRepository
+    most_unended: int
+    """Of a user; 0 is no limit."""
+    _waiting: list[Waiting] = field(default_factory=list)
+    _work: asyncio.Event = field(default_factory=asyncio.Event)
+    _counts: dict[str, Count] = field(default_factory=dict)
+
+    async def accept(self, new: NewExecution, plan: bytes | None) -> datetime | None:
+        """When it was accepted, durably; None if its request id was used before. `plan` is given where it is new."""
+        await self._check_bound(new.user_id)
+        waiting = Waiting(new, plan, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._work.set()
+        accepted = await waiting.stored
+        if accepted is not None and new.user_id in self._counts:
+            self._counts[new.user_id].number += 1
+        return accepted
+
+    async def run(self) -> None:
+        """Stores what waits, until it is cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                await self._store(batch)
+
+    async def _store(self, batch: list[Waiting]) -> None:
+        plans: Mapping[bytes, bytes] = {each.new.plan_hash: each.plan for each in batch if each.plan is not None}
+        try:
+            accepted = await self.executions.start([each.new for each in batch], plans)
+        except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+            for each in batch:
+                with contextlib.suppress(asyncio.InvalidStateError):
+                    each.stored.set_exception(error)
+            return
+        for each in batch:
+            with contextlib.suppress(asyncio.InvalidStateError):
+                each.stored.set_result(accepted.get(each.new.execution_id))
+
+    async def _check_bound(self, user_id: str) -> None:
+        if not self.most_unended:
+            return
+        known = self._counts.get(user_id)
+        now = time.monotonic()
+        if known is None or known.number >= self.most_unended or now - known.counted_at > COUNT_SECONDS:
+            if len(self._counts) >= COUNTED_USERS:
+                self._counts.clear()
+            known = Count(await self.executions.count_unended(user_id, self.most_unended), now)
+            self._counts[user_id] = known
+        if known.number >= self.most_unended:
+            raise TooManyUnended
