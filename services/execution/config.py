@@ -27,7 +27,7 @@ class ExecutionSettings(ServiceSettings, DatabaseSettings):
     max_duration: float = Field(7 * 24 * 3600.0, gt=0, description="Of an execution whose graph sets no limit")
     node_timeout: float = Field(300.0, gt=0, description="Of a run whose node and block set no limit")
     input_bytes: int = Field(4 << 20, ge=1, description="Size of a start's inputs")
-    input_depth: int = Field(100, ge=1, description="Nesting of a start's inputs")
+    input_depth: int = Field(25, ge=1, description="Nesting of a start's inputs")
     event_bytes: int = Field(64 << 20, ge=1 << 20, description="Events held for publishing; past that rows keep them")
     retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
     tasks_stream_bytes: int = Field(1 << 30, ge=1 << 20, description="Size of the stream TASKS")

@@ -16,7 +16,7 @@ from jsonschema.exceptions import ValidationError
 from services.common.structs import from_struct
 from services.execution.engine import RULES, Plan, PlanLink, PlanNode, Retry
 from services.execution.engine.plan import DEFAULT_RETRIED, Effect, NodeKind, Reason, encode_plan
-from services.execution.engine.topology import default_of
+from services.execution.engine.topology import base_pin, default_of
 
 NATIVE_KINDS = {
     BlockType.BLOCK_TYPE_INPUT: NodeKind.INPUT,
@@ -102,14 +102,31 @@ def compile_plan(graph: Graph, blocks: Mapping[str, Block], limits: Limits) -> P
         _compile_node(node, blocks[node.block_id], _kind(at, node, blocks, links), limits)
         for at, node in enumerate(nodes)
     )
+    results, result_links = _shaped_results(compiled, nodes, blocks)
     plan = Plan(
         rules=RULES,
-        nodes=compiled,
-        links=links,
+        nodes=compiled + results,
+        links=links + result_links,
         max_node_executions=graph.limits.max_node_executions or limits.max_node_executions,
         max_duration_ms=_milliseconds(graph.limits.max_duration) or limits.max_duration_ms,
     )
     return _with_fan_outs(plan, nodes, index)
+
+
+def _shaped_results(
+    compiled: Sequence[PlanNode], nodes: Sequence[Node], blocks: Mapping[str, Block]
+) -> tuple[tuple[PlanNode, ...], tuple[PlanLink, ...]]:
+    """An OUTPUT node that a runner has to carry out (a template, dynamic pins) is followed by one that records what
+    it gives. Its id is the node's with the pin: "greeting.output"."""
+    results: list[PlanNode] = []
+    links: list[PlanLink] = []
+    for at, node in enumerate(nodes):
+        if compiled[at].kind is not NodeKind.TASK or blocks[node.block_id].type != BlockType.BLOCK_TYPE_OUTPUT:
+            continue
+        constants = msgspec.json.encode({"name": _constants(node).get("name", node.id)})
+        links.append(PlanLink(at, "output", len(compiled) + len(results), "value"))
+        results.append(PlanNode(f"{node.id}.output", NodeKind.OUTPUT, node.block_id, constants=constants))
+    return tuple(results), tuple(links)
 
 
 def _kind(at: int, node: Node, blocks: Mapping[str, Block], links: Sequence[PlanLink]) -> NodeKind:
@@ -117,8 +134,11 @@ def _kind(at: int, node: Node, blocks: Mapping[str, Block], links: Sequence[Plan
     kind = NATIVE_KINDS.get(blocks[node.block_id].type, NodeKind.TASK)
     if kind is NodeKind.INPUT and any(link.sink == at for link in links):
         return NodeKind.TASK
-    if kind is NodeKind.OUTPUT and "format" in _constants(node) and _constants(node)["format"]:
-        return NodeKind.TASK
+    if kind is NodeKind.OUTPUT:
+        shaped = _constants(node).get("format") or any(
+            link.sink == at and base_pin(link.sink_pin) != link.sink_pin for link in links
+        )
+        return NodeKind.TASK if shaped else kind
     return kind
 
 
@@ -132,6 +152,8 @@ def _constants(node: Node) -> dict[str, Any]:
 def _compile_node(node: Node, block: Block, kind: NodeKind, limits: Limits) -> PlanNode:
     retry = node.retry if node.HasField("retry") else block.retry
     constants = node.inputs_json or msgspec.json.encode(from_struct(node.inputs))
+    if kind is NodeKind.INPUT:
+        constants = msgspec.json.encode({**_default_value(block), **_constants(node)})
     return PlanNode(
         id=node.id,
         kind=kind,
@@ -145,6 +167,12 @@ def _compile_node(node: Node, block: Block, kind: NodeKind, limits: Limits) -> P
         retry=_retry(retry),
         timeout_ms=_milliseconds(node.timeout) or _milliseconds(block.timeout) or limits.timeout_ms,
     )
+
+
+def _default_value(block: Block) -> dict[str, Any]:
+    """What an INPUT block gives where neither the start nor the node says anything: a toggle is off."""
+    default = from_struct(block.input_schema).get("properties", {}).get("value", {}).get("default")
+    return {} if default is None else {"value": default}
 
 
 def _retry(policy: RetryPolicy) -> Retry:

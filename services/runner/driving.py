@@ -62,8 +62,9 @@ class Driver:
         """The run, to its end. What ends it from outside has said so before it cancels this."""
         task = run.task
         task_id = f"{UUID(bytes=task.execution_id)}-{task.node_execution}"
+        # The asyncio task has a context of its own, so nothing has to be unbound.
+        structlog.contextvars.bind_contextvars(task_id=task_id, node_id=task.node_id, block=run.block.name)
         with (
-            structlog.contextvars.bound_contextvars(task_id=task_id, node_id=task.node_id, block=run.block.name),
             telemetry.extract(task.traceparent),
             telemetry.span(f"run {run.block.name}", task_id=task_id, attempt=task.attempt),
         ):

@@ -53,6 +53,8 @@ def timed_out(run: Run) -> Finish:
 
 def held_event_loop(run: Run, seconds: float) -> Finish:
     """The run let nothing else run."""
+    if 0 < run.task.timeout_ms < seconds * 1000:
+        return timed_out(run)
     message = (
         f"held the event loop for more than {seconds:g} s: await more often, "
         "or write `run` as a plain generator, which gets a thread or a process"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
+import structlog
 from blockyard.block import Context
 
 from services.runner.frames import PREFIX, Frame, Kind, pack, unpack
@@ -19,6 +20,8 @@ from services.runner.runs import Run
 
 MODULE = "services.runner.process_worker"
 START_SECONDS = 60.0
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class ProcessDied(Exception):
@@ -103,7 +106,10 @@ class Processes:
 
     async def warm(self) -> None:
         """Have one ready, so that the first run does not wait for its start."""
-        self._idle.append(await _Process.start(self._arguments))
+        try:
+            self._idle.append(await _Process.start(self._arguments))
+        except (ProcessDied, TimeoutError, OSError) as error:
+            log.warning("a process for cpu-bound blocks does not start", error=str(error))
 
     async def outputs(self, run: Run, inputs: dict[str, Any], context: Context | None) -> AsyncGenerator[Encoded, None]:
         """The run's outputs. Closed early, it kills the process."""

@@ -80,7 +80,12 @@ class Scheduler:
             return
         self.held[place] = run
         (self._quick if self._inline.takes(run) else self._waiting).append(run)
-        self._pump_soon()
+        if not self._pumping:
+            self._pumping = True
+            # A turn of the loop later than could be: the acknowledgement of the task's message is on its way then. A
+            # task that takes the whole process down must not come back from the stream by itself, again and again.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._pump)
 
     def stop(self, run: Run, why: Stop) -> None:
         """End a run from outside. What is to be said of it is said now; what it still does counts no more."""

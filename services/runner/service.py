@@ -7,6 +7,7 @@ import asyncio
 import mmap
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -41,6 +42,7 @@ from services.runner.threads import Threads
 from services.runner.watch import EventLoopWatch
 
 STUCK_LOOK_SECONDS = 1.0
+TURN_SECONDS = 0.1
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -57,7 +59,7 @@ async def start(
     watch = EventLoopWatch(settings.event_loop_seconds, mark)
     watch.start()
     resources.callback(watch.stop)
-    threads = Threads(settings.threads)
+    threads = Threads(settings.threads, mark.in_threads)
     resources.callback(threads.close)
     processes = Processes(settings.processes, [loading.argument()])
     resources.push_async_callback(processes.close)
@@ -98,6 +100,7 @@ async def start(
     process.hold("registration", registration.run())
     process.hold("heartbeats", heartbeats.run())
     process.hold("ticks", scheduler.tick())
+    process.hold("turns", _tell_turns(mark))
     process.hold("stuck threads", _watch_threads(threads, settings.stuck_threads, process))
     if blocks.use_processes:
         process.hold("first process", processes.warm())
@@ -111,6 +114,16 @@ def _is_true(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
         return condition()
 
     return check
+
+
+async def _tell_turns(mark: Mark) -> None:
+    """Tell the supervisor that the event loop turns, until this is cancelled."""
+    try:
+        while True:
+            mark.turned(time.monotonic())
+            await asyncio.sleep(TURN_SECONDS)
+    finally:
+        mark.stopped()
 
 
 def _tell_of_casualty(mark: Mark, outbox: Outbox) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from services.runner.casualty import SIZE, Sight
@@ -19,7 +20,9 @@ from services.runner.casualty import SIZE, Sight
 MODULE = "services.runner.service"
 EXIT_START_ANEW = 75
 """The runner's exit code when it wants to be started again."""
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
+LOOKS = 3
+"""A runner is killed when it is overdue for so many looks in a row."""
 QUICK_END_SECONDS = 10.0
 """A runner that crashed sooner after its start has not been of use."""
 MOST_QUICK_ENDS = 5
@@ -66,10 +69,17 @@ class Supervisor:
     def _watch(self, wake: int) -> int:
         """Wait for the runner's end, and bring it about if it hangs; answers how it ended."""
         assert self._child is not None
+        looks, seen = 0, 0.0
         while (code := self._child.poll()) is None:
-            select.select([wake], [], [], LOOK_SECONDS)
+            woken = select.select([wake], [], [], LOOK_SECONDS)[0]
             _drain(wake)
-            if self._sight.overdue(time.monotonic()):
+            overdue = self._sight.overdue(time.monotonic())
+            if not overdue or overdue != seen:
+                looks, seen = 0, overdue
+            elif not woken:
+                # Counted, since both processes may have been stopped for a while: then the runner goes on at once.
+                looks += 1
+            if looks >= LOOKS:
                 _say("a block hangs where it cannot be interrupted, the runner is killed for it")
                 self._child.kill()
                 code = self._child.wait()
@@ -84,7 +94,7 @@ class Supervisor:
             self._child.send_signal(number)
 
 
-def _listen(forward: "object") -> int:
+def _listen(forward: Callable[[int, FrameType | None], None]) -> int:
     """Have signals forwarded; answers what becomes readable with every signal, the end of a child included."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -92,7 +102,7 @@ def _listen(forward: "object") -> int:
     signal.set_wakeup_fd(writer)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)  # type: ignore[arg-type]  # a handler
+        signal.signal(number, forward)
     return reader
 
 

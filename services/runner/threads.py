@@ -136,8 +136,10 @@ class _Worker:
 class Threads:
     """At most `limit` runs at once; further ones wait."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, tell_busy: Callable[[int], None]) -> None:
         self._free = asyncio.Semaphore(limit)
+        self._tell_busy = tell_busy
+        self._busy = 0
         self._idle: list[_Worker] = []
         self._retired: list[_Worker] = []
 
@@ -147,6 +149,7 @@ class Threads:
             worker = self._idle.pop() if self._idle else _Worker()
             selectors = tuple(run.task.selectors)
             job = _Job(lambda: encoded_outputs(run.block, inputs, context, selectors))
+            self._count(1)
             worker.give(job)
             try:
                 async for output in job.outputs():
@@ -154,6 +157,7 @@ class Threads:
             finally:
                 if job.done:
                     self._idle.append(worker)
+                    self._count(-1)
                 else:
                     job.give_up()
                     worker.end_by_force()
@@ -166,10 +170,16 @@ class Threads:
 
     def end_retired(self) -> int:
         """Try again to end the threads that were given up; answers how many are left."""
+        before = len(self._retired)
         self._retired = [worker for worker in self._retired if worker.alive]
+        self._count(len(self._retired) - before)
         for worker in self._retired:
             worker.end_by_force()
         return len(self._retired)
+
+    def _count(self, change: int) -> None:
+        self._busy += change
+        self._tell_busy(self._busy)
 
     def close(self) -> None:
         """End the threads that have nothing to do."""

@@ -1,8 +1,9 @@
 """Watches for a run that holds the event loop, and ends it: Python code by an exception, the rest by the supervisor.
 
 Each step of a block in the event loop is marked, here and in memory shared with the supervisor. A thread looks at the
-mark; after `seconds` it has EventLoopHeld raised in whatever the block is doing. That cannot reach a block that
-hangs in C code: for such a one the supervisor kills the process, and the next one tells of it (supervisor.py).
+mark; after `seconds`, or the run's own timeout, it has EventLoopHeld raised in whatever the block is doing. That cannot
+reach a block that hangs in C code: for such a one the supervisor kills the process, and the next one tells of it
+(supervisor.py). Looks are counted, and not time alone: a process that was stopped for a while finds nobody guilty.
 """
 
 import signal
@@ -15,7 +16,8 @@ from typing import Any, TypeVar
 from services.runner.casualty import Mark
 from services.runner.runs import Run
 
-CHECKS_PER_LIMIT = 16
+LOOKS = 16
+"""In the time that a step may take."""
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +34,8 @@ class EventLoopWatch:
         self._mark = mark
         self._run: Run | None = None
         self._since = 0.0
+        self._condemned = 0.0
+        """Beginning of the step that is to be ended."""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, name="event loop watch", daemon=True)
 
@@ -62,17 +66,24 @@ class EventLoopWatch:
     def _look(self) -> None:
         main = threading.main_thread().ident
         assert main is not None
-        while not self._end.wait(self.seconds / CHECKS_PER_LIMIT):
-            if self._held():
+        looks, seen = 0, 0.0
+        while not self._end.wait(self.seconds / LOOKS):
+            run, since = self._run, self._since
+            looks = looks + 1 if run is not None and since == seen else 0
+            seen = since
+            if run is not None and (looks >= LOOKS or (looks > 1 and _past_timeout(run, since))):
+                self._condemned = since
                 signal.pthread_kill(main, signal.SIGALRM)
-
-    def _held(self) -> bool:
-        return self._run is not None and time.monotonic() - self._since > self.seconds
 
     def _interrupt(self, _: int, __: FrameType | None) -> None:
         # Looked at again: the step may have ended between the thread's look and the signal.
-        if self._held():
+        if self._run is not None and self._since == self._condemned:
             raise EventLoopHeld
+
+
+def _past_timeout(run: Run, since: float) -> bool:
+    timeout_ms = run.task.timeout_ms
+    return timeout_ms > 0 and (time.monotonic() - since) * 1000 > timeout_ms
 
 
 class Watched:

@@ -464,7 +464,9 @@ class Machine:
             return
         if outlet.many:
             if len(lineage) >= MOST_NESTED:
-                message = f"limit reached: {MOST_NESTED} fan-outs inside one another, the next was of {place.node.id}"
+                message = (
+                    f"limit reached: {MOST_NESTED} fan-outs inside one another, the next was of node {place.node.id}"
+                )
                 self._end(ExecutionStatus.FAILED, message)
                 return
             lineage = (*lineage, (number, output.index))

@@ -6,7 +6,7 @@ order, twice, late or from several runs of one attempt.
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,24 +14,32 @@ import msgspec
 
 from services.execution.engine import (
     RULES,
+    Claimed,
     Continued,
+    Decided,
+    Decision,
     Effects,
+    Event,
     Fact,
     Finish,
     Machine,
     NodeExecution,
+    NodeOutcome,
     Output,
     Plan,
     PlanLink,
     PlanNode,
     Reported,
     Retry,
+    RunLost,
     Started,
     State,
+    StopRequested,
     Ticked,
     Topology,
 )
 from services.execution.engine.plan import Effect, NodeKind, Reason
+from services.execution.engine.state import LiveStatus, TimerKind
 from services.execution.engine.topology import default_of
 
 Block = Callable[[dict[str, Any], int], Iterator[tuple[str, Any]]]
@@ -106,7 +114,11 @@ class Faults:
     rerun: float = 0.0
     split: float = 0.0
     reload: float = 0.0
+    lose: float = 0.0
+    """Parts of what a run sends never arrive; the run is given up, or its task sent again, when nothing else comes."""
     shuffle: bool = True
+    stop_at: int = -1
+    """The step before which somebody stops the execution."""
 
 
 @dataclass
@@ -118,8 +130,10 @@ class Outcome:
     results: dict[str, list[Any]]
     machine: Machine
     history: list[tuple[tuple[Fact, ...], int, int]] = field(default_factory=list)
-    events: int = 0
+    told: list[Event] = field(default_factory=list)
+    queued: set[int] = field(default_factory=set)
     ended: dict[int, str] = field(default_factory=dict)
+    records: dict[int, NodeOutcome] = field(default_factory=dict)
     node_outcomes: dict[int, int] = field(default_factory=dict)
 
 
@@ -133,17 +147,22 @@ class Simulation:
         self.faults = faults or Faults()
         self.machine = Machine(self.topology, State(seed=7))
         self.now = 1_000
-        self.pending: list[Reported] = []
+        self.pending: list[Fact] = []
+        self.silent: list[int] = []
+        self.claims: dict[int, list[Reported]] = {}
         self.outcome = Outcome(0, "", {}, self.machine)
         self.records: list[tuple[str, tuple[int, ...], int, Any]] = []
         self.runs = 0
 
     def run(self, inputs: dict[str, Any] | None = None, steps: int = 200_000) -> Outcome:
         self._apply([Started({name: json.dumps(value).encode() for name, value in (inputs or {}).items()})])
-        for _ in range(steps):
+        for step in range(steps):
             if self.machine.ended:
                 break
-            self._step()
+            if step == self.faults.stop_at:
+                self._apply([StopRequested(1)])
+            else:
+                self._step()
         assert self.machine.ended, f"not ended: {self.machine.state}"
         outcome = self.outcome
         outcome.machine = self.machine
@@ -156,7 +175,10 @@ class Simulation:
         if self.random.random() < self.faults.reload:
             data = msgspec.msgpack.encode(self.machine.state)
             self.machine = Machine(self.topology, msgspec.msgpack.decode(data, type=State))
-        if not self.pending:
+        if not self.pending and self.silent:
+            self._give_up_or_send_again()
+            return
+        if not self.pending or (self._next_is_a_retry() and self.random.random() < 0.1):
             wake = self.machine.wake_ms
             assert wake is not None, "nothing in flight, no timer, not ended"
             self.now = max(self.now, wake)
@@ -173,21 +195,45 @@ class Simulation:
         self.now += 1
         self._apply(facts)
 
+    def _next_is_a_retry(self) -> bool:
+        timers = self.machine.state.timers
+        return bool(timers) and timers[0].kind is TimerKind.RETRY
+
+    def _give_up_or_send_again(self) -> None:
+        """What the service does about runs of which nothing is heard any more."""
+        silent, self.silent = list(dict.fromkeys(self.silent)), []
+        for number in silent:
+            execution = self.machine.state.live.get(number)
+            if execution is None or execution.status not in (LiveStatus.QUEUED, LiveStatus.RUNNING):
+                continue
+            if execution.claimed_run:
+                self._apply([RunLost(number, execution.attempt, "silent")])
+                self._apply([Decided(1, number, Decision.RETRY)])
+            else:
+                self._run(execution)
+
     def _apply(self, facts: list[Fact]) -> None:
         effects = self.machine.apply(facts, self.now)
         self._take(facts, effects)
         while effects.more:
             effects = self.machine.apply([Continued()], self.now)
             self._take([Continued()], effects)
+        for fact in facts:
+            if isinstance(fact, Claimed):
+                execution = self.machine.state.live.get(fact.number)
+                if execution is not None and (execution.attempt, execution.claimed_run) == (fact.attempt, fact.run):
+                    self._send(fact.number, self.claims.pop(fact.run, []))
 
     def _take(self, facts: list[Fact], effects: Effects) -> None:
         self.outcome.history.append((tuple(facts), self.now, effects.checksum()))
-        self.outcome.events += len(effects.events)
+        self.outcome.told += effects.events
+        self.outcome.queued.update(execution.number for execution in effects.queued)
         for record in effects.outputs:
             self.records.append((record.name, record.position, record.number, json.loads(record.value)))
         for ended in effects.outcomes:
             assert ended.number not in self.outcome.node_outcomes, "two outcomes"
             self.outcome.node_outcomes[ended.number] = ended.status
+            self.outcome.records[ended.number] = ended
             self.outcome.ended[ended.number] = self.topology.plan.nodes[ended.node].id
         for execution in effects.queued:
             self._run(execution)
@@ -209,11 +255,22 @@ class Simulation:
             error = str(raised)
         finish = Finish(bool(error), len(outputs), error, Reason.BLOCK_ERROR if error else Reason.NONE)
         key = (execution.number, execution.attempt, self.runs)
+        reports = [Reported(*key, tuple(outputs), finish, self.now)]
         if self.random.random() < self.faults.split:
-            self.pending += [Reported(*key, (output,), None, self.now) for output in outputs]
-            self.pending.append(Reported(*key, (), finish, self.now))
+            reports = [Reported(*key, (output,), None, self.now) for output in outputs]
+            reports.append(Reported(*key, (), finish, self.now))
+        if node.effect is Effect.ONCE:
+            self.claims[self.runs] = reports
+            self._send(execution.number, [Claimed(*key)])
         else:
-            self.pending.append(Reported(*key, tuple(outputs), finish, self.now))
+            self._send(execution.number, reports)
+
+    def _send(self, number: int, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            if self.random.random() < self.faults.lose:
+                self.silent.append(number)
+            else:
+                self.pending.append(fact)
 
 
 def replay(topology: Topology, history: list[tuple[tuple[Fact, ...], int, int]]) -> State:

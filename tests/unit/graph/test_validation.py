@@ -312,3 +312,14 @@ def test_sizes_have_limits() -> None:
     limits = SizeLimits(nodes=2, links=1, bytes=100, constant_depth=25)
     assert [one.field for one in size_violations(small_graph(), limits)] == ["graph", "nodes", "links"]
     assert size_violations(small_graph(), SizeLimits(3, 2, 1000, 25)) == []
+
+
+def test_more_errors_than_anybody_reads_are_cut_off() -> None:
+    findings = judged(graph([node("a", "TextBlock", text="a", **{f"p{number}": 1 for number in range(2000)})]))
+    assert len(findings.errors) == 1001
+    assert findings.errors[-1].description == "there are more than these 1000"
+
+
+def test_a_table_of_wrong_rows_is_told_by_its_first() -> None:
+    found = errors(graph([node("a", "ChoiceBlock", operation="Add", x=1, rows=[{"n": "x"}] * 1000)]))
+    assert list(found) == [f"nodes[0].inputs.rows[{number}].n" for number in range(10)]
