@@ -2,13 +2,18 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog
 from blockyard.dev.postgres import PostgresServer
 
 from tests.stack.postgres import fresh_database, running_postgres
+
+# Services in this process say what matters; each call would fill the output of a test that fails.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 _RUNNER = pytest.StashKey[asyncio.Runner]()
 

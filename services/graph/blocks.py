@@ -17,7 +17,7 @@ NO_REFERENCES: "Registry[Any]" = Registry()
 
 @dataclass(frozen=True, eq=False)
 class BlockDefinition:
-    """A registered block. `unavailable` says why it cannot be placed now; empty if it can."""
+    """A registered block. `unavailable` says why it cannot run now; empty if it can."""
 
     message: Block
     inputs: Mapping[str, Any]
@@ -43,6 +43,11 @@ class BlockDefinition:
     def type(self) -> "BlockType.ValueType":
         """How the engine treats it."""
         return self.message.type
+
+    @property
+    def barred(self) -> str:
+        """Why the block may not be placed or started. That no runner has it now is no reason: executions wait."""
+        return _unavailable(self.message)
 
     @cached_property
     def search_text(self) -> str:

@@ -18,6 +18,10 @@ def flow_warnings(layout: Layout) -> Iterator[Violation]:
         yield Violation("nodes", "no node is an output, so executions will have no results")
     yield from _never_running(layout)
     for node in layout.nodes:
+        if node.block is not None and node.block.unavailable:
+            yield Violation(
+                f"{node.path}.block_id", f"executions will wait at {node.block.name}: {node.block.unavailable}"
+            )
         # A Collect puts what arrives into an order of its own.
         if not node.is_a(BlockType.BLOCK_TYPE_COLLECT):
             yield from _races(layout, node)

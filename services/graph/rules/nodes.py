@@ -28,8 +28,8 @@ def node_violations(layout: Layout, node: PlacedNode) -> Iterator[Violation]:
     block = node.block
     if block is None:
         return
-    if block.unavailable:
-        yield Violation(f"{node.path}.block_id", f"{block.name} cannot be placed now: {block.unavailable}")
+    if block.barred:
+        yield Violation(f"{node.path}.block_id", f"{block.name} cannot be placed now: {block.barred}")
     linked = {link.message.sink_pin for link in layout.into(node)}
     constants = yield from _fold_constants(node, block)
     yield from _value_violations(node, block, constants, linked)

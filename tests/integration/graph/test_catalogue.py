@@ -139,7 +139,9 @@ async def test_new_words_are_shown_without_a_new_hash(postgres: PostgresServer) 
         assert after.register_time == before.register_time
 
 
-async def test_a_block_that_no_runner_registers_any_more_becomes_unavailable(postgres: PostgresServer) -> None:
+async def test_a_block_that_no_runner_has_now_can_be_placed_and_started_with_a_warning(
+    postgres: PostgresServer,
+) -> None:
     async with graph_service(postgres, registration_interval=0.2) as service:
         await service.register(BLOCKS)
         made = await create(service, small_graph())
@@ -148,13 +150,10 @@ async def test_a_block_that_no_runner_registers_any_more_becomes_unavailable(pos
             return (await get_block(service, "TextBlock")).unavailable_reason.startswith("no runner has registered it")
 
         await until(gone, "the block is unavailable")
-        refused = await service.service().refused("GetRunnableGraph", runnable(made))
-        assert refused.reason == "GRAPH_NOT_RUNNABLE"
-        refused = await service.user().refused("CreateGraph", messages.CreateGraphRequest(graph=small_graph()))
-        assert refused.reason == "GRAPH_INVALID"
-
-        await service.register(BLOCKS)
         assert (await service.service().call("GetRunnableGraph", runnable(made))).graph.id == made.id
+        found = await service.user().call("ValidateGraph", messages.ValidateGraphRequest(graph=small_graph()))
+        assert list(found.errors) == []
+        assert any("executions will wait" in warning.description for warning in found.warnings)
 
 
 async def test_a_rollback_counts_once_the_newer_runner_is_gone(postgres: PostgresServer) -> None:

@@ -1,6 +1,5 @@
 """Bad input: each with its code, reason and field, and nothing changed."""
 
-import uuid
 from typing import Any
 
 import grpc
@@ -18,6 +17,8 @@ from tests.unit.graph.building import BLOCKS, graph, link, node, small_graph
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+UNKNOWN_GRAPH = "018f0000-0000-7000-8000-000000000000"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ async def test_another_users_graph_is_not_there(service: Service) -> None:
     assert unchanged == made
 
 
-@pytest.mark.parametrize("graph_id", ["", "42", str(uuid.uuid4()), "x" * 10_000, "a\0b"])
+@pytest.mark.parametrize("graph_id", ["", "42", UNKNOWN_GRAPH, "x" * 10_000, "a\0b"])
 async def test_what_is_no_graph_is_not_there(service: Service, graph_id: str) -> None:
     for method, request in calls_on(graph_id):
         refused = await service.user().refused(method, request)
@@ -131,11 +132,15 @@ async def test_an_unknown_version_is_not_there(service: Service) -> None:
             messages.UpdateGraphRequest(graph=small_graph(), expected_latest_version=-1),
             "expected_latest_version",
         ),
-        ("SetActiveVersion", messages.SetActiveVersionRequest(graph_id=str(uuid.uuid4())), "version"),
-        ("ForkGraph", messages.ForkGraphRequest(graph_id=str(uuid.uuid4()), name="\0"), "name"),
+        (
+            "SetActiveVersion",
+            messages.SetActiveVersionRequest(graph_id=UNKNOWN_GRAPH),
+            "version",
+        ),
+        ("ForkGraph", messages.ForkGraphRequest(graph_id=UNKNOWN_GRAPH, name="\0"), "name"),
         (
             "RenderGraph",
-            messages.RenderGraphRequest(graph_id=str(uuid.uuid4()), format=9),  # type: ignore[arg-type]  # no such one
+            messages.RenderGraphRequest(graph_id=UNKNOWN_GRAPH, format=9),  # type: ignore[arg-type]  # no such one
             "format",
         ),
     ],

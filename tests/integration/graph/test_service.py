@@ -106,12 +106,13 @@ def _create_by_reflection(address: str, token: str) -> dict[str, Any]:
         request = GetMessageClass(method.input_type)()
         node = {"id": "n", "blockId": "TextBlock", "inputs": {"text": "hello", "times": 2}}
         ParseDict({"graph": {"name": "told", "nodes": [node]}}, request, descriptor_pool=pool)
-        call = channel.unary_unary(
+        # Any: the messages' classes are made from what the server tells.
+        call: Any = channel.unary_unary(
             "/blockyard.graph.v1.GraphService/CreateGraph",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        answer = call(request, metadata=[("authorization", f"Bearer {token}")], timeout=20)
+        answer = call(request, metadata=(("authorization", f"Bearer {token}"),), timeout=20)
         made: dict[str, Any] = MessageToDict(answer.graph)
         return made
 
