@@ -15,7 +15,7 @@ from blockyard.dev import Stack
 from blockyard.graphs import Graph, save_graph
 
 from tests.e2e import airports_in_python as plain
-from tests.integration.dev.waiting import until
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)

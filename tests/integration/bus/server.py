@@ -1,24 +1,15 @@
 """A nats-server of the tests' own: started, killed, started again on the same port, its disk wiped."""
 
-import asyncio
 import json
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from tests.waiting import until
+
 DEADLINE_SECONDS = 20.0
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, at most as long as the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        await asyncio.sleep(0.01)
 
 
 class NatsServer:

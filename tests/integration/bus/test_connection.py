@@ -18,7 +18,8 @@ from services.common.bus import (
     connect,
 )
 from tests.integration.bus.conftest import bus_with_streams
-from tests.integration.bus.server import NatsServer, until
+from tests.integration.bus.server import NatsServer
+from tests.waiting import until
 
 
 async def test_a_start_waits_for_nats(tmp_path: Path) -> None:

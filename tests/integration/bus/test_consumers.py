@@ -7,7 +7,8 @@ import pytest
 
 from services.common.bus import Bus, Delivery, JetStreamRefused, Message, PullConsumer
 from tests.integration.bus.conftest import bus_with_streams
-from tests.integration.bus.server import NatsServer, until
+from tests.integration.bus.server import NatsServer
+from tests.waiting import until
 
 TASK = "blockyard.task.default"
 RESULT = "blockyard.result.3"

@@ -6,7 +6,8 @@ import pytest
 
 from services.common.bus import Ack, Message, PublishRefused, Refusal, StreamLimits, connect
 from tests.integration.bus.conftest import bus_with_streams
-from tests.integration.bus.server import NatsServer, until
+from tests.integration.bus.server import NatsServer
+from tests.waiting import until
 
 SUBJECT = "blockyard.task.default"
 

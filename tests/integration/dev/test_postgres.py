@@ -12,7 +12,8 @@ import pytest
 from blockyard.dev import DevelopmentStackError, PostgresServer, start_postgres
 from blockyard.dev.ports import free_port
 
-from tests.integration.dev.waiting import runs, until, written_number
+from tests.integration.dev.processes import runs, written_number
+from tests.waiting import until
 
 
 async def ask(server: PostgresServer, question: str) -> object:

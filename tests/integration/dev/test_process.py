@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from blockyard.dev.process import ChildProcess
 
-from tests.integration.dev.waiting import runs, until, written_number
+from tests.integration.dev.processes import runs, written_number
+from tests.waiting import until
 
 STUBBORN = """
 import signal, sys, time

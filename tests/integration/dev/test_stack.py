@@ -10,7 +10,8 @@ from blockyard.dev import DevelopmentStackError, Stack, StackRuns
 from blockyard.dev.health import HealthProbe
 from blockyard.dev.home import read_state
 
-from tests.integration.dev.waiting import runs, until
+from tests.integration.dev.processes import runs
+from tests.waiting import until
 
 ALL = {"postgres", "nats", "graph", "execution-1", "execution-2", "runner-1"}
 

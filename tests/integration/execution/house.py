@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,16 +136,6 @@ class Client:
 
     async def call(self, method: str, request: Any, timeout: float = 20) -> Any:
         return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=timeout)
-
-
-async def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Waits for a condition that other tasks of this process bring about."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"did not happen in {seconds:g} s: {what}") from None
 
 
 @asynccontextmanager

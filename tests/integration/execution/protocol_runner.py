@@ -81,7 +81,7 @@ class ProtocolRunner:
             self.held[(task.execution_id, task.node_execution)] = task
             await self.say(task, run_id, running=True)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a block's error of any kind is its outcome
             finish = Finish(
                 outcome=Outcome.OUTCOME_FAILED, error=str(error), reason=NodeErrorReason.NODE_ERROR_REASON_BLOCK_ERROR
             )

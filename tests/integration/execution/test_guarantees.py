@@ -17,8 +17,9 @@ from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.execution.repository.turns import LeaseLost, TurnBatch, TurnRepository
-from tests.integration.execution.house import Client, House, house, until
+from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Block, Held, ProtocolRunner, Silent, running
+from tests.waiting import until
 
 
 def one_node(built: House, *, effect: Effect.ValueType = Effect.EFFECT_IDEMPOTENT, attempts: int = 1) -> None:
@@ -366,13 +367,15 @@ async def test_the_database_away_for_a_moment_loses_nothing(postgres: PostgresSe
 
 async def ended(client: Client, execution_id: str) -> None:
     """Returns when the execution has ended, whatever the database does meanwhile."""
-    async with asyncio.timeout(40):
-        while True:
-            try:
-                await client.events(execution_id)
-                return
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.1)
+
+    async def seen() -> bool:
+        try:
+            await client.events(execution_id)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    await until(seen, "the end of the execution", 40)
 
 
 async def test_a_runner_without_the_block_gives_it_back_until_the_node_fails(postgres: PostgresServer) -> None:

@@ -17,9 +17,10 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.execution.commands import Stop, encode_command
 from services.execution.repository.retention import TABLES, WEEK, Retention, first_id, week_of
 from services.execution.starting import new_id
-from tests.integration.execution.house import Client, House, house, until
+from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, running
 from tests.integration.execution.test_guarantees import echo, one_node
+from tests.waiting import until
 
 
 def count_down(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
@@ -118,16 +119,13 @@ async def parked(built: House, change: str) -> str:
     first = await built.add_replica()
     execution = await built.client().start()
     connection = await asyncpg.connect(built.database_url, server_settings={"search_path": "execution"})
-    async with asyncio.timeout(20):
-        while not await connection.fetchval("SELECT count(*) FROM turns"):
-            await asyncio.sleep(0.01)
+    await until(lambda: connection.fetchval("SELECT count(*) FROM turns"), "a turn")
     await first.close()
     built.replicas.clear()
     await connection.execute(change)
     await built.add_replica()
-    async with asyncio.timeout(20):
-        while not (reason := await connection.fetchval("SELECT parked FROM executions WHERE parked IS NOT NULL")):
-            await asyncio.sleep(0.01)
+    why = "SELECT parked FROM executions WHERE parked IS NOT NULL"
+    reason = await until(lambda: connection.fetchval(why), "an execution that is parked")
     await connection.close()
     async with running(built.bus, {"work": echo}):
         client = built.client()

@@ -1,8 +1,6 @@
 """Registration, the catalogue that comes of it, and graphs ready to run."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 import grpc
@@ -15,6 +13,7 @@ from blockyard.runner.v1 import catalogue_service_pb2 as catalogue_messages
 
 from tests.integration.graph.service import Service, graph_service, replica
 from tests.unit.graph.building import BLOCKS, TEXT, WHOLE, block, block_id, graph, node, small_graph
+from tests.waiting import until
 
 
 async def get_block(service: Service, name: str) -> Block:
@@ -29,13 +28,6 @@ async def create(service: Service, written: Graph) -> Graph:
 
 def runnable(made: Graph, version: int = 0) -> catalogue_messages.GetRunnableGraphRequest:
     return catalogue_messages.GetRunnableGraphRequest(graph_id=made.id, version=version, user_id="anna")
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"did not happen in {seconds:g} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 async def test_registered_blocks_are_listed_and_found(service: Service) -> None:

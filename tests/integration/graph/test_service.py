@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from services.common import identity, migrate
 from tests.integration.graph.service import SECRET, Caller, Service, graph_service
 from tests.stack.postgres import as_role, fresh_database, running_postgres
 from tests.unit.graph.building import BLOCKS, small_graph
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,11 +44,8 @@ async def test_the_process_starts_serves_and_ends_in_order(postgres: PostgresSer
             sys.executable, "-m", "services.graph", env=environment, stdout=asyncio.subprocess.DEVNULL
         )
         try:
-            deadline = time.monotonic() + 30
-            while not port_file.exists():
-                assert process.returncode is None
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.02)
+            await until(lambda: port_file.exists() or process.returncode is not None, "an address or an early end")
+            assert process.returncode is None
             probe = HealthProbe(f"127.0.0.1:{port_file.read_text().strip()}")
             assert await probe.serving(timeout_seconds=10)
             await probe.close()

@@ -182,9 +182,7 @@ class Graph:
         self.begun[name] = list(wire.values)
         self.builder.link(wire.pin, f"{name}.value")
         items = {
-            (*at, index): item
-            for at, value in wire.values.items()
-            for index, item in enumerate(items_of(salt, value))
+            (*at, index): item for at, value in wire.values.items() for index, item in enumerate(items_of(salt, value))
         }
         self.give(f"{name}.item", (*wire.scope, name), items)
         self.give(f"{name}.key", (*wire.scope, name), {at: f"k{at[-1]}" for at in items})
@@ -206,15 +204,15 @@ class Graph:
                 values[at] = mix(salt, *met)
         self.give(f"{name}.value", first.scope, values)
 
-    def loop(self, wire: Wire, salt: int) -> None:
-        """Goes round until it is done, each item for itself."""
+    def loop(self, wire: Wire, salt: int, bound: Wire | None = None) -> None:
+        """Goes round until it is done, each item for itself; a static value from outside may be needed in each step."""
 
         def enter(inputs: dict[str, Any], attempt: int) -> Pairs:
             yield "value", steps_of(salt, inputs["value"])[0]
 
         def step(inputs: dict[str, Any], attempt: int) -> Pairs:
             value = inputs["value"]
-            yield ("again", value // 2) if value > 2 else ("done", value)
+            yield ("again", value // 2) if value > 2 else ("done", mix(value, inputs.get("bound")))
 
         entry, stepped = self.node("enter", enter), self.node("step", step)
         back = self.node("back", lambda inputs, attempt: iter([("value", inputs["value"])]))
@@ -222,7 +220,12 @@ class Graph:
         self.builder.link(f"{entry}.value", f"{stepped}.value")
         self.builder.link(f"{stepped}.again", f"{back}.value")
         self.builder.link(f"{back}.value", f"{stepped}.value")
-        done = {at: steps_of(salt, value)[-1] for at, value in wire.values.items()}
+        if bound is not None:
+            self.builder.link(bound.pin, f"{stepped}.bound", static=True)
+        met = bound.values.get(()) if bound is not None else None
+        done = {at: mix(steps_of(salt, value)[-1], met) for at, value in wire.values.items()}
+        if bound is not None and met is None:
+            done = {}
         self.give(f"{stepped}.done", wire.scope, done)
 
     def accumulate(self, wire: Wire, salt: int) -> None:
@@ -241,7 +244,7 @@ class Graph:
         largest = self.node("largest", lambda inputs, attempt: iter([("value", max([0, *inputs["items"]]))]))
         self.builder.link(f"{gathered}.items", f"{largest}.items")
         total = sum(mix(salt, value) for value in wire.values.values())
-        self.give(f"{largest}.value", (), {at: total for at in self.begun[wire.scope[0]]})
+        self.give(f"{largest}.value", (), dict.fromkeys(self.begun[wire.scope[0]], total))
 
     def crawl(self, wire: Wire, salt: int) -> None:
         """A fan-out on a cycle, collected for each of its outermost executions."""
@@ -290,8 +293,25 @@ class Graph:
 
 
 KINDS = (
-    "source", "change", "keep_some", "fail_some", "fail_some_linked", "try_again", "fan_out", "fan_out", "fan_out",
-    "join", "join_static", "loop", "accumulate", "crawl", "collect", "collect", "collect", "collect_whole", "end_all",
+    "source",
+    "change",
+    "keep_some",
+    "fail_some",
+    "fail_some_linked",
+    "try_again",
+    "fan_out",
+    "fan_out",
+    "fan_out",
+    "join",
+    "join_static",
+    "loop",
+    "accumulate",
+    "crawl",
+    "collect",
+    "collect",
+    "collect",
+    "collect_whole",
+    "end_all",
 )
 
 
@@ -315,7 +335,10 @@ def _step(draw: st.DrawFn, graph: Graph, fatal: bool) -> None:
     like = [other for other in graph.wires if other.scope == wire.scope and other is not wire]
     if kind == "source":
         graph.source(salt)
-    elif kind in ("change", "keep_some", "try_again", "loop", "crawl"):
+    elif kind == "loop":
+        whole = [each for each in graph.wires if not each.scope and each is not wire]
+        graph.loop(wire, salt, draw(st.sampled_from(whole)) if whole and salt % 2 else None)
+    elif kind in ("change", "keep_some", "try_again", "crawl"):
         getattr(graph, kind)(wire, salt)
     elif kind in ("fail_some", "fail_some_linked"):
         graph.fail_some(wire, salt, linked=kind == "fail_some_linked")

@@ -57,14 +57,27 @@ class PlanBuilder:
         self.limits = limits
 
     def node(
-        self, name: str, block: Block, *, many: tuple[str, ...] = (), effect: Effect = Effect.PURE,
-        retry: Retry | None = None, go_on: bool = False, **constants: Any,
+        self,
+        name: str,
+        block: Block,
+        *,
+        many: tuple[str, ...] = (),
+        effect: Effect = Effect.PURE,
+        retry: Retry | None = None,
+        go_on: bool = False,
+        **constants: Any,
     ) -> str:
         self.blocks[name] = block
         self.nodes.append(
             PlanNode(
-                id=name, kind=NodeKind.TASK, block_id=name, constants=json.dumps(constants).encode(),
-                effect=effect, many_pins=many, retry=retry or Retry(), continue_on_error=go_on,
+                id=name,
+                kind=NodeKind.TASK,
+                block_id=name,
+                constants=json.dumps(constants).encode(),
+                effect=effect,
+                many_pins=many,
+                retry=retry or Retry(),
+                continue_on_error=go_on,
             )
         )
         return name

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.execution.engine import (
@@ -23,7 +24,7 @@ from services.execution.engine import (
 )
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.engine.lineage import AgreementIndex
-from services.execution.engine.plan import Effect, Reason, Retry
+from services.execution.engine.plan import Effect, Retry
 from services.execution.engine.state import TimerKind
 from services.execution.engine.timers import SWEEP_FROM
 from tests.unit.engine.simulation import Faults, PlanBuilder, Simulation
@@ -210,7 +211,9 @@ def wide_plan(count: int) -> Callable[[], object]:
 @pytest.mark.parametrize(
     "work", [held_open, leftover_sets, static_values, joined_branches, all_closing_at_once, wide_plan]
 )
-def test_the_steps_for_a_node_execution_do_not_grow_with_what_waits(work: Callable[[int], Callable[[], object]]) -> None:
+def test_the_steps_for_a_node_execution_do_not_grow_with_what_waits(
+    work: Callable[[int], Callable[[], object]],
+) -> None:
     assert_level(work)
 
 
@@ -401,6 +404,28 @@ def test_a_collect_waits_for_another_that_opens_when_a_slow_item_from_outside_co
         outcome = Simulation(builder, seed, Faults(duplicate=0.2, rerun=0.2, split=0.5, reload=0.2)).run()
 
         assert outcome.results == {"out": [[1]]}
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_a_collect_closes_as_soon_as_the_value_that_its_items_wait_for_cannot_come(reload: bool) -> None:
+    builder = PlanBuilder()
+    for name, many in (("fan", ("item",)), ("slow", ()), ("join", ()), ("elsewhere", ())):
+        builder.node(name, nothing, many=many)
+    builder.collect("all", of="fan")
+    builder.link("fan.item", "join.a")
+    builder.link("slow.value", "join.b")
+    builder.link("join.value", "all.item")
+    driven = Driven(builder)
+    driven.end("fan", *items(2))
+    assert driven.machine.state.scopes
+    if reload:
+        stored = msgspec.msgpack.encode(driven.machine.state)
+        driven.machine = Machine(driven.topology, msgspec.msgpack.decode(stored, type=State))
+
+    driven.end("slow")
+
+    assert not driven.machine.state.scopes
+    assert not driven.machine.ended
 
 
 def test_values_of_other_items_do_not_hold_a_collect_open() -> None:

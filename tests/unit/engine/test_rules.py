@@ -431,10 +431,12 @@ def test_rule_12_a_stop_of_very_many_is_wound_up_in_slices_and_takes_no_more_fac
     assert stopped.more
     assert not bench.machine.wants(Reported(NEXT, 1, 9, (), Finish(False, 0), 1))
     while bench.all[-1].more:
-        bench.apply(Reported(NEXT, 1, 9, (), Finish(False, 0), 1), Continued())
+        last = max(bench.machine.state.live)
+        bench.apply(RunLost(last, 1, "silent"), Reported(last, 1, 9, (), Finish(False, 0), 1), Continued())
 
     outcomes = [outcome for effects in bench.all for outcome in effects.outcomes]
     assert len({outcome.number for outcome in outcomes}) == len(outcomes) == 2_501
+    assert {outcome.status for outcome in outcomes[1:]} == {NodeStatus.CANCELLED}
     assert bench.machine.state.status == ExecutionStatus.CANCELLED
 
 
@@ -454,6 +456,8 @@ def test_rule_14_the_checksum_says_when_effects_differ() -> None:
     assert usual != checksum(ended(5, 1, *items("b")))
     assert usual != checksum(ended(5, 1, Output("key", 0, b'"a"')))
     assert usual != checksum(failed(5, 1, *items("a")))
+    spent = Finish(False, 1, stats=b"tokens: 7")
+    assert usual != checksum(Reported(FAN_OUT, 1, 5, items("a"), spent, 1_000)), "outcomes are recorded, not told"
     assert checksum(failed(5, 0)) != checksum(failed(5, 0), seed=2), "the time of the next attempt is an effect"
 
 

@@ -1,21 +1,8 @@
-"""Waiting for a condition, for the tests of the laptop stack."""
+"""What tests of the laptop stack wait for."""
 
-import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-
-DEADLINE_SECONDS = 30.0
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds; fail when it does not within the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS:.0f} s in vain until {what}"
-        await asyncio.sleep(0.02)
 
 
 def runs(pid: int) -> bool:

@@ -1,0 +1,139 @@
+"""Compares what became of the executions with what was promised. Knows nothing of processes or calls."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from blockyard.events import EventKind
+
+from tests.chaos.histories import History
+from tests.chaos.traffic import Followed
+
+NODE_OUTCOMES = frozenset({EventKind.NODE_COMPLETED, EventKind.NODE_FAILED, EventKind.NODE_CANCELLED})
+
+
+class Wrong(Enum):
+    """In which way a promise was broken."""
+
+    LOST = "lost"
+    STUCK = "stuck"
+    DOUBLED = "doubled"
+    GAP = "gaps"
+    WRONG_OUTPUT = "wrong_outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken promise."""
+
+    wrong: Wrong
+    execution_id: str
+    shape: str
+    what: str
+
+
+def judge(
+    histories: Iterable[History],
+    twice: Mapping[int, Sequence[str]],
+    ledger: Mapping[str, int],
+    decisions: Mapping[str, int],
+) -> list[Finding]:
+    """Everything that is wrong; empty if nothing is."""
+    findings = [finding for history in histories for finding in judge_execution(history)]
+    findings += [
+        Finding(Wrong.DOUBLED, executions[0], "", f"start {number} made {len(executions)} executions: {executions}")
+        for number, executions in twice.items()
+    ]
+    for task_id, runs in ledger.items():
+        allowed = 1 + decisions.get(task_id, 0)
+        if runs > allowed:
+            what = (
+                f"task {task_id} must not be repeated, but ran {runs} times with {allowed - 1} decisions to repeat it"
+            )
+            findings.append(Finding(Wrong.DOUBLED, task_id.rpartition("-")[0], "once", what))
+    return findings
+
+
+def judge_execution(history: History) -> list[Finding]:
+    """What is wrong with one execution."""
+    return [Finding(wrong, history.execution_id, history.load.shape.name, what) for wrong, what in _complaints(history)]
+
+
+def _complaints(history: History) -> Iterator[tuple[Wrong, str]]:
+    if history.row is None:
+        yield Wrong.LOST, "it was accepted, and the database knows nothing of it"
+        return
+    if not history.row.status.ended:
+        yield Wrong.STUCK, f"still {history.row.status.name} at the deadline"
+        return
+    if history.unreadable:
+        yield Wrong.LOST, f"its events or results cannot be read: {history.unreadable}"
+        return
+    yield from _output_complaints(history)
+    yield from _node_complaints(history)
+    yield from _event_complaints(history)
+    if history.followed is not None:
+        yield from _follower_complaints(history, history.followed)
+
+
+def _output_complaints(history: History) -> Iterator[tuple[Wrong, str]]:
+    assert history.row is not None
+    expected = history.load.expected
+    if history.row.status is not expected.status:
+        reason = f" ({history.row.message})" if history.row.message else ""
+        yield Wrong.WRONG_OUTPUT, f"ended {history.row.status.name}{reason}, expected {expected.status.name}"
+    elif history.results != expected.results:
+        given = f"inputs {history.load.inputs}"
+        yield Wrong.WRONG_OUTPUT, f"gave {history.results}, expected {expected.results}; {given}"
+
+
+def _node_complaints(history: History) -> Iterator[tuple[Wrong, str]]:
+    row = history.row
+    assert row is not None
+    repeated = [number for number, times in Counter(row.numbers).items() if times > 1]
+    if repeated:
+        yield Wrong.DOUBLED, f"node executions {repeated} have more than one row"
+    missing = sorted(set(range(1, row.node_executions + 1)) - set(row.numbers))
+    if missing:
+        yield Wrong.LOST, f"node executions {missing} of 1 to {row.node_executions} have no outcome"
+    surplus = sorted(number for number in set(row.numbers) if not 1 <= number <= row.node_executions)
+    if surplus:
+        yield Wrong.DOUBLED, f"node executions {surplus} are beyond {row.node_executions}"
+
+
+def _event_complaints(history: History) -> Iterator[tuple[Wrong, str]]:
+    assert history.row is not None
+    sequences = tuple(event.sequence for event in history.events)
+    if sequences != tuple(range(1, history.row.last_event + 1)):
+        yield Wrong.GAP, f"event sequences {_ranges(sequences)}, expected 1 to {history.row.last_event}"
+    last = [event.sequence for event in history.events if event.is_last]
+    if last != [history.row.last_event]:
+        yield Wrong.GAP, f"terminal events at {last}, expected one at {history.row.last_event}"
+    outcomes = Counter(event.node_execution for event in history.events if event.kind in NODE_OUTCOMES)
+    doubled = sorted(number for number, times in outcomes.items() if times > 1)
+    if doubled:
+        yield Wrong.DOUBLED, f"node executions {doubled} have more than one event of an outcome"
+    silent = sorted(set(history.row.numbers) - set(outcomes))
+    if silent:
+        yield Wrong.GAP, f"node executions {silent} have an outcome and no event of it"
+
+
+def _follower_complaints(history: History, followed: Followed) -> Iterator[tuple[Wrong, str]]:
+    assert history.row is not None
+    seen = followed.sequences
+    if followed.failure:
+        yield Wrong.GAP, f"its subscriber saw events {_ranges(seen)} and no end: {followed.failure}"
+    elif seen != tuple(range(1, history.row.last_event + 1)):
+        yield Wrong.GAP, f"its subscriber saw events {_ranges(seen)}, expected 1 to {history.row.last_event}"
+
+
+def _ranges(sequences: Sequence[int]) -> str:
+    """Numbers in short: 1-7, 9-12."""
+    parts: list[list[int]] = []
+    for sequence in sequences:
+        if parts and sequence == parts[-1][1] + 1:
+            parts[-1][1] = sequence
+        else:
+            parts.append([sequence, sequence])
+    return ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in parts) or "none"

@@ -1,0 +1,190 @@
+"""One chaos run from the start of the stack to the verdict."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from blockyard.client import Client
+from blockyard.connection import Connection
+from blockyard.dev import Stack
+
+from tests.chaos.evidence import explain, log_lines
+from tests.chaos.faults import Fault, Injector, plan_faults
+from tests.chaos.histories import read_histories, read_ledger, started_twice, unended
+from tests.chaos.in_memory import InMemory
+from tests.chaos.judging import Finding, Wrong, judge
+from tests.chaos.report import Evidence, Report
+from tests.chaos.shapes import Load, draw_loads
+from tests.chaos.traffic import CALL_SECONDS, Traffic
+
+RUNNERS = 2
+REPLICAS = 2
+LEASE_SECONDS = 4.0
+"""Below the default, so that a freeze past the lease does not take most of the run."""
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = ("blocks", "tests.chaos.blocks")
+SETTINGS = {
+    "BLOCKYARD_LEASE_SECONDS": str(LEASE_SECONDS),
+    "BLOCKYARD_HEARTBEAT_SECONDS": "1",
+    "BLOCKYARD_RUNNER_SILENCE": "3.5",
+    "BLOCKYARD_PACKAGES": '["tests.chaos.blocks"]',
+}
+
+STARTS_A_SECOND = 20
+"""Where no faults set the pace."""
+
+START_DEADLINE = 60.0
+END_SECONDS = 25.0
+END_SECONDS_AN_EXECUTION = 0.2
+LOOK_EVERY_SECONDS = 0.5
+FOLLOWERS_GRACE_SECONDS = 10.0
+EVIDENCE_OF_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run is asked to do."""
+
+    seed: int
+    executions: int
+    faults: int
+
+
+class WrongExpectation(Exception):
+    """The expectations of this run do not fit its graphs, so it could prove nothing."""
+
+
+async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) -> Report:
+    """Runs it all on a stack of its own under `home`."""
+    random = Random(settings.seed)
+    ledger = home / "ledger"
+    loads = draw_loads(random, settings.executions, str(ledger))
+    plan = plan_faults(random, settings.faults, runners=RUNNERS, replicas=REPLICAS, lease_seconds=LEASE_SECONDS)
+    say(f"chaos: {settings.executions} executions, {len(plan)} faults, seed {settings.seed}")
+    await check_expectations(loads, home / "ledger-in-memory")
+    began = time.monotonic()
+    async with (
+        Stack(home, runners=RUNNERS, replicas=REPLICAS, environment=_environment(home), report=say) as stack,
+        _clients(stack) as clients,
+    ):
+        traffic = Traffic(clients, f"chaos-{settings.seed}-{os.getpid()}", random)
+        await traffic.create_graphs()
+        injector = Injector(stack, say)
+        by_number = {load.number: load for load in loads}
+        await _trouble(traffic, injector, loads, by_number, plan)
+        say("reading what became of them")
+        return await _verdict(settings, stack, traffic, injector, by_number, ledger, began)
+
+
+async def check_expectations(loads: Sequence[Load], ledger: Path) -> None:
+    """Raises if an in-memory run of a load's graph gives anything else than what is expected of it."""
+    memory = InMemory(BLOCKS)
+    for load in loads:
+        inputs = {**load.inputs, **({"ledger": str(ledger)} if "ledger" in load.inputs else {})}
+        found = await memory.run(load.shape.build(), inputs)
+        if found != load.expected:
+            raise WrongExpectation(f"{load.shape.name} with {load.inputs}: in memory {found}, expected {load.expected}")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    spill = home / "spill"
+    spill.mkdir()
+    # Services run in a folder of their own, and are to find the package of misbehaving blocks.
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**SETTINGS, "BLOCKYARD_SPILL_FOLDER": str(spill), "PYTHONPATH": os.pathsep.join(path)}
+
+
+@asynccontextmanager
+async def _clients(stack: Stack) -> AsyncIterator[list[Client]]:
+    """A client for each replica."""
+    async with AsyncExitStack() as opened:
+        yield [
+            await opened.enter_async_context(
+                Client(Connection(stack.graph_address, address, stack.token), CALL_SECONDS)
+            )
+            for address in stack.execution_addresses
+        ]
+
+
+async def _trouble(
+    traffic: Traffic, injector: Injector, loads: Sequence[Load], by_number: Mapping[int, Load], plan: Sequence[Fault]
+) -> None:
+    """Executions are started while faults strike; then all run again, and everything may end until a deadline."""
+    followers = asyncio.create_task(traffic.follow_some(), name="followers")
+    decider = asyncio.create_task(traffic.decide(by_number), name="decider")
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, fault in enumerate(plan):
+                # Starts fall into the pause before a fault and into the fault, so that it meets executions of all ages.
+                wave = traffic.start_wave(loads[number :: len(plan)], fault.pause + fault.seconds, START_DEADLINE)
+                group.create_task(wave)
+                await injector.strike(fault)
+            if not plan:
+                await traffic.start_wave(loads, len(loads) / STARTS_A_SECOND, START_DEADLINE)
+        await _until_ended(traffic, injector, END_SECONDS + END_SECONDS_AN_EXECUTION * len(loads))
+        if traffic.followers:  # the ends are there: let the subscribers see them
+            await asyncio.wait(traffic.followers, timeout=FOLLOWERS_GRACE_SECONDS)
+    finally:
+        for task in (followers, decider):
+            task.cancel()
+        await asyncio.wait((followers, decider))
+    for task in (followers, decider):
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def _until_ended(traffic: Traffic, injector: Injector, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        await injector.revive_the_dead()
+        if not await unended(injector.stack.postgres.url, list(traffic.accepted.values())):
+            return
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+async def _verdict(
+    settings: Settings,
+    stack: Stack,
+    traffic: Traffic,
+    injector: Injector,
+    by_number: Mapping[int, Load],
+    ledger: Path,
+    began: float,
+) -> Report:
+    url = stack.postgres.url
+    client = traffic.clients[0]
+    histories = await read_histories(url, client, by_number, traffic.accepted, traffic.followed)
+    findings = judge(histories, await started_twice(url), read_ledger(ledger), traffic.decisions)
+    return Report(
+        seed=settings.seed,
+        executions=settings.executions,
+        accepted=len(traffic.accepted),
+        under_way=[sum(history.alive_at(one.moment) for history in histories) for one in injector.struck],
+        ended=sum(history.ended for history in histories),
+        node_executions=sum(len(history.row.numbers) for history in histories if history.row is not None),
+        events=sum(len(history.events) for history in histories),
+        seconds=time.monotonic() - began,
+        struck=injector.struck,
+        crashes=injector.crashes,
+        answers=traffic.answers,
+        decisions=traffic.decisions.total(),
+        findings=findings,
+        evidence=await _evidence(stack, client, findings),
+    )
+
+
+async def _evidence(stack: Stack, client: Client, findings: Sequence[Finding]) -> dict[str, Evidence]:
+    evidence: dict[str, Evidence] = {}
+    for finding in findings:
+        execution_id = finding.execution_id
+        if execution_id in evidence or len(evidence) >= EVIDENCE_OF_MOST:
+            continue
+        explanation = await explain(client, execution_id) if finding.wrong is Wrong.STUCK else ""
+        evidence[execution_id] = Evidence(explanation, await log_lines(stack.folder.logs, execution_id))
+    return evidence

@@ -1,0 +1,95 @@
+"""Every way in which a promise can be broken is found; an execution for which all holds gives no finding."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from blockyard.events import Event, EventKind
+from blockyard.records import ExecutionStatus
+
+from tests.chaos.histories import History, Row
+from tests.chaos.judging import Wrong, judge, judge_execution
+from tests.chaos.shapes import Expected, Load, Shape
+from tests.chaos.traffic import Followed
+
+
+def event(sequence: int, kind: EventKind, node_execution: int = 0) -> Event:
+    return Event("e", sequence, kind, None, node_execution, "", 1, "", 0, None, False, "", "", None, "")
+
+
+EVENTS = (
+    event(1, EventKind.EXECUTION_STARTED),
+    event(2, EventKind.NODE_COMPLETED, 1),
+    event(3, EventKind.NODE_COMPLETED, 2),
+    event(4, EventKind.EXECUTION_COMPLETED),
+)
+
+
+def expect_one(_: object) -> Expected:
+    return Expected({"out": [1]})
+
+
+def build_nothing() -> None:
+    raise AssertionError("nothing is built here")
+
+
+SHAPE = Shape("plain", build_nothing, lambda random: {}, expect_one)  # type: ignore[arg-type] # is never called
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ROW = Row(ExecutionStatus.COMPLETED, "", 2, 4, (1, 2), accepted=NOON, end=NOON + timedelta(seconds=2))
+WELL = History(Load(1, SHAPE, {}), "e", ROW, EVENTS, {"out": [1]}, Followed((1, 2, 3, 4)))
+
+
+def wrongs(history: History) -> list[Wrong]:
+    return [finding.wrong for finding in judge_execution(history)]
+
+
+def test_an_execution_that_is_as_it_should_be_gives_no_finding() -> None:
+    assert judge([WELL], {}, {"e-1": 1}, {}) == []
+
+
+def test_an_accepted_execution_without_a_row_is_lost() -> None:
+    assert wrongs(replace(WELL, row=None)) == [Wrong.LOST]
+
+
+def test_an_execution_that_has_not_ended_is_stuck() -> None:
+    assert wrongs(replace(WELL, row=replace(ROW, status=ExecutionStatus.RUNNING))) == [Wrong.STUCK]
+
+
+def test_another_status_or_another_value_is_a_wrong_output() -> None:
+    assert wrongs(replace(WELL, row=replace(ROW, status=ExecutionStatus.FAILED))) == [Wrong.WRONG_OUTPUT]
+    assert wrongs(replace(WELL, results={"out": [2]})) == [Wrong.WRONG_OUTPUT]
+    assert wrongs(replace(WELL, results={"out": [1, 1]})) == [Wrong.WRONG_OUTPUT]
+
+
+def test_a_node_execution_without_an_outcome_is_lost() -> None:
+    assert Wrong.LOST in wrongs(replace(WELL, row=replace(ROW, node_executions=3)))
+
+
+def test_a_node_execution_with_two_outcomes_is_doubled() -> None:
+    assert Wrong.DOUBLED in wrongs(replace(WELL, row=replace(ROW, numbers=(1, 2, 2))))
+    twice = (*EVENTS[:2], event(3, EventKind.NODE_FAILED, 1), EVENTS[3])
+    assert Wrong.DOUBLED in wrongs(replace(WELL, events=twice))
+
+
+def test_missing_repeated_and_late_events_are_gaps() -> None:
+    assert Wrong.GAP in wrongs(replace(WELL, events=(EVENTS[0], EVENTS[1], EVENTS[3])))
+    assert Wrong.GAP in wrongs(replace(WELL, events=(EVENTS[0], EVENTS[0], *EVENTS[1:])))
+    assert Wrong.GAP in wrongs(replace(WELL, events=EVENTS[:3], row=replace(ROW, last_event=3)))
+
+
+def test_a_subscriber_that_missed_an_event_or_the_end_is_a_gap() -> None:
+    assert wrongs(replace(WELL, followed=Followed((1, 2, 4)))) == [Wrong.GAP]
+    assert wrongs(replace(WELL, followed=Followed((1, 2), "still waits"))) == [Wrong.GAP]
+
+
+def test_a_block_that_must_not_be_repeated_runs_again_only_by_decision() -> None:
+    assert [finding.wrong for finding in judge([WELL], {}, {"e-1": 2}, {})] == [Wrong.DOUBLED]
+    assert judge([WELL], {}, {"e-1": 2}, {"e-1": 1}) == []
+
+
+def test_one_start_that_made_two_executions_is_doubled() -> None:
+    assert [finding.wrong for finding in judge([WELL], {1: ["e", "f"]}, {}, {})] == [Wrong.DOUBLED]
+
+
+def test_a_fault_meets_the_executions_that_are_accepted_and_have_not_ended() -> None:
+    assert [WELL.alive_at(NOON + timedelta(seconds=second)) for second in (-1, 1, 3)] == [False, True, False]
+    assert replace(WELL, row=replace(ROW, end=None)).alive_at(NOON + timedelta(days=1))

@@ -1,0 +1,205 @@
+"""Blocks that misbehave in one way each."""
+
+import asyncio
+import hashlib
+import re
+import time
+from typing import Any
+
+from blockyard.block import (
+    Block,
+    BlockExecutionError,
+    BlockOutput,
+    BlockSchema,
+    Context,
+    Effect,
+    SchemaField,
+    SyncBlockOutput,
+)
+
+ENDLESS = re.compile(r"(a+)+$")
+
+
+class _Input(BlockSchema):
+    value: Any = SchemaField(description="Any value.", default=None)
+    text: str = SchemaField(description="Any text.", default="")
+    count: int = SchemaField(description="How many.", default=1, ge=0)
+    seconds: float = SchemaField(description="How long.", default=0.0)
+
+
+class _Output(BlockSchema):
+    value: Any = SchemaField(description="The value.", many=True)
+    error: str = SchemaField(description="Why the block failed.")
+
+
+class _TestBlockBase(Block[_Input, _Output]):
+    """Its effect is in `effect_of_class`; everything else is the same for all."""
+
+    effect_of_class = Effect.PURE
+
+    def __init__(self) -> None:
+        # Ids have to be UUIDs that stay: made from the name.
+        digest = hashlib.sha256(type(self).__name__.encode()).hexdigest()
+        super().__init__(
+            id=f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}",
+            description=f"{type(self).__name__} for tests.",
+            input_schema=_Input,
+            output_schema=_Output,
+            effect=self.effect_of_class,
+            test_input={},
+            test_output=[],
+        )
+
+
+class EchoBlock(_TestBlockBase):
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", input_data.value
+
+
+class SleepyEchoBlock(_TestBlockBase):
+    """Declared pure, and it waits."""
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        async with asyncio.timeout(60):
+            await asyncio.sleep(0)
+        yield "value", input_data.value
+
+
+class CountingBlock(_TestBlockBase):
+    async def run(self, input_data: _Input) -> BlockOutput:
+        for number in range(input_data.count):
+            yield "value", number
+
+
+class StreamingBlock(_TestBlockBase):
+    """Yields at once, and goes on for a while."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        for number in range(input_data.count):
+            yield "value", f"{number}{input_data.text}"
+        await asyncio.sleep(input_data.seconds)
+        yield "value", "last"
+
+
+class FailingBlock(_TestBlockBase):
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", "before"
+        match input_data.text:
+            case "pin":
+                yield "error", "as the author says"
+            case "raise":
+                raise BlockExecutionError("as the author says")
+            case "exit":
+                raise SystemExit(3)
+            case "cancel":
+                raise asyncio.CancelledError
+            case "set":
+                yield "value", object()
+        raise KeyError("missing")
+
+
+class ThreadBlock(_TestBlockBase):
+    effect_of_class = Effect.IDEMPOTENT
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        for number in range(input_data.count):
+            yield "value", number
+        time.sleep(input_data.seconds)
+
+
+class ProcessBlock(_TestBlockBase):
+    cpu_bound = True
+
+    def run(self, input_data: _Input, context: Context) -> SyncBlockOutput:
+        self.merge_stats(context, {"asked": 1})
+        for number in range(input_data.count):
+            yield "value", number
+        if input_data.text == "die":
+            import os
+
+            os._exit(7)
+        if input_data.text == "fail":
+            raise ValueError("in the process")
+        yield "value", context.task_id
+
+
+class EndlessLoopBlock(_TestBlockBase):
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", "before"
+        if input_data.text == "suspend":
+            await asyncio.sleep(0)
+        while True:
+            try:
+                time.monotonic()
+            except Exception:  # noqa: BLE001  # as careless authors do
+                continue
+
+
+class EndlessThreadBlock(_TestBlockBase):
+    effect_of_class = Effect.IDEMPOTENT
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        yield "value", "before"
+        while True:
+            time.monotonic()
+
+
+class EndlessProcessBlock(_TestBlockBase):
+    cpu_bound = True
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        yield "value", "before"
+        while True:
+            time.monotonic()
+
+
+class EndlessRegexBlock(_TestBlockBase):
+    """Hangs in C code, with the interpreter's lock held."""
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", bool(ENDLESS.match("a" * 60 + "b"))
+
+
+class EndlessRegexThreadBlock(_TestBlockBase):
+    """The same in a thread: the event loop stands still all the same."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        yield "value", bool(ENDLESS.match("a" * 60 + "b"))
+
+
+class CrashingBlock(_TestBlockBase):
+    """Takes the whole runner down, as a fault in C code does."""
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield "value", None
+
+
+class PaymentBlock(_TestBlockBase):
+    effect_of_class = Effect.ONCE
+
+    async def run(self, input_data: _Input, context: Context) -> BlockOutput:
+        await asyncio.sleep(input_data.seconds)
+        yield "value", context.task_id
+
+
+class StubbornBlock(_TestBlockBase):
+    """Swallows what would end it."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        until = time.monotonic() + input_data.seconds
+        while time.monotonic() < until:
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                continue
+        yield "value", "too late"

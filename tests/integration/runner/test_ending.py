@@ -1,0 +1,158 @@
+"""Runs that are ended from outside: by their timeout, by their owner, and whatever they do against it."""
+
+import time
+
+import pytest
+from blockyard.common.v1.errors_pb2 import NodeErrorReason
+from blockyard.runner.v1.result_pb2 import Outcome
+
+from tests.integration.runner.house import House
+
+
+@pytest.mark.parametrize("block", ["StreamingBlock", "EndlessThreadBlock", "EndlessProcessBlock", "StubbornBlock"])
+async def test_a_run_ends_at_its_timeout(shared_house: House, block: str) -> None:
+    owner = shared_house.owner
+    began = time.monotonic()
+
+    ended = await owner.run(shared_house.block(block), timeout_ms=300, seconds=8)
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_FAILED
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_TIMEOUT
+    assert ended.finish.error == "ran longer than its timeout of 0.3 s"
+    assert 0.3 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("how", ["", "suspend"])
+async def test_an_endless_loop_in_the_event_loop_is_ended_and_others_go_on(shared_house: House, how: str) -> None:
+    owner = shared_house.owner
+
+    ended = await owner.run(shared_house.block("EndlessLoopBlock"), text=how)
+    next_one = await owner.run(shared_house.block("EchoBlock"), value=1)
+
+    assert ended.finish is not None
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_TIMEOUT
+    assert "held the event loop" in ended.finish.error
+    assert ended.on("value") == ["before"]
+    assert next_one.on("value") == [1]
+    assert len({beat.runner_id for beat in owner.beats}) == 1
+
+
+async def test_a_run_that_is_dropped_is_cancelled_and_nothing_more_is_said_of_it(shared_house: House) -> None:
+    owner = shared_house.owner
+    task = owner.task(shared_house.block("StreamingBlock"), seconds=1)
+    await owner.send(task)
+    await owner.until(lambda: task.node_execution in owner.runs, "the first output")
+
+    owner.drop(task)
+    await owner.beats_after(
+        lambda beat: all(held.node_execution != task.node_execution for held in beat.holdings), "not held any more"
+    )
+    later = await owner.run(shared_house.block("StreamingBlock"), seconds=1.2)
+
+    assert later.finish is not None
+    assert owner.ended(task) is None
+
+
+async def test_a_task_that_waits_for_a_slot_can_be_dropped(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner(slots=1)
+    first = owner.task(broken_house.block("StreamingBlock"), seconds=1)
+    second = owner.task(broken_house.block("StreamingBlock"))
+    await owner.send(first, second, together=True)
+    await owner.beats_after(lambda beat: len(beat.holdings) == 2, "both are held")
+
+    owner.drop(second)
+    await owner.end_of(first)
+    await owner.beats_after(lambda beat: not beat.holdings, "nothing is held")
+
+    assert second.node_execution not in owner.runs
+
+
+async def test_a_task_that_comes_twice_runs_once(shared_house: House) -> None:
+    owner = shared_house.owner
+    task = owner.task(shared_house.block("StreamingBlock"), seconds=0.5)
+
+    await owner.send(task, task)
+    await owner.end_of(task)
+    await owner.beats_after(lambda beat: not beat.holdings, "nothing is held")
+
+    assert len(owner.runs[task.node_execution]) == 1
+
+
+async def test_a_hang_in_c_code_costs_the_process_and_its_run_is_told_as_timed_out(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner(event_loop_seconds=0.5)
+
+    ended = await owner.run(broken_house.block("EndlessRegexBlock"))
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_FAILED
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_TIMEOUT
+    assert "the runner was killed for it" in ended.finish.error
+    assert next_one.on("value") == [1]
+    assert len({beat.runner_id for beat in owner.beats}) == 2
+
+
+async def test_a_hang_in_c_code_in_a_thread_costs_the_process_and_is_blamed_on_nobody(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner(event_loop_seconds=0.5)
+    first = await owner.beats_after(lambda beat: True, "a heartbeat")
+
+    await owner.send(owner.task(broken_house.block("EndlessRegexThreadBlock")))
+    await owner.beats_after(lambda beat: beat.runner_id != first.runner_id, "a new process")
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    assert next_one.on("value") == [1]
+    # Many runs may have been in threads; their owners find them missing.
+    assert owner.runs.keys() == {2}
+
+
+async def test_a_runner_that_was_stopped_for_a_while_goes_on(broken_house: House) -> None:
+    owner, block = broken_house.owner, broken_house.block("CountingBlock")
+    runner = await broken_house.add_runner(event_loop_seconds=0.5)
+    tasks = [owner.task(block, count=20_000) for _ in range(100)]
+    await owner.send(*tasks)
+    await owner.until(lambda: bool(owner.runs), "the first result")
+
+    runner.process.freeze()
+    beat = owner.beats[-1]
+    await owner.until(lambda: time.time() - owner.heard_at > 3, "three seconds of silence")
+    runner.process.thaw()
+    ended = [await owner.end_of(task, 60) for task in tasks]
+
+    assert all(run.finish is not None and not run.finish.error for run in ended)
+    assert {later.runner_id for later in owner.beats} == {beat.runner_id}
+
+
+async def test_a_runner_that_crashes_is_started_anew(broken_house: House) -> None:
+    owner = broken_house.owner
+    runner = await broken_house.add_runner()
+
+    first = await owner.beats_after(lambda beat: True, "a heartbeat")
+    await owner.send(owner.task(broken_house.block("CrashingBlock")))
+    await owner.beats_after(lambda beat: beat.runner_id != first.runner_id, "a new process")
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+    tasks = await broken_house.bus.consumer_info("TASKS", "pool-default")
+
+    assert next_one.on("value") == [1]
+    assert "the runner ended (-9), starting it again" in runner.log
+    # The task that did it was acknowledged before it ran: only its owner sends it again, and not for ever.
+    assert tasks is not None
+    assert tasks.num_ack_pending == 0
+
+
+async def test_threads_that_cannot_be_ended_are_bounded(broken_house: House) -> None:
+    owner = broken_house.owner
+    runner = await broken_house.add_runner(stuck_threads=1)
+    block = broken_house.block("ThreadBlock")
+    tasks = [owner.task(block, timeout_ms=200, seconds=20) for _ in range(3)]
+
+    await owner.send(*tasks)
+    for task in tasks:
+        await owner.end_of(task)
+    first = owner.beats[-1].runner_id
+    await owner.beats_after(lambda beat: beat.runner_id != first, "a new process")
+
+    assert "threads cannot be ended" in runner.log
