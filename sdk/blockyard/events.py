@@ -112,7 +112,7 @@ async def follow(
             if proto.sequence <= seen:
                 continue
             if proto.sequence > seen + 1:
-                async for missing in list_events(stub, call, execution_id, seen, proto.sequence - 1):
+                async for missing in _missing(stub, call, execution_id, seen, proto.sequence - 1):
                     seen = missing.sequence
                     yield missing
                 if proto.sequence != seen + 1:
@@ -136,12 +136,12 @@ async def _batches(
     last = after
     pauses = Pauses()
     while True:
-        # A watch that begins behind the last event would wait for ever.
-        if last and await _complete(stub, call, execution_id, last):
-            return
         request = messages.WatchExecutionRequest(execution_id=execution_id, after_sequence=last)
         failure: CallError = Unavailable("the stream of events ended before the execution")
         try:
+            # A watch that begins behind the last event would wait for ever.
+            if last and await _complete(stub, call, execution_id, last):
+                return
             async for answer in call.stream(stub.WatchExecution, request, messages.WatchExecutionResponse):
                 pauses.reset()
                 if answer.events:
@@ -154,6 +154,21 @@ async def _batches(
         except OutOfRange as error:
             raise HistoryGap(f"events after {last} of execution {execution_id} are no longer kept") from error
         await pauses.wait(failure)
+
+
+async def _missing(
+    stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int, last: int
+) -> AsyncIterator[Event]:
+    """The events after `after` up to `last` as far as they are kept, over lost connections."""
+    pauses = Pauses()
+    while True:
+        try:
+            async for event in list_events(stub, call, execution_id, after, last):
+                after = event.sequence
+                yield event
+            return
+        except (Unavailable, DeadlineExceeded) as error:
+            await pauses.wait(error)
 
 
 async def list_events(

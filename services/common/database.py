@@ -18,6 +18,7 @@ AWAY: tuple[type[Exception], ...] = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of an operation
     asyncpg.OperatorInterventionError,  # starting up, shutting down, ended by an administrator
     asyncpg.TooManyConnectionsError,
 )

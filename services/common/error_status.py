@@ -28,6 +28,7 @@ _DATABASE_AWAY: tuple[type[Exception], ...] = (
     socket.gaierror,
     TimeoutError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of an operation
     asyncpg.OperatorInterventionError,  # shutting down, and also the statement timeout
     asyncpg.TooManyConnectionsError,
     asyncpg.SerializationError,

@@ -8,7 +8,7 @@ turn is safe to lose at any point, and each arrival is safe to come twice.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -21,7 +21,7 @@ from services.common.blobs import BlobStoreAway
 from services.common.bus import Ack, Bus, Message
 from services.execution import telling
 from services.execution.dispatch import Dispatcher, Outgoing, Sent
-from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Ticked
+from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Started, Ticked
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.feed import Publisher, Told, message_of
 from services.execution.large_values import LIMIT, LargeValues
@@ -107,6 +107,8 @@ class Driver:
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _failed_commits: Iterator[float] = field(default_factory=delays)
+    """Pauses after commits that were not confirmed, from the first of them on."""
 
     # In
 
@@ -248,6 +250,9 @@ class Driver:
     def _becomes_fact(self, live: Live, arrival: Arrival) -> bool:
         """False for what would change nothing: late duplicates, commands taken before."""
         fact = arrival.fact
+        if type(fact) is Started:
+            begins, live.begun = not live.begun, True
+            return begins
         if type(fact) is Reported:
             if not live.machine.wants(fact):
                 return False
@@ -335,6 +340,7 @@ class Driver:
             log.error("a commit was not confirmed", error=repr(error), executions=len(applied))
             await self._unconfirmed(applied)
             return []
+        self._failed_commits = delays()
         return applied
 
     async def _narrow(self, applied: list[Applied], error: asyncpg.DataError) -> list[Applied]:
@@ -349,16 +355,18 @@ class Driver:
         return [*await self._commit(applied[:middle]), *await self._commit(applied[middle:])]
 
     async def _unconfirmed(self, applied: list[Applied]) -> None:
-        """Nobody knows whether it was committed: the rows do. Waits until they can be asked."""
+        """Nobody knows whether it was committed: the rows do. Waits until they can be asked.
+
+        A disk that is full lets rows be read, so the pauses grow from one failed commit to the next.
+        """
         self._forsake_all(applied)
-        pause = 0.1
         while self.parts.leases.valid:
+            await asyncio.sleep(next(self._failed_commits))
             try:
                 await self._restore_feed(applied)
                 return
-            except DATABASE_ERRORS:
-                await asyncio.sleep(pause)
-                pause = min(2.0, pause * 2)
+            except DATABASE_ERRORS as error:
+                log.warning("the rows cannot be asked what was committed", error=repr(error))
 
     def _forsake_all(self, applied: list[Applied]) -> None:
         for done in applied:
@@ -371,7 +379,8 @@ class Driver:
         for arrival in arrivals:
             if arrival.receipt is not None:
                 arrival.receipt.hand_back()
-            elif not arrival.answer and not isinstance(arrival.fact, Ticked | Continued):
+            elif not arrival.answer and not isinstance(arrival.fact, Started | Ticked | Continued):
+                # Those three come anew with the load.
                 self.absent.append(arrival)
         # Loaded at once, though nothing else may come for it.
         self.absent.append(Arrival(live.key, Continued()))

@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import psycopg
 import structlog
@@ -92,10 +92,15 @@ class Leases:
                 self._valid_until = before + self._seconds
                 return
 
+    def let_go(self, partitions: Iterable[int]) -> None:
+        """These partitions are not driven here any more; the next balancing gives their rows up."""
+        for partition in partitions:
+            self.held.pop(partition, None)
+
     async def balance(
         self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
     ) -> None:
-        """Takes and gives up partitions until it is cancelled. `release` stops driving them first."""
+        """Takes and gives up partitions until it is cancelled. `release` stops driving them, and lets them go."""
         while True:
             try:
                 await self._balance_once(taken, release)
@@ -113,12 +118,10 @@ class Leases:
             return
         fair = math.ceil(self._partitions / len(living))
         if len(self.held) > fair:
-            surplus = sorted(self.held)[fair:]
-            await release(surplus)
-            for partition in surplus:
-                del self.held[partition]
-            await self._repository.release(self.replica_id, surplus)
-        elif len(self.held) < fair:
+            await release(sorted(self.held)[fair:])
+        # With those whose taking or giving up was not confirmed before.
+        await self._repository.release_all_but(self.replica_id, list(self.held))
+        if len(self.held) < fair:
             new = await self._repository.take(self.replica_id, fair - len(self.held))
             if new:
                 self.held.update({lease.partition: lease for lease in new})

@@ -25,6 +25,8 @@ class Live:
     commands_through: int = 0
     last_ms: int = 0
     """Time of its last turn: turns never go back in time."""
+    begun: bool = False
+    """True once its start is a fact, or on its way to be one: it happens once."""
     facts: int = 0
     """Facts since the last snapshot."""
     reloaded: bool = False

@@ -105,4 +105,5 @@ class Loader:
             if len(turns) < PAGE:
                 break
         live.reloaded = True
+        live.begun = live.machine.state.turn > 0
         return live

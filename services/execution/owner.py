@@ -7,7 +7,7 @@ Owner begins from rows, under a new id.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -89,14 +89,17 @@ class Owner:
     # Partitions come and go
 
     async def take(self, leases: list[PartitionLease]) -> None:
-        """Partitions were taken: what is due there is loaded, and timers wait for the results of before."""
+        """Partitions were taken: what is due there is loaded, and timers wait for the results of before.
+
+        The sweep looks at these partitions too, from the first await on: their feeds are open by then.
+        """
+        for lease in leases:
+            self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
+            self.driver.catching_up.add(lease.partition)
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
         self.residence.unknown_sequence = info.last_sequence if info is not None else 0
-        for lease in leases:
-            self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
-            self.driver.catching_up.add(lease.partition)
         for lease in leases:
             await self._open(lease)
         self.driver.parts.dispatcher.share = self.leases.share
@@ -120,7 +123,10 @@ class Owner:
         async with self.driver.lock:
             for live in [live for live in self.driver.live.values() if live.partition in going]:
                 self.driver.remove(live)
-        await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
+            # From here on nothing of these partitions is loaded; nor is anything placed whose loading has begun.
+            self.leases.let_go(partitions)
+        with suppress(*DATABASE_ERRORS):
+            await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
         for partition in partitions:
             self.publisher.close(partition)
             self.driver.catching_up.discard(partition)

@@ -81,9 +81,13 @@ class Residence:
             self.driver.absent_work.set()
             return
         for key, arrivals in waiting.items():
-            if key in loaded:
+            useful = [arrival for arrival in arrivals if type(arrival.fact) is not Continued]
+            if key in self.driver.live:
+                # Its start took it up meanwhile.
+                for arrival in useful:
+                    self.driver.arrive(arrival)
+            elif key in loaded and loaded[key][0].partition in self.driver.parts.leases.held:
                 live, first = loaded[key]
-                useful = [arrival for arrival in arrivals if type(arrival.fact) is not Continued]
                 self.driver.place(live, [*first, *useful])
                 self.driver.look_at_timer(live)
             else:

@@ -78,12 +78,10 @@ class LeaseRepository:
         )
         return [PartitionLease(*row) for row in rows]
 
-    async def release(self, replica_id: str, partitions: list[int]) -> None:
-        """Gives partitions to whoever wants them."""
+    async def release_all_but(self, replica_id: str, held: list[int]) -> None:
+        """Gives the replica's other partitions to whoever wants them."""
         await self._pool.execute(
-            "UPDATE partitions SET owner = NULL WHERE owner = $1 AND partition = ANY($2::int[])",
-            replica_id,
-            partitions,
+            "UPDATE partitions SET owner = NULL WHERE owner = $1 AND partition <> ALL($2::int[])", replica_id, held
         )
 
     async def published(self, replica_id: str, through: dict[int, int]) -> None:

@@ -39,6 +39,8 @@ class Script:
     """What the services do. Faults are used up from the front, one a call."""
 
     faults: list[status_pb2.Status] = field(default_factory=list)
+    faults_of: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
+    """Those of one method."""
     events: list[Event] = field(default_factory=list)
     status: execution_pb2.ExecutionStatus.ValueType = execution_pb2.EXECUTION_STATUS_COMPLETED
     status_message: str = ""
@@ -98,8 +100,9 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
         self._script.calls.append(name)
         if ("authorization", f"Bearer {TOKEN}") not in [tuple(pair) for pair in context.invocation_metadata()]:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
-        if self._script.faults:
-            await context.abort_with_status(rpc_status.to_status(self._script.faults.pop(0)))
+        for faults in (self._script.faults, self._script.faults_of.get(name.split()[0])):
+            if faults:
+                await context.abort_with_status(rpc_status.to_status(faults.pop(0)))
 
     async def CreateGraph(
         self, request: graph_messages.CreateGraphRequest, context: Any

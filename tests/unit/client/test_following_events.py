@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterator
 
 import blockyard
+import grpc
 import pytest
 from blockyard.errors import DeadlineExceeded, HistoryGap
 from blockyard.events import Event
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_RUNNING
 
-from tests.unit.client.memory_services import EXECUTION_ID, TOKEN, Script, events_of_a_run, serve
+from tests.unit.client.memory_services import EXECUTION_ID, TOKEN, Script, events_of_a_run, serve, status
 
 
 @pytest.fixture
@@ -53,6 +54,15 @@ def test_a_gap_that_cannot_be_filled_is_an_error(script: Script, address: str) -
     script.unsaid = script.gone = {3, 4}
     with pytest.raises(HistoryGap, match="events 3 to 4"):
         followed(address)
+
+
+def test_an_outage_longer_than_a_deadline_is_outlived(script: Script, address: str) -> None:
+    script.break_streams_after = [2]
+    script.unsaid = {6, 7}
+    slow = status(grpc.StatusCode.DEADLINE_EXCEEDED, "PostgreSQL is away")
+    script.faults_of = {"GetExecution": [slow, slow], "ListEvents": [slow, slow]}
+    assert [event.sequence for event in followed(address)] == list(range(1, 9))
+    assert script.faults_of == {"GetExecution": [], "ListEvents": []}
 
 
 def test_following_begins_after_a_sequence(address: str) -> None:
