@@ -25,6 +25,7 @@ from services.execution.engine.effects import ExecutionStatus as Status
 from services.execution.history import History
 from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues, resolve
+from services.execution.recent import Watched
 from services.execution.records import ExecutionFilter, ExecutionRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
@@ -203,11 +204,11 @@ class ExecutionApi(ExecutionServiceServicer):
         self, request: messages.WatchExecutionRequest, context: Context
     ) -> AsyncIterator[messages.WatchExecutionResponse]:
         """Streams events until the execution's last."""
-        row = await self._own(request.execution_id)
+        watched = await self._watched(request.execution_id)
         _check_sequence(request.after_sequence)
         parts = self._parts
         async for events in watch(
-            row, request.after_sequence, parts.watchers, parts.bus, parts.executions, parts.local
+            watched, request.after_sequence, parts.watchers, parts.bus, parts.executions, parts.local
         ):
             await resolve(events, parts.large_values)
             yield messages.WatchExecutionResponse(events=events)
@@ -264,6 +265,12 @@ class ExecutionApi(ExecutionServiceServicer):
             raise translation.ExecutionNotFound
         return row
 
+    async def _watched(self, text: str) -> Watched:
+        recent = self._parts.watchers.recent.of(translation.execution_id(text).bytes)
+        if recent is not None and recent.watched.user_id == current_caller().user_id:
+            return recent.watched
+        return (await self._own(text)).watched
+
     async def _last_event(self, row: ExecutionRow) -> int:
         if row.status >= Status.COMPLETED:
             return row.last_event
@@ -285,7 +292,9 @@ class ExecutionApi(ExecutionServiceServicer):
         parts = self._parts
         try:
             async with asyncio.timeout(seconds):
-                async for _ in watch(row, row.last_event, parts.watchers, parts.bus, parts.executions, parts.local):
+                async for _ in watch(
+                    row.watched, row.last_event, parts.watchers, parts.bus, parts.executions, parts.local
+                ):
                     pass
         except TimeoutError:
             pass

@@ -1,9 +1,11 @@
 """What can be started: graphs with their blocks, from the graph service, compiled once for each version."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import grpc
 from blockyard.common.v1.errors_pb2 import ErrorReason
@@ -34,32 +36,82 @@ class GraphNotRunnable(FailedPrecondition):
     reason = ErrorReason.ERROR_REASON_GRAPH_NOT_RUNNABLE
 
 
+Key = tuple[str, str, int]
+"""User, graph, version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the graph service said, and when it was asked (monotonic seconds)."""
+
+    asked_at: float
+    etag: bytes
+    runnable: Runnable
+
+
+@dataclass(eq=False)
+class Question:
+    """Callers that want the same at the same time."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    begun: int = 0
+    """How often it was asked."""
+    answer: Runnable | Exception | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Catalogue:
     """Asks the graph service and keeps what it said for a moment."""
 
     stub: "CatalogueServiceAsyncStub"
     limits: Limits
-    _known: OrderedDict[tuple[str, str, int], tuple[float, Runnable]] = field(default_factory=OrderedDict)
+    _known: OrderedDict[Key, Known] = field(default_factory=OrderedDict)
+    _questions: WeakValueDictionary[Key, Question] = field(default_factory=WeakValueDictionary)
 
     async def runnable(self, user_id: str, graph_id: str, version: int) -> Runnable:
         """A user's graph at a version (0: the active one)."""
         key = (user_id, graph_id, version)
         known = self._known.get(key)
         # Which version is active is always asked: a start follows the edit before it.
-        if version and known is not None and time.monotonic() - known[0] < FRESH_SECONDS:
-            return known[1]
-        request = GetRunnableGraphRequest(graph_id=graph_id, version=version, user_id=user_id)
-        asked = time.monotonic()
+        if version and known is not None and time.monotonic() - known.asked_at < FRESH_SECONDS:
+            return known.runnable
+        question = self._questions.get(key)
+        if question is None:
+            question = self._questions[key] = Question()
+        return await self._answer(key, question)
+
+    async def _answer(self, key: Key, question: Question) -> Runnable:
+        """The answer to a question that was asked after this call: all that wait meanwhile share the next one."""
+        before = question.begun
+        async with question.lock:
+            if question.begun == before or question.answer is None:
+                question.begun += 1
+                question.answer = None
+                try:
+                    question.answer = await self._ask(key)
+                except Exception as error:
+                    question.answer = error
+                    raise
+            if isinstance(question.answer, Exception):
+                raise question.answer
+            return question.answer
+
+    async def _ask(self, key: Key) -> Runnable:
+        user_id, graph_id, version = key
+        known = self._known.get(key)
+        request = GetRunnableGraphRequest(
+            graph_id=graph_id, version=version, user_id=user_id, known_etag=known.etag if known else b""
+        )
+        asked_at = time.monotonic()
         try:
             answer = await self.stub.GetRunnableGraph(request)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
-        runnable = known[1] if known is not None else None
-        if runnable is None or runnable.source != answer.SerializeToString(deterministic=True):
+        if known is not None and answer.etag == known.etag:
+            runnable = known.runnable
+        else:
             runnable = Runnable(answer.graph, answer.blocks, self.limits)
-            runnable.source = answer.SerializeToString(deterministic=True)
-        self._known[key] = (asked, runnable)
+        self._known[key] = Known(asked_at, answer.etag, runnable)
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)

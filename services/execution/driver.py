@@ -43,6 +43,9 @@ NEAR_MS = 60_000
 PARKED_SECONDS = 3_600.0
 """When an execution that cannot be driven is looked at again."""
 
+RECORDED_PAUSE = 0.02
+"""Seconds for which recorded results are gathered before their runners are told."""
+
 REFUSED_PAUSE = 0.25
 """Seconds before tasks that the stream refused are sent again."""
 
@@ -107,6 +110,8 @@ class Driver:
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _recorded: dict[str, Instruction] = field(default_factory=dict)
+    """By runner: which of its results are recorded and not yet told to be."""
     _failed_commits: Iterator[float] = field(default_factory=delays)
     """Pauses after commits that were not confirmed, from the first of them on."""
 
@@ -452,22 +457,23 @@ class Driver:
 
     def _publish(self, done: Applied) -> None:
         live, state = done.live, done.live.machine.state
+        first, last = state.events - len(done.effects.events) + 1, state.events
         message = message_of(
             user_id=live.user_id,
             graph_id=live.graph_id,
             execution_id=str(live.execution_id),
             payload=done.events,
-            first=state.events - len(done.effects.events) + 1,
-            last=state.events,
+            first=first,
+            last=last,
             kinds=telling.kinds(done.effects),
             time=telling.time_text(live.last_ms),
         )
-        self.parts.publisher.offer(Told(live.partition, done.feed_sequence, message))
+        self.parts.publisher.offer(Told(live.partition, done.feed_sequence, message, live.machine.ended))
         self.parts.watchers.tell(live.key, done.events)
+        self.parts.watchers.recent.add(live.key, done.events, first, last)
 
     def settle(self, arrivals: Sequence[Arrival]) -> None:
         """What was committed, or is void, is acknowledged; runners may forget it."""
-        recorded: dict[str, Instruction] = {}
         for arrival in arrivals:
             if arrival.answer is not None:
                 self._answer_claim(arrival)
@@ -478,15 +484,21 @@ class Driver:
             if receipt.remaining == 0:
                 receipt.acknowledge()
                 if receipt.batch:
-                    self._note_recorded(recorded, receipt)
+                    self._note_recorded(receipt)
+
+    def _note_recorded(self, receipt: Receipt) -> None:
+        """Runners may forget these results; nothing waits for that, so many turns are told together."""
+        if not self._recorded:
+            asyncio.get_running_loop().call_later(RECORDED_PAUSE, self._tell_recorded)
+        told = self._recorded.get(receipt.runner_id)
+        if told is None:
+            told = self._recorded[receipt.runner_id] = Instruction(owner=self.parts.leases.replica_id)
+        told.recorded_batches.append(receipt.batch)
+
+    def _tell_recorded(self) -> None:
+        recorded, self._recorded = self._recorded, {}
         for runner_id, instruction in recorded.items():
             self.instruct(runner_id, instruction)
-
-    def _note_recorded(self, recorded: dict[str, Instruction], receipt: Receipt) -> None:
-        told = recorded.get(receipt.runner_id)
-        if told is None:
-            told = recorded[receipt.runner_id] = Instruction(owner=self.parts.leases.replica_id)
-        told.recorded_batches.append(receipt.batch)
 
     def _answer_claim(self, arrival: Arrival) -> None:
         assert arrival.answer is not None

@@ -21,6 +21,9 @@ log = structlog.get_logger()
 AT_ONCE = 512
 """Messages published in one go."""
 
+GATHER = 0.005
+"""Seconds for which messages are gathered, unless one tells the end of an execution: each wave costs two wake-ups."""
+
 PAUSE = 0.5
 """Seconds before publishing is tried again."""
 
@@ -44,6 +47,8 @@ class Told:
     partition: int
     feed_sequence: int
     message: Message
+    ends: bool
+    """Whether it tells the end of its execution."""
 
 
 def subject(user_id: str, graph_id: str, execution_id: str) -> str:
@@ -135,7 +140,10 @@ class Publisher:
             return
         self._queue.append(told)
         self._bytes += len(told.message.payload)
-        self._work.set()
+        if told.ends:
+            self._work.set()
+        elif len(self._queue) == 1:
+            asyncio.get_running_loop().call_later(GATHER, self._work.set)
 
     def published(self) -> dict[int, int]:
         """Feed sequence by partition up to which everything is in the stream."""

@@ -75,6 +75,7 @@ class Owner:
         """Takes a new execution up at once if its partition is held here; False if it is not."""
         if row.partition not in self.subscriptions or not self.leases.valid:
             return False
+        self.driver.parts.watchers.recent.begin(row.watched)
         if len(self.driver.live) < self.settings.loaded_executions:
             self.residence.take_new(row)
         return True

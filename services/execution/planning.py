@@ -52,8 +52,6 @@ class Runnable:
         self.plan_bytes = encode_plan(self.plan)
         self.plan_hash = hashlib.sha256(self.plan_bytes).digest()
         schema = from_struct(graph.input_schema)
-        self.source = b""
-        """The answer of the graph service that this was made from, to know it again."""
         self.names: dict[str, Any] = schema.get("properties", {})
         self.required: list[str] = schema.get("required", [])
         self._validators = {name: Draft202012Validator(rule) for name, rule in self.names.items()}

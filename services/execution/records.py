@@ -7,6 +7,7 @@ from uuid import UUID
 from services.execution.engine.effects import ExecutionStatus, NodeStatus
 from services.execution.engine.lineage import Lineage
 from services.execution.engine.plan import Reason
+from services.execution.recent import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class ExecutionRow:
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
+
+    @property
+    def watched(self) -> Watched:
+        """What watching it needs to know."""
+        return Watched(self.execution_id, self.user_id, self.graph_id, self.partition)
 
     @staticmethod
     def accepted(new: NewExecution, create_time: datetime) -> "ExecutionRow":

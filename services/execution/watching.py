@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from uuid import UUID
 
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 
 from services.common.bus import Bus
 from services.execution.feed import subject
-from services.execution.records import ExecutionRow
+from services.execution.recent import RecentEvents, Watched
 from services.execution.repository.executions import ExecutionRepository
 
 TERMINAL = frozenset(
@@ -35,6 +35,7 @@ class Watchers:
 
     def __init__(self) -> None:
         self._queues: dict[bytes, set[asyncio.Queue[bytes]]] = {}
+        self.recent = RecentEvents()
 
     def tell(self, key: bytes, events: bytes) -> None:
         """Passes on the EventBatch bytes of an execution's committed turn."""
@@ -57,7 +58,7 @@ class Watchers:
 
 
 async def watch(
-    row: ExecutionRow,
+    watched: Watched,
     after: int,
     watchers: Watchers,
     bus: Bus,
@@ -69,26 +70,36 @@ async def watch(
     `local` says whether a partition is held here. Messages are hints that come soon; whatever does not follow the last
     one seen is read from rows.
     """
-    execution_id = row.execution_id
+    execution_id = watched.execution_id
     with watchers.watching(execution_id.bytes) as queue:
         # Who drives the execution here tells directly; what another replica does comes over NATS.
+        here = local(watched.partition)
+        recent = watchers.recent.of(execution_id.bytes) if here else None
         subscription = (
             None
-            if local(row.partition)
+            if here
             else await bus.subscribe(
-                subject(row.user_id, row.graph_id, str(execution_id)),
+                subject(watched.user_id, watched.graph_id, str(execution_id)),
                 lambda message: watchers.tell(execution_id.bytes, message.data),
             )
         )
         try:
             last = after
-            async for events in _stored(executions, execution_id, last):
-                yield events
-                last = events[-1].sequence
-                if events[-1].kind in TERMINAL:
+            if recent is not None and after <= recent.last:
+                events = _events(recent.batches)
+                last = recent.last
+                if after < last:
+                    yield events[after:]
+                if events and events[-1].kind in TERMINAL:
                     return
-            if after and await executions.has_ended_by(execution_id, last):
-                return
+            else:
+                async for events in _stored(executions, execution_id, last):
+                    yield events
+                    last = events[-1].sequence
+                    if events[-1].kind in TERMINAL:
+                        return
+                if after and await executions.has_ended_by(execution_id, last):
+                    return
             while True:
                 told = await _next(queue)
                 events = [event for event in told if event.sequence > last]
@@ -112,6 +123,10 @@ async def watch(
         finally:
             if subscription is not None:
                 subscription.unsubscribe()
+
+
+def _events(batches: Sequence[bytes]) -> list[Event]:
+    return [event for batch in batches for event in EventBatch.FromString(batch).events]
 
 
 async def _next(queue: "asyncio.Queue[bytes]") -> list[Event]:

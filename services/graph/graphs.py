@@ -37,10 +37,11 @@ KEPT_RUNNABLES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
-    """A graph with the blocks it uses."""
+    """A graph with the blocks it uses, and a hash of both."""
 
     graph: Graph
     blocks: Sequence[Block]
+    etag: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,10 @@ def _runnable(graph: Graph, snapshot: Snapshot) -> Runnable:
         )
     copy_fields(findings.graph, graph, [*AUTHORED, "input_schema", "output_schema"])
     used = {node.block.id: node.block.message for node in findings.layout.nodes if node.block is not None}
-    return Runnable(graph, list(used.values()))
+    digest = hashlib.sha256(graph.SerializeToString(deterministic=True))
+    for block in used.values():
+        digest.update(hashlib.sha256(block.SerializeToString(deterministic=True)).digest())
+    return Runnable(graph, list(used.values()), digest.digest())
 
 
 def _check_request_id(request_id: str) -> None:

@@ -36,4 +36,6 @@ class CatalogueApi(CatalogueServiceServicer):
     ) -> messages.GetRunnableGraphResponse:
         """Gets a graph with its blocks."""
         runnable = await self._graphs.runnable(request.user_id, graph_id(request.graph_id), request.version)
-        return messages.GetRunnableGraphResponse(graph=runnable.graph, blocks=runnable.blocks)
+        if runnable.etag == request.known_etag:
+            return messages.GetRunnableGraphResponse(etag=runnable.etag)
+        return messages.GetRunnableGraphResponse(graph=runnable.graph, blocks=runnable.blocks, etag=runnable.etag)

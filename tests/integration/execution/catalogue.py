@@ -1,5 +1,7 @@
 """A catalogue that holds graphs in memory: a second implementation of CatalogueService, for tests of its clients."""
 
+import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -96,7 +98,9 @@ class GraphBuilder:
             links=self.links,
             input_schema=schema,
         )
-        return GetRunnableGraphResponse(graph=graph, blocks=list(self.blocks.values()))
+        answer = GetRunnableGraphResponse(graph=graph, blocks=list(self.blocks.values()))
+        answer.etag = hashlib.sha256(answer.SerializeToString(deterministic=True)).digest()
+        return answer
 
 
 class MemoryCatalogue(CatalogueServiceServicer):
@@ -104,6 +108,10 @@ class MemoryCatalogue(CatalogueServiceServicer):
 
     def __init__(self) -> None:
         self.graphs: dict[str, GetRunnableGraphResponse] = {}
+        self.questions = 0
+        self.answering = asyncio.Event()
+        """Clear it to let questions wait."""
+        self.answering.set()
 
     def add(self, builder: GraphBuilder) -> None:
         self.graphs[builder.graph_id] = builder.graph()
@@ -111,11 +119,13 @@ class MemoryCatalogue(CatalogueServiceServicer):
     async def GetRunnableGraph(
         self, request: GetRunnableGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunnableGraphResponse:
+        self.questions += 1
         found = self.graphs.get(request.graph_id)
+        await self.answering.wait()
         if found is None or found.graph.user_id != request.user_id or request.version not in (0, 1):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no graph {request.graph_id}.")
         assert found is not None
-        return found
+        return found if found.etag != request.known_etag else GetRunnableGraphResponse(etag=found.etag)
 
 
 @asynccontextmanager

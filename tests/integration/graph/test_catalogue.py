@@ -90,6 +90,10 @@ async def test_a_graph_ready_to_run_comes_with_its_blocks(service: Service) -> N
     assert answer.graph.nodes[1].inputs_json == b'{"text":"a"}'
     assert answer.graph.input_schema == made.input_schema
     assert await service.service().call("GetRunnableGraph", runnable(made)) == answer
+    again = runnable(made)
+    again.known_etag = answer.etag
+    unchanged = await service.service().call("GetRunnableGraph", again)
+    assert unchanged == catalogue_messages.GetRunnableGraphResponse(etag=answer.etag)
 
 
 async def test_a_start_follows_the_edit_before_it(service: Service) -> None:

@@ -112,22 +112,26 @@ class GetRunnableGraphRequest(_message.Message):
     GRAPH_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    KNOWN_ETAG_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Its id."""
     version: _builtins.int
     """Its version; 0 means the active one."""
     user_id: _builtins.str
     """Who wants to run it."""
+    known_etag: _builtins.bytes
+    """Etag of the answer that the caller has; empty if it has none."""
     def __init__(
         self,
         *,
         graph_id: _builtins.str = ...,
         version: _builtins.int = ...,
         user_id: _builtins.str = ...,
+        known_etag: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "known_etag", b"known_etag", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,12 +139,15 @@ Global___GetRunnableGraphRequest: _TypeAlias = GetRunnableGraphRequest  # noqa: 
 
 @_typing.final
 class GetRunnableGraphResponse(_message.Message):
-    """What an execution depends on."""
+    """What an execution depends on. Graph and blocks are left out if the caller has them: if the etag is the known one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GRAPH_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.bytes
+    """Another one whenever graph or blocks are others."""
     @_builtins.property
     def graph(self) -> _graph_pb2.Graph:
         """The graph at that version."""
@@ -154,10 +161,11 @@ class GetRunnableGraphResponse(_message.Message):
         *,
         graph: _graph_pb2.Graph | None = ...,
         blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
+        etag: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "graph", b"graph"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "etag", b"etag", "graph", b"graph"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

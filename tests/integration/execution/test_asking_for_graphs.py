@@ -1,0 +1,83 @@
+"""How the execution service asks the graph service what an execution runs on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+
+from services.execution.catalogue import Catalogue, GraphNotFound
+from services.execution.planning import Limits
+from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
+from tests.waiting import until
+
+
+def graph(*nodes: str) -> GraphBuilder:
+    built = GraphBuilder("graph")
+    for node in nodes:
+        built.node(node)
+    return built
+
+
+@asynccontextmanager
+async def asking(answers: MemoryCatalogue) -> AsyncIterator[Catalogue]:
+    async with serving(answers) as address, grpc.aio.insecure_channel(address) as channel:
+        yield Catalogue(CatalogueServiceStub(channel), Limits(1000, 60_000, 60_000))
+
+
+async def test_starts_that_come_while_a_question_is_under_way_share_the_next_one() -> None:
+    answers = MemoryCatalogue()
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue, asyncio.TaskGroup() as tasks:
+        answers.answering.clear()
+        first = tasks.create_task(catalogue.runnable("anna", "graph", 0))
+        await until(lambda: answers.questions == 1, "the first question")
+        # The answer to the first was drawn up before this edit; whoever asks now must see it.
+        answers.add(graph("a", "b"))
+        later = [tasks.create_task(catalogue.runnable("anna", "graph", 0)) for _ in range(50)]
+        answers.answering.set()
+        assert len((await first).plan.nodes) == 1
+        assert {len((await each).plan.nodes) for each in later} == {2}
+        assert answers.questions == 2
+
+
+async def test_a_graph_that_did_not_change_is_compiled_once() -> None:
+    answers = MemoryCatalogue()
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue:
+        once = await catalogue.runnable("anna", "graph", 0)
+        assert await catalogue.runnable("anna", "graph", 0) is once
+        assert answers.questions == 2
+        answers.add(graph("b"))
+        assert [node.id for node in (await catalogue.runnable("anna", "graph", 0)).plan.nodes] == ["b"]
+
+
+async def test_a_refusal_is_shared_and_not_kept() -> None:
+    answers = MemoryCatalogue()
+    async with asking(answers) as catalogue:
+        answers.answering.clear()
+        asked = [asyncio.ensure_future(catalogue.runnable("anna", "graph", 0)) for _ in range(20)]
+        await until(lambda: answers.questions == 1, "the first question")
+        answers.answering.set()
+        refusals = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(refusal) for refusal in refusals} == {GraphNotFound}
+        assert answers.questions == 2
+        answers.add(graph("a"))
+        assert await catalogue.runnable("anna", "graph", 0)
+
+
+async def test_a_caller_that_goes_away_leaves_the_question_to_the_next() -> None:
+    answers = MemoryCatalogue()
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue:
+        answers.answering.clear()
+        gone, stays = (asyncio.ensure_future(catalogue.runnable("anna", "graph", 0)) for _ in range(2))
+        await until(lambda: answers.questions == 1, "the first question")
+        gone.cancel()
+        await until(lambda: answers.questions == 2, "the question of the other caller")
+        answers.answering.set()
+        assert await stays
+        with pytest.raises(asyncio.CancelledError):
+            await gone
