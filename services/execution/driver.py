@@ -334,8 +334,8 @@ class Driver:
                 await self.parts.turns.write(
                     self.parts.leases.replica_id, TurnBatch.merged([done.rows for done in applied])
                 )
-        except LeaseLost:
-            log.error("a turn was refused: another replica has taken over")
+        except LeaseLost as error:
+            log.error("a turn was refused", reason=str(error))
             self.parts.leases.lost.set()
             self._forsake_all(applied)
             return []

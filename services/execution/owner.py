@@ -199,12 +199,12 @@ class Owner:
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """The answer of a call on the bus, asked again while NATS is away."""
+    """The answer of a call, asked again while NATS or PostgreSQL is away."""
     for pause in delays():
         try:
             return await ask()
-        except BusError as error:
-            log.warning("NATS does not do what is asked yet", error=repr(error))
+        except (BusError, *DATABASE_ERRORS) as error:
+            log.warning("what is needed is away, it is asked again", error=repr(error))
             await asyncio.sleep(pause)
     raise AssertionError("delays never end")
 
@@ -219,6 +219,7 @@ async def owning(
     large_values: LargeValues,
 ) -> AsyncIterator[Owner]:
     """An Owner that works until the block is left."""
+    watchers.recent.clear()
     lease_rows = LeaseRepository(pool)
     turns = TurnRepository(pool)
     leases = Leases(
@@ -255,6 +256,7 @@ async def owning(
     results = Results(bus, driver, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
     owner = Owner(settings, bus, leases, lease_rows, driver, residence, results, publisher, vigil, heartbeats, {})
     async with leases.joined(), asyncio.TaskGroup() as tasks:
+        await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
         forget = bus.on_reconnect(vigil.outage)
         works = {

@@ -65,5 +65,10 @@ class RecentEvents:
         """What is held of an execution."""
         return self._kept.get(key)
 
+    def clear(self) -> None:
+        """Forgets all: what was committed here before may not be what is stored."""
+        self._kept.clear()
+        self._bytes = 0
+
     def _drop(self, key: bytes) -> None:
         self._bytes -= self._kept.pop(key).size

@@ -12,7 +12,7 @@ from services.execution.repository.executions import EXECUTION_COLUMNS, executio
 
 
 class LeaseLost(Exception):
-    """This replica's row is gone: another one has taken over."""
+    """What is in memory is void: another replica has taken over, or the database went back in time."""
 
 
 @dataclass(slots=True)
@@ -81,6 +81,11 @@ WITH fence AS MATERIALIZED (
 )
 SELECT count(*) FROM fence
 """
+HISTORY = """
+SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
+"""
+"""Which database this is, and which of its histories: one that was restored or promoted may lack commits (rule 20)."""
+
 WIDTHS = (11, 16, 7, 5, 10)
 
 
@@ -90,6 +95,30 @@ class TurnRepository:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._writer: asyncpg.pool.PoolConnectionProxy | None = None
+        self._history: str | None = None
+
+    async def open(self) -> None:
+        """Connects for writing. What is in memory from here on belongs to the history of this database."""
+        await self._connected()
+
+    async def _connected(self) -> asyncpg.pool.PoolConnectionProxy:
+        """The connection that turns are written on, which is kept; LeaseLost if it leads to another history."""
+        if self._writer is None:
+            writer = await self._pool.acquire()
+            try:
+                history = await writer.fetchval(HISTORY)
+            except BaseException:
+                await self._end(writer)
+                raise
+            if self._history not in (None, history):
+                await self._end(writer)
+                raise LeaseLost(f"the database was of history {self._history} and is of {history} now")
+            self._writer, self._history = writer, history
+        return self._writer
+
+    async def _end(self, writer: asyncpg.pool.PoolConnectionProxy) -> None:
+        writer.terminate()
+        await self._pool.release(writer)
 
     async def write(self, replica_id: str, batch: TurnBatch) -> None:
         """Commits the turns, or raises and has written nothing; LeaseLost if this replica was taken over.
@@ -100,20 +129,17 @@ class TurnRepository:
         columns: list[Sequence[Any]] = []
         for rows, width in zip(kinds, WIDTHS, strict=True):
             columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
-        if self._writer is None:
-            # Kept: giving a connection back to the pool costs a round trip.
-            self._writer = await self._pool.acquire()
+        writer = await self._connected()
         try:
-            held = await self._writer.fetchval(WRITE, replica_id, *columns)
+            held = await writer.fetchval(WRITE, replica_id, *columns)
         except asyncpg.DataError:
             raise
         except BaseException:
-            writer, self._writer = self._writer, None
-            writer.terminate()
-            await self._pool.release(writer)
+            self._writer = None
+            await self._end(writer)
             raise
         if held != 1:
-            raise LeaseLost
+            raise LeaseLost("another replica has taken over")
 
     async def close(self) -> None:
         """Gives the connection that turns are written on back to the pool."""

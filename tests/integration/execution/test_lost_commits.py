@@ -1,14 +1,27 @@
 """Turns whose commit nobody confirmed, and partitions that are taken while parts are away."""
 
-from collections.abc import AsyncIterator
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import asyncpg
+import grpc
 from blockyard.dev.postgres import PostgresServer
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.execution.v1.execution_service_pb2 import ListEventsRequest
+from blockyard.graph.v1.block_pb2 import Effect
+from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output
+from blockyard.runner.v1.task_pb2 import Task
 
-from tests.integration.execution.house import House, house
-from tests.integration.execution.protocol_runner import running
+from tests.integration.execution.house import Client, House, house
+from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, node_executions, one_node
+from tests.stack.postgres import running_postgres
 from tests.waiting import until
 
 WAITING_TURNS = """
@@ -71,3 +84,85 @@ async def test_executions_of_partitions_that_are_taken_while_nats_is_away_go_on_
             for execution in started:
                 await built.client().events(execution.id)
                 assert await built.client().results(execution.id) == {"out": [1]}
+
+
+async def test_a_database_that_went_back_in_time_is_believed(tmp_path: Path) -> None:
+    """A restored or promoted PostgreSQL may lack the last commits: what memory knows beyond it is dropped."""
+    # With a long lease, so that it is the database's history that ends the life of the replica.
+    async with running_postgres() as own, house(own, lease_seconds=60) as built:
+        graph = built.graph()
+        graph.node("first", effect=Effect.EFFECT_IDEMPOTENT, a=1)
+        graph.node("second", effect=Effect.EFFECT_IDEMPOTENT)
+        graph.output("out")
+        graph.link("first.result", "second.a")
+        graph.link("second.result", "out.value")
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"first": hold, "second": hold}) as runner:
+            client = built.client()
+            started = [(await client.start()).id for _ in range(2)]
+            await until(lambda: len(runner.held) == 2, "the first nodes run")
+            await own.stop()
+            backup = tmp_path / "backup"
+            shutil.copytree(own.data_dir, backup, copy_function=copy_with_owner)
+            await own.start()
+            for execution_id in started:
+                await let_go(runner, execution_id)
+            await until(lambda: len(runner.held) == 2, "the second nodes run")
+            await own.kill()
+            restore(own, backup)
+            await own.start()
+            # The connection is found broken in a turn of the first; the other one is in no turn then.
+            for execution_id in started:
+                await let_go(runner, execution_id)
+                await let_go_all_until_it_ends(runner, client, execution_id)
+            for execution_id in started:
+                assert await client.results(execution_id) == {"out": [1]}
+                events = await client.call("ListEvents", ListEventsRequest(execution_id=execution_id))
+                assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
+                nodes = await node_executions(client, execution_id)
+                assert [node.node_id for node in nodes] == ["first", "second", "out"]
+
+
+def hold(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    raise Held
+
+
+def copy_with_owner(source: str, target: str) -> None:
+    shutil.copy2(source, target)
+    owner = os.stat(source)
+    os.chown(target, owner.st_uid, owner.st_gid)
+
+
+def restore(server: PostgresServer, backup: Path) -> None:
+    """Puts the data directory back to what it was; PostgreSQL begins a new timeline on it."""
+    signal = backup / "recovery.signal"
+    signal.touch()
+    with (backup / "postgresql.auto.conf").open("a") as settings:
+        settings.write("restore_command = 'false'\n")
+    owner = os.stat(server.data_dir)
+    os.chown(signal, owner.st_uid, owner.st_gid)
+    shutil.rmtree(server.data_dir)
+    shutil.copytree(backup, server.data_dir, copy_function=copy_with_owner)
+    for folder in [server.data_dir, *(path for path in Path(server.data_dir).rglob("*") if path.is_dir())]:
+        os.chown(folder, owner.st_uid, owner.st_gid)
+
+
+async def let_go(runner: ProtocolRunner, execution_id: str) -> None:
+    """The runs of an execution that are held end, each with the value that it was given."""
+    for key, task in list(runner.held.items()):
+        if task.execution_id == UUID(execution_id).bytes:
+            del runner.held[key]
+            value = json.dumps(json.loads(task.inputs)["a"]).encode()
+            await runner.say(task, 1, [Output(pin="result", value=value)], Finish(outcome=Outcome.OUTCOME_COMPLETED))
+
+
+async def let_go_all_until_it_ends(runner: ProtocolRunner, client: Client, execution_id: str) -> None:
+    async def is_over() -> bool:
+        await let_go(runner, execution_id)
+        try:
+            return bool((await client.get(execution_id)).status >= ExecutionStatus.EXECUTION_STATUS_COMPLETED)
+        except grpc.aio.AioRpcError:
+            return False
+
+    await until(is_over, "the end of the execution")
