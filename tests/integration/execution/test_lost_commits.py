@@ -15,9 +15,11 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.execution.v1.execution_service_pb2 import ListEventsRequest
 from blockyard.graph.v1.block_pb2 import Effect
+from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, Holding
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.common.bus import BusError
 from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, node_executions, one_node
@@ -69,6 +71,9 @@ async def test_executions_of_partitions_that_are_taken_while_nats_is_away_go_on_
         await built.add_replica()
         shared = "SELECT count(DISTINCT owner) = 2 FROM partitions"
         await until(lambda: connection.fetchval(shared), "both replicas hold partitions")
+        # While NATS is away, one that is about to take partitions does not get to look for more.
+        for partition in range(4):
+            await until(lambda partition=partition: answers(built, partition), f"partition {partition} is open")
         await built.nats.kill()
         gone = await connection.fetchval(
             "DELETE FROM replicas WHERE replica_id = (SELECT min(owner) FROM partitions) RETURNING replica_id"
@@ -122,6 +127,15 @@ async def test_a_database_that_went_back_in_time_is_believed(tmp_path: Path) -> 
                 assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
                 nodes = await node_executions(client, execution_id)
                 assert [node.node_id for node in nodes] == ["first", "second", "out"]
+
+
+async def answers(built: House, partition: int) -> bool:
+    run = Holding(execution_id=bytes(16), node_execution=1, attempt=1, partition=partition, run_id=1)
+    try:
+        await built.bus.request(f"blockyard.claim.{partition}", ClaimRequest(run=run).SerializeToString(), 2.0)
+    except BusError:
+        return False
+    return True
 
 
 def hold(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
