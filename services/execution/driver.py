@@ -8,7 +8,7 @@ turn is safe to lose at any point, and each arrival is safe to come twice.
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -18,7 +18,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.backoff import delays
 from services.common.blobs import BlobStoreAway
-from services.common.bus import Ack, Bus, Message
+from services.common.bus import Ack, Bus, Message, Refusal
 from services.execution import telling
 from services.execution.dispatch import Dispatcher, Outgoing, Sent
 from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Started, Ticked
@@ -26,7 +26,7 @@ from services.execution.engine.effects import ExecutionStatus
 from services.execution.feed import Publisher, Told, message_of
 from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
-from services.execution.live import Arrival, Live, Receipt
+from services.execution.live import Arrival, Inbox, Live, Receipt
 from services.execution.loading import encode_facts
 from services.execution.metrics import METRICS
 from services.execution.repository.errors import DATABASE_ERRORS
@@ -86,6 +86,8 @@ class Parts:
     watchers: Watchers
     snapshots: Snapshots
     large_values: LargeValues
+    stream_missing: Callable[[], None]
+    """Told when a stream that is published into is not there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,10 +108,12 @@ class Driver:
     """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
     turns: int = 0
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
-    _inbox: deque[Arrival] = field(default_factory=deque)
+    _inbox: Inbox = field(default_factory=Inbox)
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _refused: bool = False
+    """True while tasks wait for REFUSED_PAUSE to be over: whatever else comes, nothing is sent before."""
     _recorded: dict[str, Instruction] = field(default_factory=dict)
     """By runner: which of its results are recorded and not yet told to be."""
     _failed_commits: Iterator[float] = field(default_factory=delays)
@@ -119,13 +123,13 @@ class Driver:
 
     def arrive(self, arrival: Arrival) -> None:
         """Something has come for an execution."""
-        self._inbox.append(arrival)
+        self._inbox.add(arrival)
         self._work.set()
 
     def place(self, live: Live, arrivals: Sequence[Arrival]) -> None:
         """An execution comes into memory, with what has come for it."""
         self.live[live.key] = live
-        self._inbox.extendleft(reversed(arrivals))
+        self._inbox.add_first(live.key, arrivals)
         self._work.set()
 
     def remove(self, live: Live) -> None:
@@ -192,7 +196,7 @@ class Driver:
                 live.timer_ms = 0
                 due = live.machine.wake_ms
                 if due is not None and due <= now:
-                    self._inbox.append(Arrival(key, Ticked()))
+                    self._inbox.add(Arrival(key, Ticked()))
 
     async def _turn(self) -> None:
         groups = self._gather()
@@ -212,7 +216,7 @@ class Driver:
         groups: dict[Live, list[Arrival]] = {}
         count = size = 0
         while self._inbox and count < self.limits.arrivals and size < self.limits.bytes:
-            arrival = self._inbox.popleft()
+            arrival = self._inbox.take()
             live = self.live.get(arrival.key)
             if live is None:
                 self.absent.append(arrival)
@@ -516,6 +520,8 @@ class Driver:
 
     def send_tasks(self) -> None:
         """Sends what may go out now."""
+        if self._refused:
+            return
         outgoing = self.parts.dispatcher.take(asyncio.get_running_loop().time())
         if outgoing:
             task = asyncio.create_task(self._send(outgoing), name="send tasks")
@@ -546,18 +552,25 @@ class Driver:
             Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
         ]
         answers = await self.parts.bus.publish_all(messages)
-        refused = False
+        refused = missing = False
         for message, answer in zip(outgoing, answers, strict=True):
             if isinstance(answer, Ack):
                 for sent in message.sent:
                     sent.sequence = answer.sequence
                 continue
             refused = True
+            missing |= answer.refusal is Refusal.NO_STREAM
             for sent in message.sent:
                 # Nothing is known to be wrong with the task: this does not count as a send.
                 sent.sends -= 1
                 self.parts.dispatcher.again(sent)
-        if refused:
+        if missing:
+            self.parts.stream_missing()
+        if refused and not self._refused:
             log.warning("tasks were refused by the stream, they will be sent again")
-            await asyncio.sleep(REFUSED_PAUSE)
-            self.send_tasks()
+            self._refused = True
+            asyncio.get_running_loop().call_later(REFUSED_PAUSE, self._try_again)
+
+    def _try_again(self) -> None:
+        self._refused = False
+        self.send_tasks()

@@ -6,12 +6,13 @@ Rows have them all: what cannot be held in memory is dropped and read again from
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
 
-from services.common.bus import Ack, Bus, Message
+from services.common.bus import Ack, Bus, Message, PublishRefused, Refusal
 from services.execution.records import FeedEntry
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
@@ -87,10 +88,11 @@ def message_of(
 class Publisher:
     """One message after the other for each partition, several partitions at once, with pipelined acknowledgements."""
 
-    def __init__(self, bus: Bus, turns: TurnRepository, most_bytes: int) -> None:
+    def __init__(self, bus: Bus, turns: TurnRepository, most_bytes: int, stream_missing: Callable[[], None]) -> None:
         self._bus = bus
         self._turns = turns
         self._most_bytes = most_bytes
+        self._stream_missing = stream_missing
         self._feeds: dict[int, Feed] = {}
         self._queue: deque[Told] = deque()
         self._bytes = 0
@@ -181,6 +183,7 @@ class Publisher:
                 feed.behind = True
         if any(not isinstance(answer, Ack) for answer in answers):
             log.warning("events were refused by the stream, they will be published again from rows")
+            self._look_for_stream(answers)
             await asyncio.sleep(PAUSE)
 
     async def _catch_up(self, partition: int, feed: Feed) -> None:
@@ -198,6 +201,7 @@ class Publisher:
                 messages = [message for _, message in told if message is not None]
                 answers = await self._bus.publish_all(messages)
                 if not all(isinstance(answer, Ack) for answer in answers):
+                    self._look_for_stream(answers)
                     await asyncio.sleep(PAUSE)
                     self._work.set()
                     return
@@ -206,6 +210,10 @@ class Publisher:
             log.warning("events cannot be read for publishing", error=str(error))
             await asyncio.sleep(PAUSE)
             self._work.set()
+
+    def _look_for_stream(self, answers: Iterable[Ack | PublishRefused]) -> None:
+        if any(isinstance(answer, PublishRefused) and answer.refusal is Refusal.NO_STREAM for answer in answers):
+            self._stream_missing()
 
     def _message(self, entry: FeedEntry) -> Message | None:
         if not entry.events:

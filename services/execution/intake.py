@@ -20,7 +20,7 @@ def reported(result: Result) -> Reported:
             failed=end.outcome != Outcome.OUTCOME_COMPLETED,
             outputs=end.outputs,
             error=scrub(end.error),
-            reason=Reason(end.reason),
+            reason=_reason(end.reason),
             duration_us=end.duration_us,
             stats=end.stats,
         )
@@ -32,6 +32,14 @@ def reported(result: Result) -> Reported:
         finish=finish,
         started_ms=result.started_ms,
     )
+
+
+def _reason(number: int) -> Reason:
+    """A runner of a later release may know more reasons than this one."""
+    try:
+        return Reason(number)
+    except ValueError:
+        return Reason.BLOCK_ERROR
 
 
 def handed_back(result: Result) -> bool:

@@ -85,6 +85,9 @@ class Leases:
             before = time.monotonic()
             try:
                 await self._repository.join(self.replica_id, self._address, self._seconds, self._partitions)
+                # Times are PostgreSQL's from the first turn on, not from the first renewal.
+                local = time.time()
+                self.clock_offset = await self._repository.clock() - (local + time.time()) / 2
             except DATABASE_ERRORS as error:
                 log.warning("this replica cannot join yet", error=repr(error))
                 await asyncio.sleep(pause)

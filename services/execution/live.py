@@ -1,7 +1,8 @@
 """An execution in memory, and what arrives for it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from services.execution.engine import Fact, Machine
@@ -77,3 +78,35 @@ class Arrival:
     """Number of the command behind it."""
     answer: Callable[[bool, str], None] | None = None
     """Of a claim: called once the outcome is committed."""
+
+
+@dataclass(slots=True, eq=False)
+class Inbox:
+    """Arrivals that wait for a turn: one of each execution in turn, an execution's own in the order they came."""
+
+    _waiting: OrderedDict[bytes, deque[Arrival]] = field(default_factory=OrderedDict)
+    """By execution, in the order of their turn."""
+    _count: int = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, arrival: Arrival) -> None:
+        """Puts it behind what waits of its execution."""
+        self._waiting.setdefault(arrival.key, deque()).append(arrival)
+        self._count += 1
+
+    def add_first(self, key: bytes, arrivals: Sequence[Arrival]) -> None:
+        """Puts them before what waits of their execution."""
+        if arrivals:
+            self._waiting.setdefault(key, deque()).extendleft(reversed(arrivals))
+            self._count += len(arrivals)
+
+    def take(self) -> Arrival:
+        """The first one of the execution whose turn it is, which then goes to the end of the line."""
+        key, line = self._waiting.popitem(last=False)
+        arrival = line.popleft()
+        if line:
+            self._waiting[key] = line
+        self._count -= 1
+        return arrival

@@ -8,7 +8,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import structlog
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common.backoff import delays
-from services.common.bus import TASKS, Bus, BusError, Delivery, Subscription
+from services.common.bus import EVENTS, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.execution.commands import hint_subject
 from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
@@ -64,6 +65,11 @@ class Owner:
     vigil: Vigil
     heartbeats: Heartbeats
     subscriptions: dict[int, list[Subscription]]
+    events_created: datetime
+    """Of EVENTS, as far as is known: another value means that the stream was lost."""
+    stream_missing: asyncio.Event
+    """Set when a stream that is published into is not there."""
+    mending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # What the API asks for
 
@@ -108,11 +114,19 @@ class Owner:
 
     async def _open(self, lease: PartitionLease) -> None:
         partition = lease.partition
-        await patiently(lambda: self.results.open(lease))
+        await patiently(lambda: self._open_results(lease))
         self.subscriptions[partition] = [
             await patiently(lambda: self.bus.subscribe(hint_subject(partition), self._on_hint)),
             await patiently(lambda: self.bus.subscribe(f"blockyard.claim.{partition}", self._on_claim)),
         ]
+
+    async def _open_results(self, lease: PartitionLease) -> None:
+        try:
+            await self.results.open(lease)
+        except StreamMissing:
+            # NATS has lost its disk since this replica joined.
+            await self.streams_lost()
+            raise
 
     async def release(self, partitions: list[int]) -> None:
         """Stops driving these partitions, after the turn that is on its way."""
@@ -175,12 +189,22 @@ class Owner:
 
     async def streams_lost(self) -> None:
         """Makes the streams anew if they are gone, and fills them from what rows and memory know."""
-        infos = await patiently(lambda: self.bus.ensure_streams(limits_of(self.settings)))
-        if infos[TASKS].created == self.vigil.stream_created:
-            return
-        log.warning("the streams were lost, they are made anew")
-        self.vigil.stream_lost(infos[TASKS].created)
-        self.publisher.rewind()
+        async with self.mending:
+            infos = await patiently(lambda: self.bus.ensure_streams(limits_of(self.settings)))
+            if infos[TASKS].created != self.vigil.stream_created:
+                log.warning("the stream of tasks was lost, it is made anew")
+                self.vigil.stream_lost(infos[TASKS].created)
+            if infos[EVENTS].created != self.events_created:
+                log.warning("the stream of events was lost, it is made anew")
+                self.events_created = infos[EVENTS].created
+                self.publisher.rewind()
+
+    async def mend(self) -> None:
+        """Makes streams anew that publishing has not found, until it is cancelled."""
+        while True:
+            await self.stream_missing.wait()
+            self.stream_missing.clear()
+            await self.streams_lost()
 
     async def note_published(self) -> None:
         """Notes up to where events are published, until it is cancelled."""
@@ -240,8 +264,11 @@ async def owning(
         batch_below_us=settings.batch_below_ms * 1000,
     )
     dispatcher = Dispatcher(limits, runners, leases.replica_id)
-    publisher = Publisher(bus, turns, settings.event_bytes)
-    parts = Parts(leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns), large_values)
+    missing = asyncio.Event()
+    publisher = Publisher(bus, turns, settings.event_bytes, missing.set)
+    parts = Parts(
+        leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns), large_values, missing.set
+    )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
     residence = Residence(driver, loader, settings.loaded_executions)
     vigil = Vigil(
@@ -254,7 +281,21 @@ async def owning(
     )
     heartbeats = Heartbeats(driver, settings.turn_results)
     results = Results(bus, driver, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
-    owner = Owner(settings, bus, leases, lease_rows, driver, residence, results, publisher, vigil, heartbeats, {})
+    owner = Owner(
+        settings,
+        bus,
+        leases,
+        lease_rows,
+        driver,
+        residence,
+        results,
+        publisher,
+        vigil,
+        heartbeats,
+        {},
+        infos[EVENTS].created,
+        missing,
+    )
     async with leases.joined(), asyncio.TaskGroup() as tasks:
         await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
@@ -266,6 +307,7 @@ async def owning(
             "sweep": residence.sweep(),
             "events": publisher.run(),
             "published": owner.note_published(),
+            "streams": owner.mend(),
             "vigil": vigil.run(),
             "holdings": heartbeats.look_up(),
             "balance": leases.balance(owner.take, owner.release),

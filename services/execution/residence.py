@@ -29,6 +29,12 @@ LOADS_AT_ONCE = 100
 RECENT = 60.0
 """Seconds: what became due lately is looked for every second, all that is due every half RECENT."""
 
+OVERDUE = 60.0
+"""Seconds after which an execution that is due and not in memory is an alert."""
+
+MOST_OVERDUE = 1_000
+"""As many of them are counted at most."""
+
 TOO_MANY_LOADS = 5
 """An execution that was loaded so often, and never came to a commit or stayed for SETTLED, is parked."""
 
@@ -188,12 +194,15 @@ class Residence:
         """Looks at the rows every second until it is cancelled."""
         full = 0.0
         while True:
-            whole = time.monotonic() >= full
+            held = list(self.driver.parts.leases.held)
+            whole = bool(held) and time.monotonic() >= full
             if whole:
                 full = time.monotonic() + RECENT / 2
             try:
-                await self.look(list(self.driver.parts.leases.held), None if whole else RECENT)
+                await self.look(held, None if whole else RECENT)
                 await self._confirm_loads()
+                if whole:
+                    await self._count_overdue()
             except DATABASE_ERRORS as error:
                 log.warning("the rows cannot be looked at", error=repr(error))
             METRICS.loaded.set(len(self.driver.live))
@@ -216,6 +225,12 @@ class Residence:
         self._want(absent)
         for live in list(driver.live.values()) if within is None else ():
             driver.look_at_timer(live)
+
+    async def _count_overdue(self) -> None:
+        """Those that are due for long and that nobody drives: an alert, however they came to be so (rule 17)."""
+        driver = self.driver
+        overdue = await driver.parts.turns.overdue(list(driver.parts.leases.held), OVERDUE, self.most + MOST_OVERDUE)
+        METRICS.overdue.set(sum(1 for id_ in overdue if id_.bytes not in driver.live))
 
     async def _confirm_loads(self) -> None:
         before = time.monotonic() - SETTLED

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from blockyard.runner.v1.result_pb2 import Result, ResultBatch
+from google.protobuf.message import DecodeError
 
 from services.common.bus import RESULTS, Ack, Bus, BusError, Delivery, Message
 from services.execution import intake
@@ -80,7 +81,12 @@ class Results:
                 await asyncio.sleep(1.0)
 
     def _receive(self, delivery: Delivery) -> None:
-        batch = ResultBatch.FromString(delivery.data)
+        try:
+            batch = ResultBatch.FromString(delivery.data)
+        except DecodeError:
+            log.error("a message of results cannot be read", subject=delivery.subject, bytes=len(delivery.data))
+            self._answer(delivery, b"+ACK")
+            return
         own, foreign = intake.split(batch, self.driver.parts.leases.held.__contains__)
         # Who records a part of a batch must not say that all of it is recorded.
         number = 0 if foreign else batch.batch

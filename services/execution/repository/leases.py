@@ -33,6 +33,11 @@ class LeaseRepository:
             seconds,
         )
 
+    async def clock(self) -> float:
+        """PostgreSQL's time, in seconds since 1970."""
+        seconds: float = await self._pool.fetchval(CLOCK)
+        return seconds
+
     async def leave(self, replica_id: str) -> None:
         """Gives everything up: partitions of a replica without a row are free."""
         await self._pool.execute("DELETE FROM replicas WHERE replica_id = $1", replica_id)

@@ -162,6 +162,20 @@ class TurnRepository:
         )
         return [row["execution_id"] for row in rows]
 
+    async def overdue(self, partitions: Sequence[int], seconds: float, most: int) -> list[UUID]:
+        """Executions that have been due for longer than so many seconds, oldest first."""
+        rows = await self._pool.fetch(
+            """
+            SELECT execution_id FROM executions
+            WHERE partition = ANY($1::int[]) AND status < 4 AND wake_at < now() - $2 * interval '1 second'
+            ORDER BY wake_at LIMIT $3
+            """,
+            list(partitions),
+            seconds,
+            most,
+        )
+        return [row["execution_id"] for row in rows]
+
     async def begin_loading(
         self, ids: Sequence[UUID], partitions: Sequence[int], excused: Sequence[UUID]
     ) -> list[ExecutionRow]:

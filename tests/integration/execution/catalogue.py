@@ -11,7 +11,12 @@ from typing import Any
 import grpc
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
 from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
-from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableGraphRequest, GetRunnableGraphResponse
+from blockyard.runner.v1.catalogue_service_pb2 import (
+    GetRunnableGraphRequest,
+    GetRunnableGraphResponse,
+    RegisterBlocksRequest,
+    RegisterBlocksResponse,
+)
 from blockyard.runner.v1.catalogue_service_pb2_grpc import (
     CatalogueServiceServicer,
     add_CatalogueServiceServicer_to_server,
@@ -115,6 +120,11 @@ class MemoryCatalogue(CatalogueServiceServicer):
 
     def add(self, builder: GraphBuilder) -> None:
         self.graphs[builder.graph_id] = builder.graph()
+
+    async def RegisterBlocks(
+        self, request: RegisterBlocksRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> RegisterBlocksResponse:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Blocks come with the graphs that are put in.")
 
     async def GetRunnableGraph(
         self, request: GetRunnableGraphRequest, context: grpc.aio.ServicerContext[Any, Any]

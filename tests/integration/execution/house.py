@@ -18,8 +18,8 @@ from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import Execution
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 
-from services.common import bus as nats
 from services.common import identity, migrate, run
+from services.common.bus import Bus, connect
 from services.execution.__main__ import start
 from services.execution.config import ExecutionSettings
 from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
@@ -48,7 +48,7 @@ class House:
     postgres: PostgresServer
     database_url: str
     nats: NatsServer
-    bus: nats.Bus
+    bus: Bus
     catalogue: MemoryCatalogue
     catalogue_address: str
     folder: Path
@@ -147,7 +147,7 @@ async def house(postgres: PostgresServer, **settings: Any) -> AsyncIterator[Hous
         await asyncio.to_thread(migrate.migrate, database_url, ["execution"], {"execution": None})
         server = await start_nats(folder / "nats")
         stack.push_async_callback(server.kill)
-        bus = await stack.enter_async_context(nats.connect(server.url, "test"))
+        bus = await stack.enter_async_context(connect(server.url, "test"))
         catalogue = MemoryCatalogue()
         address = await stack.enter_async_context(serving(catalogue))
         built = House(postgres, database_url, server, bus, catalogue, address, folder, settings=settings)

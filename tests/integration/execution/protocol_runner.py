@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
+from blockyard.graph.v1.block_pb2 import Effect
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse, Heartbeat, Holding, Instruction
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
 from blockyard.runner.v1.task_pb2 import Task, TaskBatch
@@ -65,7 +66,7 @@ class ProtocolRunner:
 
     async def _run(self, task: Task) -> None:
         run_id = secrets.randbits(64)
-        if task.effect == 3 and not await self._claim(task, run_id):
+        if task.effect == Effect.EFFECT_ONCE and not await self._claim(task, run_id):
             return
         outputs: list[Output] = []
         counts: dict[str, int] = {}

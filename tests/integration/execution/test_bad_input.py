@@ -17,9 +17,12 @@ from tests.integration.execution.house import SECRET, Client, House, house
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_running import add
 
+Refused = tuple[str, str, list[str]]
+"""Code, reason, field paths."""
 
-async def refusal(call: Any) -> tuple[str, str, list[str]]:
-    """(code, reason, field paths) of a call that is refused."""
+
+async def refusal(call: Any) -> Refused:
+    """How a call is refused."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
     status = rpc_status.from_call(refused.value)
@@ -112,7 +115,7 @@ async def test_64_bit_integers_survive_the_round_trip(adder: House) -> None:
 
 async def test_an_unknown_graph_or_version_or_somebody_elses_graph_is_not_found(adder: House) -> None:
     client = adder.client()
-    expected = ("NOT_FOUND", "GRAPH_NOT_FOUND", [])
+    expected: Refused = ("NOT_FOUND", "GRAPH_NOT_FOUND", [])
     assert await refusal(client.start("nothing", inputs={"number": 1})) == expected
     assert await refusal(client.start(graph_version=7, inputs={"number": 1})) == expected
     assert await refusal(adder.client("bert").start(inputs={"number": 1})) == expected
@@ -162,7 +165,7 @@ READS = [
 @pytest.mark.parametrize(("method", "request_type"), READS)
 async def test_somebody_elses_execution_is_not_found(adder: House, method: str, request_type: Any) -> None:
     execution = await adder.client().start(inputs={"number": 1})
-    expected = ("NOT_FOUND", "EXECUTION_NOT_FOUND", [])
+    expected: Refused = ("NOT_FOUND", "EXECUTION_NOT_FOUND", [])
     assert await refusal(adder.client("bert").call(method, request_type(execution_id=execution.id))) == expected
     assert await refusal(adder.client().call(method, request_type(execution_id="no id at all"))) == expected
     unknown = "018f0000-0000-7000-8000-000000000000"

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.execution.v1 import execution_service_pb2 as messages
@@ -384,7 +385,8 @@ async def test_a_runner_without_the_block_gives_it_back_until_the_node_fails(pos
         await built.add_replica()
 
         async def give_back(runner: ProtocolRunner, task: Task) -> None:
-            finish = Finish(outcome=Outcome.OUTCOME_RETURNED, error="no such block here", reason=7)
+            reason = NodeErrorReason.NODE_ERROR_REASON_BLOCK_UNAVAILABLE
+            finish = Finish(outcome=Outcome.OUTCOME_RETURNED, error="no such block here", reason=reason)
             await runner.say(task, 0, [], finish)
 
         async with running(built.bus, {}) as runner:

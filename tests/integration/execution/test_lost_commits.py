@@ -65,7 +65,8 @@ async def _loaded_again(connection: "asyncpg.Connection[asyncpg.Record]", pid: i
 async def test_executions_of_partitions_that_are_taken_while_nats_is_away_go_on_when_it_is_back(
     postgres: PostgresServer,
 ) -> None:
-    async with house(postgres) as built, looking(built) as connection:
+    # With a long lease: a slow machine must not end it while NATS is away.
+    async with house(postgres, lease_seconds=30) as built, looking(built) as connection:
         one_node(built)
         await built.add_replica()
         await built.add_replica()

@@ -102,7 +102,7 @@ async def test_a_long_execution_goes_on_after_a_restart_from_snapshot_and_tail(p
             await first.close()
             built.replicas.clear()
             connection = await asyncpg.connect(built.database_url)
-            (turn,) = await connection.fetchrow("SELECT max(turn) FROM execution.snapshots")
+            turn = await connection.fetchval("SELECT max(turn) FROM execution.snapshots")
             assert turn > 900
             await connection.close()
             await built.add_replica()

@@ -1,18 +1,22 @@
 """Graphs run through the real service, with a small runner."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.runner.v1.task_pb2 import Task
 
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import running
 
 
-def add(inputs, task):
+def add(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
     yield "result", inputs["a"] + 1
 
 
-def numbers(inputs, task):
+def numbers(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
     for number in range(inputs["count"]):
         yield "item", number
 
@@ -64,7 +68,7 @@ async def test_a_fan_out_is_collected_in_its_order(postgres: PostgresServer) -> 
 async def test_a_collected_list_too_large_for_a_message_reaches_the_next_node_and_the_reader(
     postgres: PostgresServer,
 ) -> None:
-    def many(inputs, task):
+    def many(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
         for number in range(200):
             yield "item", "x" * 2000 + str(number)
 
@@ -82,7 +86,7 @@ async def test_a_collected_list_too_large_for_a_message_reaches_the_next_node_an
         built.catalogue.add(graph)
         await built.add_replica()
 
-        def look(inputs, task):
+        def look(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
             yield "result", inputs["a"]
 
         async with running(built.bus, {"many": many, "look": look}) as runner:

@@ -144,3 +144,33 @@ def test_what_is_sent_again_counts_its_sends() -> None:
     dispatcher.again(message.sent[0])
     (again,) = dispatcher.take(1.0)
     assert [sent.sends for sent in (*message.sent, *again.sent)] == [1, 2]
+
+
+def test_what_must_not_be_repeated_travels_alone_however_quick_it_is() -> None:
+    dispatcher = Dispatcher(limits(), runners(slots=50), "me")
+    for at in range(3):
+        dispatcher.took(f"node {at}", 100)
+    queue(dispatcher, live("anna", 3, effect=Effect.ONCE))
+    assert [len(message.sent) for message in dispatcher.take(0.0)] == [1, 1, 1]
+
+
+def test_a_replica_uses_its_share_of_a_users_and_a_graphs_limit_but_at_least_one() -> None:
+    for part in ("user", "graph"):
+        dispatcher = Dispatcher(limits(**{part: 8}), runners(slots=100), "me")
+        dispatcher.share = 0.25
+        queue(dispatcher, live("anna", 100))
+        assert len(users(dispatcher.take(0.0))) == 2
+        lonely = Dispatcher(limits(**{part: 1}), runners(slots=100), "me")
+        lonely.share = 0.25
+        queue(lonely, live("anna", 100))
+        assert len(users(lonely.take(0.0))) == 1
+
+
+def test_what_is_lost_is_sent_again_within_the_window() -> None:
+    dispatcher = Dispatcher(limits(), runners(slots=5), "me")
+    queue(dispatcher, live("anna", 100))
+    for message in dispatcher.take(0.0):
+        for sent in message.sent:
+            dispatcher.again(sent)
+    assert len(users(dispatcher.take(1.0))) == 10
+    assert dispatcher.take(1.0) == []

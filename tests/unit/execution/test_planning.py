@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from blockyard.graph.v1.block_pb2 import Block, BlockType
+from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect
 from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
 
 from services.common.structs import TooDeep, from_struct, to_struct
@@ -14,16 +14,18 @@ from services.execution.planning import Limits, Runnable, compile_plan
 LIMITS = Limits(max_node_executions=100, max_duration_ms=1000, timeout_ms=500)
 
 BLOCKS = {
-    "in": Block(id="in", type=BlockType.BLOCK_TYPE_INPUT, static_output=True, effect=1),
+    "in": Block(id="in", type=BlockType.BLOCK_TYPE_INPUT, static_output=True, effect=Effect.EFFECT_PURE),
     "toggle": Block(
         id="toggle",
         type=BlockType.BLOCK_TYPE_INPUT,
         input_schema=to_struct({"properties": {"value": {"type": "boolean", "default": False}}}),
-        effect=1,
+        effect=Effect.EFFECT_PURE,
     ),
-    "out": Block(id="out", type=BlockType.BLOCK_TYPE_OUTPUT, effect=1),
+    "out": Block(id="out", type=BlockType.BLOCK_TYPE_OUTPUT, effect=Effect.EFFECT_PURE),
     "note": Block(id="note", type=BlockType.BLOCK_TYPE_NOTE),
-    "many": Block(id="many", type=BlockType.BLOCK_TYPE_STANDARD, many_pins=["item"], effect=1, pool="big"),
+    "many": Block(
+        id="many", type=BlockType.BLOCK_TYPE_STANDARD, many_pins=["item"], effect=Effect.EFFECT_PURE, pool="big"
+    ),
     "work": Block(id="work", type=BlockType.BLOCK_TYPE_STANDARD),
     "collect": Block(id="collect", type=BlockType.BLOCK_TYPE_COLLECT),
 }

@@ -1,0 +1,128 @@
+"""Commands are rows: any replica takes them, and each is taken once, in order (rules 11 and 12)."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from blockyard.dev.postgres import PostgresServer
+from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.graph.v1.block_pb2 import Effect
+from blockyard.runner.v1.task_pb2 import Task
+
+from services.execution.commands import CommandKind, Stop, encode_command
+from tests.integration.execution.house import house
+from tests.integration.execution.protocol_runner import Held, Silent, running
+from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
+from tests.integration.execution.test_lost_commits import looking
+from tests.waiting import until
+
+
+def held(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    raise Held
+
+
+async def test_any_replica_takes_a_start_and_a_stop(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        await built.add_replica()
+        shared = "SELECT count(DISTINCT owner) = 2 FROM partitions"
+        await until(lambda: rows.fetchval(shared), "both replicas hold partitions")
+        async with running(built.bus, {"work": held}) as runner:
+            started = [await built.client(replica=at % 2).start() for at in range(8)]
+            await until(lambda: len(runner.held) == 8, "all run")
+            for at, execution in enumerate(started):
+                # Asked of both in turn, so some of those that do not drive it.
+                request = messages.StopExecutionRequest(execution_id=execution.id)
+                answer = await built.client(replica=at // 2 % 2).call("StopExecution", request)
+                assert answer.execution.status == ExecutionStatus.EXECUTION_STATUS_CANCELLED
+
+
+async def test_a_command_with_the_same_request_id_is_one_command(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built, effect=Effect.EFFECT_ONCE)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await ambiguous(client, execution.id)
+            (task,) = runner.ran
+            decided = messages.ResumeNodeRequest(
+                execution_id=execution.id,
+                node_execution=task.node_execution,
+                decision=messages.DECISION_COMPLETE,
+                outputs_json=json.dumps({"result": [42]}).encode(),
+                request_id="once",
+            )
+            # The lease is gone for a moment, so both are stored before the first is taken.
+            await rows.execute("DELETE FROM replicas")
+            await client.call("ResumeNode", decided)
+            await client.call("ResumeNode", decided)
+            assert await rows.fetchval("SELECT count(*) FROM commands") == 1
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [42]}
+
+
+async def test_a_command_is_numbered_after_those_that_were_committed_before_it(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as witness:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": held}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: runner.held, "the task runs")
+            kind, body = encode_command(Stop("the first"))
+            transaction = rows.transaction()
+            await transaction.start()
+            await rows.execute("UPDATE executions SET commands = commands + 1, wake_at = now()")
+            await rows.execute("INSERT INTO commands VALUES ($1, 1, $2, $3)", UUID(execution.id), kind, body)
+            request = messages.StopExecutionRequest(execution_id=execution.id)
+            stopping = asyncio.create_task(client.call("StopExecution", request))
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
+            await until(lambda: witness.fetchval(waits), "the second command waits for the first")
+            await transaction.commit()
+            await stopping
+            found = await rows.fetch("SELECT number, kind FROM commands ORDER BY number")
+            assert [tuple(row) for row in found] == [(1, CommandKind.STOP), (2, CommandKind.STOP)]
+            assert (await client.get(execution.id)).status_message == "the first"
+
+
+async def test_a_command_becomes_a_fact_once_whatever_hints_and_sweeps_say(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built, effect=Effect.EFFECT_ONCE)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await ambiguous(client, execution.id)
+            (task,) = runner.ran
+            retry = messages.ResumeNodeRequest(
+                execution_id=execution.id, node_execution=task.node_execution, decision=messages.DECISION_RETRY
+            )
+            await client.call("ResumeNode", retry)
+            partition = await rows.fetchval("SELECT partition FROM executions")
+            for _ in range(50):
+                built.bus.publish_now(f"blockyard.command.{partition}", UUID(execution.id).bytes)
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [1]}
+            assert [each.attempt for each in runner.ran] == [1, 2]
+            assert await rows.fetchval("SELECT max(commands_through) FROM turns") == 1
+
+
+async def test_a_stop_of_what_has_ended_stores_nothing(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}):
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id)
+            ended = await client.get(execution.id)
+            request = messages.StopExecutionRequest(execution_id=execution.id)
+            answer = await client.call("StopExecution", request)
+            assert answer.execution.status == ended.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+            assert answer.execution.last_event_sequence == ended.last_event_sequence
+            assert await rows.fetchval("SELECT count(*) FROM commands") == 0

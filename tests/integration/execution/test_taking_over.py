@@ -1,0 +1,298 @@
+"""What a new owner finds in rows, and in which order it takes it (rules 13, 16, 17, 18 and 19)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import prometheus_client
+import pytest
+from blockyard.dev.postgres import PostgresServer
+from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.graph.v1.block_pb2 import Effect
+from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
+from blockyard.runner.v1.task_pb2 import Task
+
+from services.common.bus import Ack, Message
+from services.execution.commands import Stop, encode_command
+from services.execution.starting import new_id
+from tests.integration.execution.house import House, Replica, house
+from tests.integration.execution.protocol_runner import Held, Silent, running
+from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
+from tests.integration.execution.test_lost_commits import looking
+from tests.integration.execution.test_recovery import begin, count_down, loop
+from tests.waiting import until
+
+
+def held(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    raise Held
+
+
+async def close(built: House, replica: Replica) -> None:
+    """An orderly end of a replica."""
+    await replica.close()
+    built.replicas.remove(replica)
+
+
+# Snapshots
+
+
+async def test_a_load_reads_the_snapshot_and_the_turns_after_it_alone(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        loop(built, 2500)
+        first = await built.add_replica()
+        async with running(built.bus, {"begin": begin, "count": count_down}) as runner:
+            execution = await built.client().start()
+            await until(lambda: len(runner.ran) > 1300, "it is well on its way")
+            await close(built, first)
+            turn = await rows.fetchval("SELECT max(turn) FROM snapshots")
+            await rows.execute("UPDATE turns SET facts = 'cannot be replayed' WHERE turn <= $1", turn)
+            await built.add_replica()
+            client = built.client()
+            await client.events(execution.id, timeout=60)
+            assert await client.results(execution.id) == {"out": [0]}
+
+
+async def test_turns_go_on_while_a_snapshot_cannot_be_stored(postgres: PostgresServer) -> None:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows, looking(built) as witness:
+        loop(built, 1500)
+        await built.add_replica()
+        async with running(built.bus, {"begin": begin, "count": count_down}), rows.transaction():
+            await rows.execute("LOCK TABLE snapshots IN SHARE MODE")
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id, timeout=60)
+            assert await client.results(execution.id) == {"out": [0]}
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'snapshots'::regclass"
+            assert await witness.fetchval(waits) == 1
+
+
+# What is given up, and what is loaded
+
+
+async def test_an_orderly_end_gives_the_partitions_up_at_once(postgres: PostgresServer) -> None:
+    # With a lease so long that nobody could wait for its end.
+    async with house(postgres, lease_seconds=600) as built, looking(built) as rows:
+        one_node(built)
+        first = await built.add_replica()
+        execution = await built.client().start()
+        await until(lambda: rows.fetchval("SELECT count(*) FROM turns"), "it has begun")
+        await close(built, first)
+        assert await rows.fetchval("SELECT count(*) FROM replicas") == 0
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}):
+            await built.client().events(execution.id)
+            assert await built.client().results(execution.id) == {"out": [1]}
+
+
+async def test_what_only_waits_is_loaded_when_it_is_addressed_and_not_before(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built, effect=Effect.EFFECT_ONCE)
+        first = await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}):
+            waiting = await built.client().start()
+            await ambiguous(built.client(), waiting.id)
+            row = await rows.fetchrow("SELECT wake_at > now() + interval '1 day' AS later, wake_reason FROM executions")
+            assert row is not None
+            assert tuple(row) == (True, "a timer, or a decision")
+            await close(built, first)
+            await rows.execute(COUNT_LOADS)
+            await built.add_replica()
+            client = built.client()
+            other = await client.start()
+            await client.events(other.id)
+            loads = "SELECT count(*) FROM loads WHERE execution_id = $1"
+            assert await rows.fetchval(loads, UUID(waiting.id)) == 0
+            explained = await client.call("ExplainExecution", messages.ExplainExecutionRequest(execution_id=waiting.id))
+            decided = messages.ResumeNodeRequest(
+                execution_id=waiting.id,
+                node_execution=explained.waiting[0].node_execution,
+                decision=messages.DECISION_COMPLETE,
+                outputs_json=json.dumps({"result": [42]}).encode(),
+            )
+            await client.call("ResumeNode", decided)
+            await client.events(waiting.id)
+            assert await client.results(waiting.id) == {"out": [42]}
+            assert await rows.fetchval(loads, UUID(waiting.id)) == 1
+
+
+COUNT_LOADS = """
+CREATE TABLE loads (execution_id uuid);
+GRANT INSERT ON loads TO execution;
+CREATE FUNCTION note_load() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO execution.loads VALUES (new.execution_id);
+    RETURN new;
+END $$;
+CREATE TRIGGER note_load BEFORE UPDATE ON executions FOR EACH ROW WHEN (new.loads > old.loads)
+    EXECUTE FUNCTION note_load();
+"""
+
+
+async def test_an_execution_in_memory_is_due_so_that_lost_memory_is_found(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: runner.ran, "the task runs, and its runner forgets it")
+            await until(lambda: rows.fetchval("SELECT status = 2 FROM executions"), "it is RUNNING")
+            assert await rows.fetchval("SELECT wake_at <= now() AND wake_reason = 'in memory' FROM executions")
+            # All memory goes with the lease, and nothing comes for the execution but the sweep.
+            await rows.execute("DELETE FROM replicas")
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [1]}
+
+
+async def test_what_is_overdue_and_in_nobodys_memory_is_an_alert(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        first = await built.add_replica()
+        for _ in range(3):
+            await built.client().start()
+        await until(lambda: rows.fetchval("SELECT bool_and(status = 2) FROM executions"), "all have begun")
+        await close(built, first)
+        assert prometheus_client.REGISTRY.get_sample_value(OVERDUE) == 0
+        await rows.execute("UPDATE executions SET wake_at = now() - interval '2 minutes'")
+        # Memory has room for one of them.
+        await built.add_replica(loaded_executions=1)
+        await until(lambda: prometheus_client.REGISTRY.get_sample_value(OVERDUE), "those that wait are told")
+
+
+OVERDUE = "blockyard_executions_overdue"
+
+
+async def test_no_row_that_has_not_ended_is_without_a_time_and_a_reason(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        await built.client().start()
+        for column in ("wake_at", "wake_reason"):
+            with pytest.raises(asyncpg.NotNullViolationError):
+                await rows.execute(f"UPDATE executions SET {column} = NULL")
+
+
+async def test_an_execution_ends_at_its_wall_time_whatever_it_waits_for(postgres: PostgresServer) -> None:
+    async with house(postgres, max_duration=1.5) as built:
+        one_node(built, effect=Effect.EFFECT_ONCE)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}):
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id)
+            found = await client.get(execution.id)
+            assert found.status == ExecutionStatus.EXECUTION_STATUS_FAILED
+            assert found.status_message == "limit reached: it ran for 1.5 seconds"
+
+
+# The order of things at a take-over
+
+
+async def publish(built: House, batches: list[ResultBatch]) -> None:
+    sent = [Message(f"blockyard.result.{batch.results[0].partition}", batch.SerializeToString()) for batch in batches]
+    answers = await built.bus.publish_all(sent)
+    assert all(isinstance(answer, Ack) for answer in answers)
+
+
+def result(task: Task, value: bytes) -> Result:
+    return Result(
+        execution_id=task.execution_id,
+        node_execution=task.node_execution,
+        attempt=task.attempt,
+        partition=task.partition,
+        run_id=1,
+        outputs=[Output(pin="result", value=value)],
+        finish=Finish(outcome=Outcome.OUTCOME_COMPLETED, outputs=1),
+    )
+
+
+async def until_over(rows: "asyncpg.Connection[asyncpg.Record]", seconds: float) -> None:
+    """Returns when an execution that began has been going on for longer than this."""
+    over = "SELECT bool_and(create_time < now() - $1 * interval '1 second') FROM executions"
+    await until(lambda: rows.fetchval(over, seconds), "its time is over")
+
+
+async def test_results_of_before_a_take_over_come_before_its_timers(postgres: PostgresServer) -> None:
+    async with house(postgres, partitions=1, max_duration=2.0) as built, looking(built) as rows:
+        one_node(built)
+        first = await built.add_replica()
+        async with running(built.bus, {"work": held}, heartbeat_seconds=0.1) as runner:
+            execution = await built.client().start()
+            await until(lambda: runner.held, "the task runs")
+            (task,) = runner.held.values()
+            runner.held.clear()
+            await close(built, first)
+            # Its result lies at the end of a long line when its time is over.
+            stray = Task(execution_id=new_id().bytes, node_execution=1, attempt=1, partition=0)
+            batches = [ResultBatch(runner_id="gone", results=[result(stray, b"0")]) for _ in range(3000)]
+            await publish(built, [*batches, ResultBatch(runner_id="gone", results=[result(task, b"7")])])
+            await until_over(rows, 2.5)
+            await built.add_replica()
+            client = built.client()
+            await client.events(execution.id)
+            assert (await client.get(execution.id)).status_message == ""
+            assert await client.results(execution.id) == {"out": [7]}
+
+
+async def test_commands_of_before_a_take_over_come_before_its_timers(postgres: PostgresServer) -> None:
+    async with house(postgres, max_duration=1.5) as built, looking(built) as rows:
+        one_node(built)
+        first = await built.add_replica()
+        async with running(built.bus, {"work": held}) as runner:
+            execution = await built.client().start()
+            await until(lambda: runner.held, "the task runs")
+            await close(built, first)
+            kind, body = encode_command(Stop("stopped in time"))
+            await rows.execute("UPDATE executions SET commands = 1")
+            await rows.execute("INSERT INTO commands VALUES ($1, 1, $2, $3)", UUID(execution.id), kind, body)
+            await until_over(rows, 2.0)
+            await built.add_replica()
+            await built.client().events(execution.id)
+            assert (await built.client().get(execution.id)).status_message == "stopped in time"
+
+
+# What is fixed at the start
+
+
+async def test_an_execution_goes_on_with_the_plan_of_its_start(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        first = await built.add_replica()
+        execution = await built.client().start()
+        await close(built, first)
+        changed = built.graph()
+        changed.node("work", "another block", effect=Effect.EFFECT_PURE, a=2)
+        changed.output("other")
+        changed.link("work.result", "other.value")
+        built.catalogue.add(changed)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo, "another block": echo}) as runner:
+            client = built.client()
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [1]}
+            assert [(task.block_id, task.schema_hash) for task in runner.ran] == [("work", "hash of work")]
+            new = await client.start()
+            await client.events(new.id)
+            assert await client.results(new.id) == {"other": [2]}
+
+
+async def test_an_execution_stays_in_the_partition_of_its_start(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        one_node(built)
+        first = await built.add_replica(partitions=3)
+        started = [await built.client().start() for _ in range(12)]
+        await close(built, first)
+        found = await rows.fetch("SELECT execution_id, partition FROM executions")
+        stored = {row["execution_id"]: row["partition"] for row in found}
+        await built.add_replica(partitions=7)
+        async with running(built.bus, {"work": echo}) as runner:
+            for execution in started:
+                await built.client().events(execution.id)
+            assert {UUID(bytes=task.execution_id): task.partition for task in runner.ran} == stored
+        strayed = """
+        SELECT count(*) FROM turns JOIN executions USING (execution_id) WHERE turns.partition <> executions.partition
+        """
+        assert await rows.fetchval(strayed) == 0

@@ -1,0 +1,229 @@
+"""Turns are bounded, and what one execution brings keeps no other from its turn (rules 9 and 10)."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from blockyard.common.v1.errors_pb2 import NodeErrorReason
+from blockyard.dev.postgres import PostgresServer
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
+from blockyard.runner.v1.task_pb2 import Task
+
+from services.common.bus import RESULTS, Message
+from services.execution.engine import Fact, Reported
+from tests.integration.execution.house import House, house
+from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
+from tests.integration.execution.test_guarantees import echo, one_node
+from tests.integration.execution.test_lost_commits import looking
+from tests.waiting import until
+
+
+def fan_out(built: House, graph_id: str, items: int) -> None:
+    """A graph of one node that gives so many numbers, and a node "work" for each of them."""
+    graph = built.graph(graph_id)
+    graph.node("numbers", many=("item",), count=items)
+    graph.node("work")
+    graph.link("numbers.item", "work.a")
+    built.catalogue.add(graph)
+
+
+def numbers(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    for number in range(inputs["count"]):
+        yield "item", number
+
+
+def held(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    raise Held
+
+
+async def answer_at_once(runner: ProtocolRunner, tasks: list[Task], value: bytes) -> None:
+    """One message with the results of all these tasks, in this order."""
+    results = [
+        Result(
+            execution_id=task.execution_id,
+            node_execution=task.node_execution,
+            attempt=task.attempt,
+            partition=task.partition,
+            run_id=1,
+            outputs=[Output(pin="result", value=value)],
+            finish=Finish(outcome=Outcome.OUTCOME_COMPLETED, outputs=1),
+        )
+        for task in tasks
+    ]
+    batch = ResultBatch(runner_id=runner.runner_id, batch=0, pool=runner.pool, results=results)
+    subject = f"blockyard.result.{tasks[0].partition}"
+    await runner.bus.publish_all([Message(subject, batch.SerializeToString())])
+    runner.held.clear()
+
+
+async def transactions(rows: "asyncpg.Connection[asyncpg.Record]") -> list[list[Fact]]:
+    """The facts of each committed turn, those of all executions in it together."""
+    facts: dict[int, list[Fact]] = defaultdict(list)
+    for row in await rows.fetch("SELECT xmin::text::bigint AS written_by, facts FROM turns ORDER BY feed_sequence"):
+        facts[row["written_by"]] += msgspec.msgpack.decode(row["facts"], type=list[Fact])
+    return list(facts.values())
+
+
+async def test_a_turn_takes_in_no_more_arrivals_than_are_allowed(postgres: PostgresServer) -> None:
+    async with house(postgres, turn_results=5, partitions=1) as built, looking(built) as rows:
+        fan_out(built, "graph", 40)
+        await built.add_replica()
+        async with running(built.bus, {"numbers": numbers, "work": held}, slots=64) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: len(runner.held) == 40, "all items run")
+            await answer_at_once(runner, list(runner.held.values()), b"1")
+            await client.events(execution.id)
+            sizes = [len(facts) for facts in await transactions(rows)]
+            assert max(sizes) == 5
+            assert sum(sizes) >= 41
+
+
+async def test_a_turn_takes_in_no_more_bytes_than_are_allowed(postgres: PostgresServer) -> None:
+    limit, value = 1 << 20, json.dumps("x" * 200_000).encode()
+    async with house(postgres, turn_bytes=limit, partitions=1) as built, looking(built) as rows:
+        fan_out(built, "graph", 20)
+        await built.add_replica()
+        async with running(built.bus, {"numbers": numbers, "work": held}, slots=64) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: len(runner.held) == 20, "all items run")
+            await answer_at_once(runner, list(runner.held.values()), value)
+            await client.events(execution.id)
+            sizes = [
+                sum(len(output.value) for fact in facts if isinstance(fact, Reported) for output in fact.outputs)
+                for facts in await transactions(rows)
+            ]
+            assert sum(sizes) >= 20 * len(value)
+            assert max(sizes) < limit + len(value)
+
+
+async def test_an_execution_with_many_results_does_not_hold_up_anothers_first(postgres: PostgresServer) -> None:
+    async with house(postgres, turn_results=5, partitions=1) as built, looking(built) as rows:
+        fan_out(built, "many", 60)
+        fan_out(built, "one", 1)
+        await built.add_replica()
+        async with running(built.bus, {"numbers": numbers, "work": held}, slots=64) as runner:
+            client = built.client()
+            many, one = await client.start("many"), await client.start("one")
+            await until(lambda: len(runner.held) == 61, "all items run")
+            first = UUID(many.id).bytes
+            in_line = sorted(runner.held.values(), key=lambda task: task.execution_id != first)
+            await answer_at_once(runner, in_line, b"1")
+            await client.events(many.id)
+            await client.events(one.id)
+            ended_at = "SELECT max(feed_sequence) FROM turns WHERE execution_id = $1"
+            of_one = await rows.fetchval(ended_at, UUID(one.id))
+            before = "SELECT facts FROM turns WHERE execution_id = $1 AND feed_sequence < $2"
+            told = [
+                fact
+                for row in await rows.fetch(before, UUID(many.id), of_one)
+                for fact in msgspec.msgpack.decode(row["facts"], type=list[Fact])
+                if isinstance(fact, Reported) and fact.finish is not None and fact.run == 1
+            ]
+            assert len(told) <= 5
+
+
+# Poison
+
+
+async def test_an_execution_whose_rows_cannot_be_stored_is_parked_and_others_of_its_turn_go_on(
+    postgres: PostgresServer,
+) -> None:
+    async with house(postgres, partitions=1) as built, looking(built) as rows:
+        one_node(built)
+        poison = built.graph("poison")
+        poison.node("work", a=1)
+        poison.node("out", "OUTPUT", name="a name with \x00 in it")
+        poison.link("work.result", "out.value")
+        built.catalogue.add(poison)
+        await built.add_replica()
+        async with running(built.bus, {"work": held}, slots=64) as runner:
+            client = built.client()
+            healthy = [await client.start() for _ in range(3)]
+            bad = await client.start("poison")
+            healthy += [await client.start() for _ in range(3)]
+            await until(lambda: len(runner.held) == 7, "all run")
+            await answer_at_once(runner, list(runner.held.values()), b"1")
+            for execution in healthy:
+                await client.events(execution.id)
+                assert await client.results(execution.id) == {"out": [1]}
+            parked = "SELECT parked FROM executions WHERE execution_id = $1"
+            reason = await until(lambda: rows.fetchval(parked, UUID(bad.id)), "the poisoned one is parked")
+            assert "cannot be stored" in reason
+            assert await rows.fetchval("SELECT count(*) FROM executions WHERE parked IS NOT NULL") == 1
+
+
+async def test_an_execution_that_the_engine_cannot_carry_on_is_parked_alone(postgres: PostgresServer) -> None:
+    async with house(postgres, partitions=1) as built, looking(built) as rows:
+        one_node(built)
+        graph = built.graph("nameless")
+        graph.node("in", "INPUT", value=1)
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}):
+            client = built.client()
+            bad, good = await client.start("nameless"), await client.start()
+            await client.events(good.id)
+            parked = "SELECT parked FROM executions WHERE execution_id = $1"
+            reason = await until(lambda: rows.fetchval(parked, UUID(bad.id)), "the bad one is parked")
+            assert "the engine failed" in reason
+            found = await client.get(good.id)
+            assert found.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+
+
+async def test_text_that_postgresql_cannot_hold_is_scrubbed_on_its_way_in(postgres: PostgresServer) -> None:
+    def fails(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+        raise RuntimeError("a NUL \x00 in the message")
+        yield
+
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": fails}):
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id)
+            found = await client.get(execution.id)
+            assert found.status == ExecutionStatus.EXECUTION_STATUS_FAILED
+            assert found.status_message == "node work failed: a NUL \ufffd in the message"
+
+
+async def test_a_message_that_cannot_be_read_is_taken_off_the_stream(postgres: PostgresServer) -> None:
+    async with house(postgres, partitions=1) as built:
+        one_node(built)
+        await built.add_replica()
+        await built.bus.publish_all([Message("blockyard.result.0", b"\xff\xff\xff") for _ in range(3)])
+        async with running(built.bus, {"work": echo}):
+            client = built.client()
+            execution = await client.start()
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [1]}
+
+            async def empty() -> bool:
+                info = await built.bus.stream_info(RESULTS)
+                return info is not None and info.messages == 0
+
+            await until(empty, "nothing of it is left", 10)
+
+
+async def test_a_reason_of_a_later_release_fails_the_node_like_any_other(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": held}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: runner.held, "the task runs")
+            (task,) = runner.held.values()
+            runner.held.clear()
+            later = NodeErrorReason.ValueType(99)
+            await runner.say(task, 1, [], Finish(outcome=Outcome.OUTCOME_FAILED, error="a new kind", reason=later))
+            await client.events(execution.id, timeout=15)
+            found = await client.get(execution.id)
+            assert found.status_message == "node work failed: a new kind"
