@@ -7,6 +7,7 @@ others wait and find it done.
 import fcntl
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import venv
@@ -31,6 +32,9 @@ def main(root: Path, stamp: str) -> int:
         made_here = root / ".venv" / ".blockyard-root"
         if made_here.exists() and made_here.read_text() != str(root):
             shutil.rmtree(root / ".venv")
+        # uv leaves a lock file where temporary files go.
+        os.environ["TMPDIR"] = str(cache / "temporary")
+        (cache / "temporary").mkdir(exist_ok=True)
         uv = installed_uv(cache / "bootstrap")
         run(
             [str(uv), "sync", "--frozen", "--quiet", "--python", sys.executable, "--project", str(root)],
@@ -78,11 +82,19 @@ def run(command: list[str], purpose: str) -> None:
     """Run a command; when it fails, show what it said."""
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment.update(UV_PYTHON_DOWNLOADS="never", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    if has_system_certificates():
+        environment.setdefault("UV_SYSTEM_CERTS", "true")
     if subprocess.run(command, env=environment, check=False).returncode != 0:
         raise SetupFailed(
             f"{purpose} failed. If it could not reach the package index: check the network, or name a mirror with "
             "PIP_INDEX_URL (pip) and UV_DEFAULT_INDEX (uv). Then run the same command again."
         )
+
+
+def has_system_certificates() -> bool:
+    """Whether this machine knows whom to trust: a company's own authority stands there and not among those of uv."""
+    places = ssl.get_default_verify_paths()
+    return bool(places.cafile) or (places.capath is not None and any(os.scandir(places.capath)))
 
 
 class SetupFailed(Exception):
@@ -94,5 +106,8 @@ if __name__ == "__main__":
         sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
     except SetupFailed as error:
         sys.exit(f"task: {error}")
+    except KeyboardInterrupt:
+        print("task: setting up was interrupted; the same command goes on with it", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:
         sys.exit(f"task: setting up failed: {error}")

@@ -43,7 +43,7 @@ def default_home() -> Path:
     return Path(home) if home else Path.home() / ".blockyard"
 
 
-def find_connection(address: str | None = None, token: str | None = None, home: Path | None = None) -> Connection:
+def find_connection(address: str | None = None, token: str | None = None, home: Path | str | None = None) -> Connection:
     """The connection that these arguments name, completed from the environment and then from the dev stack."""
     environment = os.environ
     address = address or environment.get("BLOCKYARD_ADDRESS") or ""
@@ -52,7 +52,7 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
     token = token or environment.get("BLOCKYARD_TOKEN") or ""
     if graph and execution and token:
         return Connection(graph, execution, token)
-    stack = _dev_stack(home or default_home())
+    stack = _dev_stack(default_home() if home is None else Path(home))
     if graph and execution:
         if stack is None or stack.graph_address != graph:
             raise NotConfigured(f"no token for {graph}: set BLOCKYARD_TOKEN, or pass token=")

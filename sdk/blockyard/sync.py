@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from blockyard import client as asynchronous
 from blockyard.calls import DEFAULT_DEADLINE
-from blockyard.client import ExecutionHandle, Json, Results
+from blockyard.client import ExecutionHandle, GraphRecord, Json, Results
 from blockyard.client.blocks import BlocksClient
 from blockyard.client.executions import ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
@@ -202,9 +202,12 @@ class Client:
             self._loop.stop()
 
     def run(
-        self, graph: GraphLike | str, inputs: Mapping[str, Json] | None = None, timeout: float | None = None
+        self,
+        graph: GraphLike | GraphRecord | str,
+        inputs: Mapping[str, Json] | None = None,
+        timeout: float | None = None,
     ) -> Results:
-        """Runs a graph (stored first if it is not the id of one) to its end, and gives its results."""
+        """Runs a graph (by id, a record of it, or one that is stored first) to its end, and gives its results."""
         return self._loop.run(self._client.run(graph, inputs, timeout))
 
     def events(self, execution: str, after: int = 0) -> Iterator[Event]:
@@ -216,7 +219,7 @@ def connect(
     address: str | None = None,
     token: str | None = None,
     *,
-    home: Path | None = None,
+    home: Path | str | None = None,
     deadline: float = DEFAULT_DEADLINE,
 ) -> Client:
     """A sync client; arguments as of blockyard.connect."""

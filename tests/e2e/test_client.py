@@ -13,9 +13,9 @@ from blockyard.events import EventKind
 from blockyard.graphs import Graph, graph_from_mapping, graph_to_mapping
 
 
-def shout() -> Graph:
+def shout(operation: str = "upper") -> Graph:
     graph = Graph("shout")
-    upper = graph.add("TextProcessingBlock", "upper", text=graph.input("text"), operation="upper")
+    upper = graph.add("TextProcessingBlock", "upper", text=graph.input("text"), operation=operation)
     graph.output("result", upper["processed_text"])
     return graph
 
@@ -28,6 +28,15 @@ def pause(seconds: float) -> Graph:
 
 async def test_the_graph_of_the_readme_runs(client: Client) -> None:
     assert await client.run(shout(), {"text": "hello"}, timeout=30) == {"result": ["HELLO"]}
+
+
+async def test_an_id_runs_the_active_version_and_a_record_its_own(client: Client) -> None:
+    first = await client.graphs.create(shout())
+    second = await client.graphs.update(first.id, shout("reverse"))
+
+    runs = [await client.run(graph, {"text": "hello"}, timeout=30) for graph in (first.id, second, first)]
+
+    assert runs == [{"result": ["olleh"]}, {"result": ["olleh"]}, {"result": ["HELLO"]}]
 
 
 async def test_events_tell_the_run_without_gaps(client: Client) -> None:

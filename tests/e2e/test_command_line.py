@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,7 @@ def environment(home: Path) -> Mapping[str, str]:
     return {**os.environ, "BLOCKYARD_HOME": str(home), "COLUMNS": "60"}
 
 
-async def start(home: Path, *arguments: str) -> asyncio.subprocess.Process:
+async def start(home: Path, *arguments: str, output: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -39,7 +40,7 @@ async def start(home: Path, *arguments: str) -> asyncio.subprocess.Process:
         *arguments,
         env=environment(home),
         cwd=plain.ROOT,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=output,
         stderr=asyncio.subprocess.PIPE,
     )
 
@@ -82,7 +83,7 @@ async def test_interrupted_following_leaves_the_execution_running(stack: Stack, 
             pass
     watching = await start(home, "executions", "watch", started["id"])
     for one in (process, watching):
-        await until(lambda one=one: _connected(one), "the program is connected")
+        await until(partial(_connected, one), "the program is connected")
         one.send_signal(signal.SIGINT)
     await asyncio.wait_for(process.communicate(), 30)
     _, errors = await asyncio.wait_for(watching.communicate(), 30)
@@ -120,6 +121,47 @@ async def test_graphs_and_blocks_are_listed_shown_and_drawn(stack: Stack, home: 
     assert (gone.code, "GRAPH_NOT_FOUND" in gone.errors) == (1, True)
 
 
+async def test_a_graph_is_shown_with_the_names_of_its_blocks(stack: Stack, home: Path) -> None:
+    created = json.loads((await blockyard(home, "graphs", "create", str(plain.GRAPH), "--json")).output)
+    shown = await blockyard(home, "graphs", "show", created["id"])
+    assert "by_distance  SortListBlock" in shown.output
+
+
+async def test_a_file_that_cannot_be_written_is_said(stack: Stack, home: Path, tmp_path: Path) -> None:
+    created = json.loads((await blockyard(home, "graphs", "create", str(plain.GRAPH), "--json")).output)
+    place = tmp_path / "no" / "folder.yaml"
+    done = await blockyard(home, "graphs", "show", created["id"], "--output", str(place))
+    assert (done.code, done.errors) == (1, f"Error: {place}: No such file or directory\n")
+
+
+@pytest.mark.parametrize("arguments", [["blocks", "list"], ["version"]], ids=" ".join)
+async def test_a_full_disk_behind_the_output_is_said(stack: Stack, home: Path, arguments: list[str]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await start(home, *arguments, output=full)
+    os.close(full)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, errors.decode()) == (1, "Error: the output: No space left on device\n")
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(stack: Stack, home: Path) -> None:
+    reading, writing = os.pipe()
+    process = await start(home, "blocks", "list", "--json", output=writing)
+    os.close(writing)
+    os.close(reading)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert errors.decode() == ""
+
+
+async def test_a_closed_output_is_no_error(stack: Stack, home: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$0" -c "from blockyard.cli import main; main()" version >&-', sys.executable),
+        env=environment(home),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, errors.decode()) == (0, "")
+
+
 async def test_the_demo_gives_the_right_result_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
     process = await start(tmp_path, "demo", "--json")
     output, errors = await asyncio.wait_for(process.communicate(), 170)
@@ -135,4 +177,5 @@ async def test_the_demo_gives_the_right_result_and_leaves_nothing(home: Path, tm
 
 
 def _home_of(process: psutil.Process) -> str:
-    return (process.info["environ"] or {}).get("BLOCKYARD_HOME", "")
+    environ: Mapping[str, str] = process.info["environ"] or {}
+    return environ.get("BLOCKYARD_HOME", "")

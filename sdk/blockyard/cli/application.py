@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage, or not known where Block
 complete; 130 interrupted.
 """
 
+import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -45,11 +46,20 @@ class _Application(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+def _version() -> str:
+    try:
+        installed = version("blockyard")
+    except PackageNotFoundError:
+        installed = "(not installed)"
+    return f"blockyard {installed}, Python {sys.version.split()[0]}"
+
+
 @click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--address", metavar="HOST:PORT", help="Where Blockyard is; by default the stack of `blockyard dev`.")
 @click.option(
     "--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds that a call may take."
 )
+@click.version_option(_version(), message="%(version)s")
 @click.pass_context
 def application(ctx: click.Context, address: str | None, timeout: float) -> None:
     """Runs agent workflows: graphs of blocks, executed durably.
@@ -63,10 +73,7 @@ def application(ctx: click.Context, address: str | None, timeout: float) -> None
 @application.command(name="version")
 def show_version() -> None:
     """Shows the version of this program."""
-    try:
-        click.echo(f"blockyard {version('blockyard')}, Python {sys.version.split()[0]}")
-    except PackageNotFoundError:
-        click.echo(f"blockyard (not installed), Python {sys.version.split()[0]}")
+    click.echo(_version())
 
 
 for _command in (demo, dev, run, graphs, blocks, executions, events):
@@ -76,7 +83,20 @@ for _command in (demo, dev, run, graphs, blocks, executions, events):
 def main() -> None:
     """Entry point of the program."""
     try:
-        application(prog_name="blockyard")
+        try:
+            application(prog_name="blockyard")
+        finally:
+            if sys.stdout is not None:  # it is when it was closed: `>&-`
+                sys.stdout.flush()  # here, where what goes wrong can still be told
     except BrokenPipeError:  # `blockyard executions list | head`: the reader has seen enough
-        sys.stderr.close()
+        _drop_output()
         sys.exit(0)
+    except OSError as error:
+        _drop_output()
+        click.echo(f"Error: {error.filename or 'the output'}: {error.strerror or error}", err=True)
+        sys.exit(FAILED)
+
+
+def _drop_output() -> None:
+    """Lets the interpreter's last flush go nowhere: what it holds cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """`blockyard demo`: starts a stack, runs the airports workflow on it, shows the result, and leaves nothing behind."""
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -46,24 +47,31 @@ def demo(output: Output, latitude: float, longitude: float, radius: float, json_
     live progress, prints a row of summary a state and the five airports nearest to the point, and stops everything.
     """
     folder = _examples()
-    with stack_errors(), _temporary_home() as home:
-        output.run(_demo(output, folder, home, Point(latitude, longitude, radius), json_wanted))
+    with stack_errors():
+        output.run(_demo(output, folder, Point(latitude, longitude, radius), json_wanted))
 
 
-async def _demo(output: Output, folder: Path, home: Path, point: Point, json_wanted: bool) -> None:
+async def _demo(output: Output, folder: Path, point: Point, json_wanted: bool) -> None:
+    from blockyard.dev.signals import on_ending_signals, this_task
     from blockyard.dev.stack import Stack  # needs the servers' wheels, see stack_errors
 
+    on_ending_signals(this_task().cancel, this_task().cancel)
     began = time.monotonic()
 
     def report(text: str) -> None:
         if not json_wanted:
             output.line(text, "dim")
 
-    async with Stack(home, report=report):
-        report(f"the stack is up after {duration(time.monotonic() - began)}")
-        async with connect(home=home) as client:
-            execution, results = await _run(output, client, folder, point, json_wanted)
-        report("stopping the stack")
+    with _temporary_home() as home:
+        try:
+            async with Stack(home, report=report):
+                report(f"the stack is up after {duration(time.monotonic() - began)}")
+                async with connect(home=home) as client:
+                    execution, results = await _run(output, client, folder, point, json_wanted)
+                report("stopping the stack")
+        finally:
+            # A thread that is still copying the database's template would make the folder again.
+            await asyncio.get_running_loop().shutdown_default_executor()
     if json_wanted:
         output.json({"execution": execution, "results": results})
         return

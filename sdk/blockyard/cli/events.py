@@ -13,7 +13,7 @@ def events() -> None:
 
 @events.command(name="tail")
 @click.argument("execution_id")
-@click.option("--after", default=0, metavar="N", help="Only events with a higher sequence.")
+@click.option("--after", default=0, type=click.IntRange(0), metavar="N", help="Only events with a higher sequence.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with those to come, until the execution ends.")
 @as_json
 @click.pass_obj

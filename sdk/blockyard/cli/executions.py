@@ -22,7 +22,7 @@ def executions() -> None:
 @executions.command(name="list")
 @click.option("--graph", "graph_id", default="", metavar="ID", help="Only of this graph.")
 @click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only with this status.")
-@click.option("--limit", default=20, show_default=True, help="How many at most.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
 @as_json
 @click.pass_obj
 def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], limit: int, json_wanted: bool) -> None:
@@ -31,7 +31,7 @@ def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], li
     async def work() -> None:
         async with output.client() as client:
             wanted = [ExecutionStatus[status.upper()] for status in statuses]
-            pages = client.executions.list(graph_id=graph_id, statuses=wanted, page_size=min(max(limit, 1), 1_000))
+            pages = client.executions.list(graph_id=graph_id, statuses=wanted, page_size=min(limit, 1_000))
             found = await _first(pages, limit)
         if json_wanted:
             output.json(found)
@@ -47,7 +47,14 @@ def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], li
 
 @executions.command(name="show")
 @click.argument("execution_id")
-@click.option("--nodes", "node_limit", default=20, show_default=True, help="How many node executions at most.")
+@click.option(
+    "--nodes",
+    "node_limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many node executions at most.",
+)
 @as_json
 @click.pass_obj
 def show_execution(output: Output, execution_id: str, node_limit: int, json_wanted: bool) -> None:

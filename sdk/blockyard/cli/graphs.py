@@ -15,7 +15,7 @@ def graphs() -> None:
 
 
 @graphs.command(name="list")
-@click.option("--limit", default=50, show_default=True, help="How many at most.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many at most.")
 @as_json
 @click.pass_obj
 def list_graphs(output: Output, limit: int, json_wanted: bool) -> None:
@@ -24,7 +24,7 @@ def list_graphs(output: Output, limit: int, json_wanted: bool) -> None:
     async def work() -> None:
         found = []
         async with output.client() as client:
-            async for graph in client.graphs.list(page_size=min(max(limit, 1), 1_000)):
+            async for graph in client.graphs.list(page_size=min(limit, 1_000)):
                 found.append(graph)
                 if len(found) >= limit:
                     break
@@ -41,7 +41,7 @@ def list_graphs(output: Output, limit: int, json_wanted: bool) -> None:
 
 @graphs.command(name="show")
 @click.argument("graph_id")
-@click.option("--version", default=0, metavar="N", help="By default the active one.")
+@click.option("--version", default=0, type=click.IntRange(0), metavar="N", help="By default the active one.")
 @click.option(
     "-o",
     "--output",
@@ -57,6 +57,7 @@ def show_graph(output: Output, graph_id: str, version: int, file: Path | None, j
     async def work() -> None:
         async with output.client() as client:
             graph = await client.graphs.get(graph_id, version)
+            blocks = {block.id: block.name async for block in client.blocks.list(page_size=1_000)}
         if file:
             save_graph(graph.content, file)
             output.line(f"wrote {file}")
@@ -76,7 +77,9 @@ def show_graph(output: Output, graph_id: str, version: int, file: Path | None, j
             ]
         )
         output.line()
-        output.table(["NODE", "BLOCK"], [[node.id, node.block_id] for node in graph.content.nodes])
+        output.table(
+            ["NODE", "BLOCK"], [[node.id, blocks.get(node.block_id, node.block_id)] for node in graph.content.nodes]
+        )
         output.line()
         links = [
             [f"{link.source_node_id}.{link.source_pin}", f"{link.sink_node_id}.{link.sink_pin}", "static" * link.static]
@@ -159,7 +162,7 @@ def validate_graph(output: Output, file: Path, json_wanted: bool) -> None:
 
 @graphs.command(name="picture")
 @click.argument("graph_id")
-@click.option("--version", default=0, metavar="N", help="By default the active one.")
+@click.option("--version", default=0, type=click.IntRange(0), metavar="N", help="By default the active one.")
 @click.pass_obj
 def draw_graph(output: Output, graph_id: str, version: int) -> None:
     """Draws a graph as a Mermaid flowchart."""

@@ -1,4 +1,6 @@
-"""Inputs of an execution as they are typed: `--input name=value`, `--input name=@file`, `--inputs file.json`."""
+"""Inputs and labels of an execution as they are typed: `--input name=value`, `--input name=@file`,
+`--inputs file.json`, `--label key=value`.
+"""
 
 import json
 import sys
@@ -17,6 +19,17 @@ def parse_inputs(pairs: tuple[str, ...], file: str | None) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--input")
         inputs[name] = _value(name, text)
     return inputs
+
+
+def parse_labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The labels that these options give."""
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not of the form key=value", param_hint="--label")
+        labels[key] = value
+    return labels
 
 
 def _value(name: str, text: str) -> Any:
@@ -41,6 +54,8 @@ def _from_file(file: str) -> dict[str, Any]:
         content = json.loads(text)
     except ValueError as error:
         raise click.BadParameter(f"{file}: not JSON: {error}", param_hint="--inputs") from error
+    except RecursionError as error:
+        raise click.BadParameter(f"{file}: nested too deeply", param_hint="--inputs") from error
     if not isinstance(content, dict):
         raise click.BadParameter(f"{file}: expected a JSON object with a member for each input", param_hint="--inputs")
     return content

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -38,7 +39,11 @@ class Output:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs an async command to its end."""
-        return asyncio.run(work)
+        try:
+            return asyncio.run(work)
+        except asyncio.CancelledError:  # by a command that receives signals itself, see blockyard.dev.signals
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses Ctrl-C on and on sees no traceback at the end
+            raise KeyboardInterrupt from None
 
     def line(self, text: str = "", style: str = "") -> None:
         """A line of text; text from outside is never taken for markup."""

@@ -1,14 +1,15 @@
 """`blockyard run`: starts a graph, stored or from a file, and follows it if asked."""
 
 from pathlib import Path
+from uuid import UUID
 
 import click
 
 from blockyard.cli.following import follow_execution, show_end, summary
-from blockyard.cli.inputs import parse_inputs
+from blockyard.cli.inputs import parse_inputs, parse_labels
 from blockyard.cli.output import Output, as_json, lasting, short
 from blockyard.client import Client, Execution, ExecutionHandle, ExecutionStatus, GraphRecord, Results
-from blockyard.errors import ExecutionCancelled, ExecutionFailed
+from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed
 from blockyard.graph.v1 import graph_pb2
 from blockyard.graphs import load_graph
 
@@ -26,7 +27,13 @@ GRAPH_SUFFIXES = (".json", ".yaml", ".yml")
     help="An input; JSON where it parses, else text; @FILE is a file's content.",
 )
 @click.option("--inputs", "inputs_file", metavar="FILE", help="A JSON object of inputs; - is standard input.")
-@click.option("--version", default=0, metavar="N", help="Version of a stored graph; by default the active one.")
+@click.option(
+    "--version",
+    default=0,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Version of a stored graph; by default the active one.",
+)
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the execution.")
 @click.option("-f", "--follow", is_flag=True, help="Follow it to its end and print its results.")
 @as_json
@@ -46,7 +53,7 @@ def run(
     Ctrl-C while following stops following; the execution goes on.
     """
     inputs = parse_inputs(pairs, inputs_file)
-    labels_by_key = dict(label.partition("=")[::2] for label in labels)
+    labels_by_key = parse_labels(labels)
     content = _content(graph, version)
     started: list[str] = []
 
@@ -73,10 +80,20 @@ def run(
 def _content(graph: str, version: int) -> graph_pb2.Graph | None:
     """The graph in the file that is named; None if an id is."""
     if not graph.endswith(GRAPH_SUFFIXES) and not Path(graph).is_file():
+        if not _is_id(graph):
+            raise BlockyardError(f"{graph}: no such file, and no id of a stored graph (`blockyard graphs list`)")
         return None
     if version:
         raise click.UsageError("--version is for stored graphs; a file is stored as a new one")
     return load_graph(graph)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 async def _stored(client: Client, graph: str, version: int, content: graph_pb2.Graph | None) -> GraphRecord:

@@ -80,11 +80,20 @@ class Client:
         self._channels.clear()
 
     async def run(
-        self, graph: GraphLike | str, inputs: Mapping[str, Json] | None = None, timeout: float | None = None
+        self,
+        graph: GraphLike | GraphRecord | str,
+        inputs: Mapping[str, Json] | None = None,
+        timeout: float | None = None,
     ) -> Results:
-        """Runs a graph (stored first if it is not the id of one) to its end, and gives its results."""
-        graph_id = graph if isinstance(graph, str) else (await self.graphs.create(graph)).id
-        execution = await self.executions.start(graph_id, inputs)
+        """Runs a graph to its end, and gives its results.
+
+        An id runs the graph's active version, a record the version that it is of; any other graph is stored first.
+        """
+        if isinstance(graph, str):
+            execution = await self.executions.start(graph, inputs)
+        else:
+            record = graph if isinstance(graph, GraphRecord) else await self.graphs.create(graph)
+            execution = await self.executions.start(record.id, inputs, version=record.version)
         return await execution.result(timeout)
 
     def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:
@@ -101,7 +110,7 @@ def connect(
     address: str | None = None,
     token: str | None = None,
     *,
-    home: Path | None = None,
+    home: Path | str | None = None,
     deadline: float = DEFAULT_DEADLINE,
 ) -> Client:
     """A client for the address and token given, else those of the environment, else the stack of `blockyard dev`.

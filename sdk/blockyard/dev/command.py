@@ -1,31 +1,22 @@
 """What `blockyard dev` does: run a stack until it is told to stop, and say where everything is."""
 
 import asyncio
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from blockyard.dev.signals import on_ending_signals, this_task
 from blockyard.dev.stack import Stack
 
 
 async def run_stack(
     home: Path | str | None = None, *, runners: int = 2, replicas: int = 1, say: Callable[[str], None] = print
 ) -> None:
-    """Run a stack until SIGINT, SIGTERM or SIGHUP; a second signal ends it at once.
+    """Run a stack until SIGINT, SIGTERM or SIGHUP; a second signal kills what still runs and raises CancelledError.
 
     Raises DevelopmentStackError, whose text is for the user, when it cannot be started (one may run already).
     """
     ending = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    this = asyncio.current_task()
-
-    def receive() -> None:
-        if ending.is_set() and this is not None:
-            this.cancel()  # the stack kills what still runs
-        ending.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, receive)
+    on_ending_signals(ending.set, this_task().cancel)
     stack = Stack(home, runners=runners, replicas=replicas, supervise=True, report=say)
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(ending.wait())
@@ -41,8 +32,10 @@ async def run_stack(
     finally:
         starting.cancel()
         waiting.cancel()
-        await asyncio.wait({starting, waiting})
-        await stack.stop()
+        try:
+            await asyncio.wait({starting, waiting})
+        finally:
+            await stack.stop()
 
 
 def describe(stack: Stack) -> str:

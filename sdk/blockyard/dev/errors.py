@@ -21,7 +21,7 @@ def disk_full(path: Path, purpose: str) -> DevelopmentStackError:
     """The disk below `path` has no room left."""
     return DevelopmentStackError(
         f"{purpose} failed: the disk that holds {path} is full. Free some space, or choose another folder "
-        "with BLOCKYARD_HOME."
+        "with BLOCKYARD_HOME (of the demo: with TMPDIR)."
     )
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,14 +16,18 @@ from blockyard.dev.errors import DevelopmentStackError, disk_full, explain_os_er
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess, places
 
+SETTINGS = {
+    "max_payload": "8MB",
+    # A consumer that is slow for a moment is not cut off.
+    "max_pending": "256MB",
+    "write_deadline": '"10s"',
+}
+
 CONFIGURATION = """\
 # Written at each start of the laptop stack; changes made here are lost.
 server_name: "{name}"
 listen: "127.0.0.1:{port}"
-max_payload: 8MB
-# A consumer that is slow for a moment is not cut off.
-max_pending: 256MB
-write_deadline: "10s"
+{settings}
 jetstream {{
   store_dir: "{store}"
   # A ceiling for accounting only: each stream has its own limit.
@@ -35,9 +40,10 @@ jetstream {{
 class NatsServer:
     """One nats-server with a file store; it keeps its port and its data over restarts."""
 
-    def __init__(self, data_dir: Path, port: int, log_file: Path) -> None:
+    def __init__(self, data_dir: Path, port: int, log_file: Path, settings: Mapping[str, str]) -> None:
         self.data_dir = data_dir
         self.port = port
+        self.settings = {**SETTINGS, **settings}
         # Its own, so that a server of somebody else's on the same port is not taken for this one.
         self.server_name = f"blockyard-{secrets.token_hex(8)}"
         self.configuration = data_dir / "nats.conf"
@@ -97,9 +103,11 @@ class NatsServer:
         self.process.thaw()
 
     def _write_configuration(self) -> None:
+        settings = "\n".join(f"{name}: {value}" for name, value in self.settings.items())
+        text = CONFIGURATION.format(name=self.server_name, port=self.port, settings=settings, store=self.store)
         try:
             self.store.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.configuration.write_text(CONFIGURATION.format(name=self.server_name, port=self.port, store=self.store))
+            self.configuration.write_text(text)
         except OSError as error:
             raise explain_os_error(error, self.data_dir, "Making NATS's folder") from error
 
@@ -155,15 +163,22 @@ def program() -> Path:
     return Path(found)
 
 
-async def start_nats(data_dir: Path | str, port: int = 0, *, log_file: Path | None = None) -> NatsServer:
+async def start_nats(
+    data_dir: Path | str,
+    port: int = 0,
+    *,
+    log_file: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> NatsServer:
     """Start nats-server with JetStream on a data directory and wait until it answers.
 
-    Port 0 takes a free one. The log is a file beside the data directory.
+    Port 0 takes a free one. `settings` are nats-server's own, written as in its configuration file. The log is a file
+    beside the data directory.
     """
     place, log = places(data_dir, log_file)
     attempts = 1 if port else 5  # between choosing a free port and taking it another process may take it
     while True:
-        server = NatsServer(place, port or free_port(), log)
+        server = NatsServer(place, port or free_port(), log, settings or {})
         try:
             await server.start()
             return server

@@ -67,7 +67,7 @@ class PostgresServer:
         try:
             await self._until_ready(timeout_seconds)
         except BaseException:
-            await self.process.kill()
+            await self.abandon()
             raise
 
     async def stop(self, grace_seconds: float = 30.0) -> None:

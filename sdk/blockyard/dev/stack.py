@@ -7,7 +7,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -119,22 +119,25 @@ class Stack:
         if not self._started:
             return
         self._started = False
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait({self._watch})
-            self._watch = None
-        self.folder.state.unlink(missing_ok=True)
         groups = ("runner", "execution", "graph", "nats", "postgres")
         try:
+            await self._stop_watching()
+            self.folder.state.unlink(missing_ok=True)
             for group in groups:
                 await asyncio.gather(*(m.stop() for name, m in self._members.items() if name.split("-")[0] == group))
         except BaseException:
-            # Interrupted while it waits: nothing may stay behind.
-            await asyncio.gather(*(member.kill() for member in self._members.values()))
+            # Interrupted while it waits: nothing may stay behind, however often it is interrupted again.
+            await _finish(asyncio.gather(*(_end_at_once(member) for member in self._members.values())))
             raise
         finally:
             self._members.clear()
             self._held.close()
+
+    async def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+            self._watch = None
 
     @property
     def postgres(self) -> PostgresServer:
@@ -253,6 +256,20 @@ async def _all(*steps: Coroutine[None, None, None]) -> None:
                 group.create_task(step)
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def _end_at_once(member: Member) -> None:
+    if isinstance(member, PostgresServer):
+        await member.abandon()  # SIGKILL would leave its shared memory behind
+    else:
+        await member.kill()
+
+
+async def _finish(work: asyncio.Future[list[None]]) -> None:
+    """Wait until the work is done; who cancels the waiting does not shorten it."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({work})
 
 
 @contextmanager

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
+from blockyard.dev.nats import NatsServer
 
 from services.common.bus import Bus, Delivery, JetStreamRefused, Message, PullConsumer
-from tests.integration.bus.conftest import bus_with_streams
-from tests.integration.bus.server import NatsServer
+from tests.integration.bus.conftest import bus_with_streams, longer
 from tests.waiting import until
 
 TASK = "blockyard.task.default"
@@ -125,7 +125,7 @@ async def test_pulling_survives_a_restart(server: NatsServer) -> None:
         consumer = pool(bus)
         waiting = asyncio.create_task(drain(consumer, 1))
         await until(lambda: consumer.last_answered is not None, "a heartbeat of the waiting pull")
-        server.kill()
+        await server.kill()
         await server.start()
         await until(lambda: bus.connected, "the reconnect")
         await publish(bus, TASK, b"after")
@@ -137,8 +137,7 @@ async def test_pulling_survives_a_wiped_jetstream(server: NatsServer) -> None:
         consumer = pool(bus)
         waiting = asyncio.create_task(drain(consumer, 1))
         await until(lambda: consumer.last_answered is not None, "a heartbeat of the waiting pull")
-        server.kill()
-        server.wipe()
+        await server.wipe()
         await until(lambda: not bus.connected, "the disconnect")
         await server.start()
         await until(lambda: bus.connected, "the reconnect")
@@ -170,7 +169,7 @@ async def test_a_push_consumer_gets_all_in_order_and_acks_empty_the_stream(serve
         ) as consumer:
             acked = 0
             while acked < 5000:
-                await until(lambda acked=acked: len(seen) > acked, "more messages")  # type: ignore[misc]
+                await until(longer(seen, acked), "more messages")
                 assert len(seen) - acked <= 256
                 consumer.ack_all(seen[acked:])
                 acked = len(seen)
@@ -212,7 +211,7 @@ async def test_a_push_consumer_goes_on_after_a_restart(server: NatsServer) -> No
     async with bus_with_streams(server) as bus:
         seen: list[Delivery] = []
         async with bus.push_consumer("RESULTS", "partition-3-1", RESULT, seen.append, on_lost=lost) as consumer:
-            server.kill()
+            await server.kill()
             await until(lambda: not bus.connected, "the disconnect")
             await server.start()
             await until(lambda: bus.connected, "the reconnect")
@@ -222,20 +221,18 @@ async def test_a_push_consumer_goes_on_after_a_restart(server: NatsServer) -> No
             await gone(bus, "RESULTS")
 
 
-async def test_the_owner_is_told_once_when_its_consumer_is_gone(server: NatsServer) -> None:
+@pytest.mark.parametrize("wiped", [True, False])
+async def test_the_owner_is_told_once_when_its_consumer_is_gone(server: NatsServer, wiped: bool) -> None:
     async with bus_with_streams(server) as bus:
-        for wiped in (True, False):
-            told: list[str] = []
-            await bus.ensure_streams()
-            async with bus.push_consumer(
-                "RESULTS", "partition-3-1", RESULT, lambda delivery: None, on_lost=told.append, idle_heartbeat=0.2
-            ):
-                if wiped:
-                    server.kill()
-                    server.wipe()
-                    await until(lambda: not bus.connected, "the disconnect")
-                    await server.start()
-                else:
-                    await bus.jetstream.ask("STREAM.DELETE.RESULTS")
-                await until(lambda told=told: bool(told), "the call")  # type: ignore[misc]
-                assert told == ["the consumer is gone"]
+        told: list[str] = []
+        async with bus.push_consumer(
+            "RESULTS", "partition-3-1", RESULT, lambda delivery: None, on_lost=told.append, idle_heartbeat=0.2
+        ):
+            if wiped:
+                await server.wipe()
+                await until(lambda: not bus.connected, "the disconnect")
+                await server.start()
+            else:
+                await bus.jetstream.ask("STREAM.DELETE.RESULTS")
+            await until(lambda: bool(told), "the call")
+            assert told == ["the consumer is gone"]

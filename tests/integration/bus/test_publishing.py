@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from blockyard.dev.nats import NatsServer
 
 from services.common.bus import Ack, Message, PublishRefused, Refusal, StreamLimits, connect
 from tests.integration.bus.conftest import bus_with_streams
-from tests.integration.bus.server import NatsServer
 from tests.waiting import until
 
 SUBJECT = "blockyard.task.default"
@@ -68,7 +68,7 @@ async def test_what_no_stream_takes_and_what_is_too_large_is_refused_alone(serve
             [
                 Message(SUBJECT, b"x"),
                 Message("nobody.listens", b"x"),
-                Message(SUBJECT, b"x" * 2_000_000),
+                Message(SUBJECT, b"x" * 9_000_000),
                 Message(SUBJECT, b"x"),
             ]
         )
@@ -91,7 +91,7 @@ async def test_headers_arrive_and_line_breaks_in_them_are_refused(server: NatsSe
 
 async def test_without_a_connection_everything_is_refused_at_once_and_later_works_again(server: NatsServer) -> None:
     async with bus_with_streams(server) as bus:
-        server.kill()
+        await server.kill()
         await until(lambda: not bus.connected, "the disconnect")
         assert refusals(await bus.publish_all(messages(10))) == {Refusal.DISCONNECTED}
         await server.start()
@@ -103,7 +103,7 @@ async def test_a_kill_in_the_middle_ends_every_call_and_a_repetition_completes_i
     async with bus_with_streams(server) as bus:
         calls = [asyncio.create_task(bus.publish_all(messages(5000, prefix=f"{each}-"))) for each in range(4)]
         await bus.flush()
-        server.kill()
+        await server.kill()
         async with asyncio.timeout(10):
             answers = [answer for call in calls for answer in await call]
         assert all(answer.unknown for answer in answers if isinstance(answer, PublishRefused))

@@ -15,7 +15,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.common import identity
 from tests.integration.execution.house import SECRET, House, house
-from tests.integration.execution.protocol_runner import Held, running
+from tests.integration.execution.protocol_runner import Block, Held, running
 
 
 def add(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
@@ -37,7 +37,7 @@ def numbers(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
         yield "item", number
 
 
-BLOCKS = {"add": add, "hold": hold, "fail": fail, "numbers": numbers}
+BLOCKS: dict[str, Block] = {"add": add, "hold": hold, "fail": fail, "numbers": numbers}
 
 
 @asynccontextmanager

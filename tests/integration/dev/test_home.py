@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from blockyard.dev import tokens
+from blockyard.dev import Stack, tokens
 from blockyard.dev.home import StackFolder, StackState, read_state
 
 
@@ -31,6 +31,10 @@ def state(folder: StackFolder, pid: int) -> StackState:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_home_of_a_stack_is_a_path_or_its_text(tmp_path: Path) -> None:
+    assert Stack(str(tmp_path)).folder == Stack(tmp_path).folder == StackFolder(tmp_path / "dev")
 
 
 def test_a_state_is_read_as_it_was_written(folder: StackFolder, tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def test_when_all_is_set_up_it_hands_over_at_once(project: Path, bare_path: Path
 
     done = run(project, bare_path, "chaos", "--", "--seed", "7", home=str(tmp_path))
 
-    assert done.stdout.split() == [str(tmp_path), *f"--taskfile {project}/Taskfile.yml chaos -- --seed 7".split()]
+    assert done.stdout.split() == [
+        str(tmp_path),
+        *f"--exit-code --taskfile {project}/Taskfile.yml chaos -- --seed 7".split(),
+    ]
     assert done.stderr == ""
 
 

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.graph.v1.block_pb2 import Effect
 from blockyard.runner.v1.task_pb2 import Task
 
-from services.execution.commands import CommandKind, Stop, encode_command
+from services.execution.commands import CommandKind, Stop, encode_command, hint_payload, hint_subject
+from services.execution.engine import Fact, StopRequested
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import Held, Silent, running
 from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
-from tests.integration.execution.test_lost_commits import looking
+from tests.integration.execution.test_lost_commits import WAITING_TURNS, looking
 from tests.waiting import until
 
 
@@ -42,7 +44,7 @@ async def test_any_replica_takes_a_start_and_a_stop(postgres: PostgresServer) ->
 
 
 async def test_a_command_with_the_same_request_id_is_one_command(postgres: PostgresServer) -> None:
-    async with house(postgres) as built, looking(built) as rows:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows:
         one_node(built, effect=Effect.EFFECT_ONCE)
         await built.add_replica()
         async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
@@ -57,12 +59,36 @@ async def test_a_command_with_the_same_request_id_is_one_command(postgres: Postg
                 outputs_json=json.dumps({"result": [42]}).encode(),
                 request_id="once",
             )
-            # The lease is gone for a moment, so both are stored before the first is taken.
-            await rows.execute("DELETE FROM replicas")
-            await client.call("ResumeNode", decided)
-            await client.call("ResumeNode", decided)
-            assert await rows.fetchval("SELECT count(*) FROM commands") == 1
+            async with rows.transaction():
+                # No turn is committed meanwhile, so both come before the first is taken.
+                await rows.execute("LOCK TABLE turns IN SHARE MODE")
+                await client.call("ResumeNode", decided)
+                await client.call("ResumeNode", decided)
             await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [42]}
+            assert await rows.fetchval("SELECT count(*) FROM commands") == 1
+
+
+async def test_a_command_that_is_repeated_after_it_was_taken_is_answered_as_before(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built, effect=Effect.EFFECT_ONCE)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await ambiguous(client, execution.id)
+            (task,) = runner.ran
+            decided = messages.ResumeNodeRequest(
+                execution_id=execution.id,
+                node_execution=task.node_execution,
+                decision=messages.DECISION_COMPLETE,
+                outputs_json=json.dumps({"result": [42]}).encode(),
+                request_id="once",
+            )
+            answer = await client.call("ResumeNode", decided)
+            await client.events(execution.id)
+            # By a client that has not got the answer.
+            assert await client.call("ResumeNode", decided) == answer
             assert await client.results(execution.id) == {"out": [42]}
 
 
@@ -90,26 +116,43 @@ async def test_a_command_is_numbered_after_those_that_were_committed_before_it(p
             assert (await client.get(execution.id)).status_message == "the first"
 
 
-async def test_a_command_becomes_a_fact_once_whatever_hints_and_sweeps_say(postgres: PostgresServer) -> None:
-    async with house(postgres) as built, looking(built) as rows:
-        one_node(built, effect=Effect.EFFECT_ONCE)
+async def test_a_command_becomes_a_fact_once_however_often_it_is_read(postgres: PostgresServer) -> None:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows, looking(built) as witness:
+        one_node(built)
         await built.add_replica()
-        async with running(built.bus, {"work": first_run(echo, Silent)}) as runner:
+        async with running(built.bus, {"work": held}) as runner:
             client = built.client()
             execution = await client.start()
-            await ambiguous(client, execution.id)
-            (task,) = runner.ran
-            retry = messages.ResumeNodeRequest(
-                execution_id=execution.id, node_execution=task.node_execution, decision=messages.DECISION_RETRY
-            )
-            await client.call("ResumeNode", retry)
-            partition = await rows.fetchval("SELECT partition FROM executions")
-            for _ in range(50):
-                built.bus.publish_now(f"blockyard.command.{partition}", UUID(execution.id).bytes)
-            await client.events(execution.id)
-            assert await client.results(execution.id) == {"out": [1]}
-            assert [each.attempt for each in runner.ran] == [1, 2]
-            assert await rows.fetchval("SELECT max(commands_through) FROM turns") == 1
+            await until(lambda: runner.held, "the task runs")
+            await until(lambda: witness.fetchval("SELECT count(*) = 2 FROM turns"), "it is told that it does")
+            (task,) = runner.held.values()
+            partition = await witness.fetchval("SELECT partition FROM executions")
+            reads: set[object] = set()
+
+            async def read_often() -> bool:
+                """Has the command read by the hints that come while a turn is on its way."""
+                built.bus.publish_now(hint_subject(partition), hint_payload(UUID(execution.id)))
+                reads.update(row["query_start"] for row in await witness.fetch(READS_OF_COMMANDS))
+                return len(reads) >= 4
+
+            async with rows.transaction():
+                await rows.execute("LOCK TABLE turns IN SHARE MODE")
+                await runner.say(task, 5, running=True)
+                await until(lambda: witness.fetchval(WAITING_TURNS), "a turn is on its way")
+                request = messages.StopExecutionRequest(execution_id=execution.id)
+                stopping = asyncio.create_task(client.call("StopExecution", request))
+                await until(lambda: witness.fetchval("SELECT count(*) = 1 FROM commands"), "the command is stored")
+                await until(read_often, "the command is read several times")
+            await stopping
+            found = await rows.fetch("SELECT facts FROM turns ORDER BY turn")
+            facts = [fact for row in found for fact in msgspec.msgpack.decode(row["facts"], type=list[Fact])]
+            assert [fact for fact in facts if isinstance(fact, StopRequested)] == [StopRequested(1, "stopped by anna")]
+
+
+READS_OF_COMMANDS = """
+SELECT query_start FROM pg_stat_activity
+WHERE datname = current_database() AND query LIKE '%JOIN commands c ON%' AND pid <> pg_backend_pid()
+"""
 
 
 async def test_a_stop_of_what_has_ended_stores_nothing(postgres: PostgresServer) -> None:

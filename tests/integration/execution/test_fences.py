@@ -105,6 +105,27 @@ async def test_a_turn_that_hangs_is_given_up_before_the_lease_ends(postgres: Pos
             await client.events(execution.id)
 
 
+async def test_a_result_whose_commit_is_not_confirmed_is_handed_back_to_the_stream(postgres: PostgresServer) -> None:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows, looking(built) as witness:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": first_run(echo, Held)}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: runner.held, "the task runs")
+            await until(lambda: witness.fetchval("SELECT count(*) = 2 FROM turns"), "it is told that it does")
+            async with rows.transaction():
+                await rows.execute("LOCK TABLE turns IN SHARE MODE")
+                await finish_held(runner, b"7")
+                # The runner is no help: the stream alone has the result.
+                runner.kept.clear()
+                turn = await until(lambda: witness.fetchval(WAITING_TURNS), "the result's turn is on its way")
+                await witness.execute("SELECT pg_terminate_backend($1)", turn)
+            await client.events(execution.id)
+            assert await client.results(execution.id) == {"out": [7]}
+            assert len(runner.ran) == 1
+
+
 WAITING_SINCE = """
 SELECT query_start, extract(epoch FROM clock_timestamp() - query_start)::float8 AS age FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO turns%'

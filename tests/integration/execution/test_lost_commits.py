@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -74,7 +75,7 @@ async def test_executions_of_partitions_that_are_taken_while_nats_is_away_go_on_
         await until(lambda: connection.fetchval(shared), "both replicas hold partitions")
         # While NATS is away, one that is about to take partitions does not get to look for more.
         for partition in range(4):
-            await until(lambda partition=partition: answers(built, partition), f"partition {partition} is open")
+            await until(partial(answers, built, partition), f"partition {partition} is open")
         await built.nats.kill()
         gone = await connection.fetchval(
             "DELETE FROM replicas WHERE replica_id = (SELECT min(owner) FROM partitions) RETURNING replica_id"

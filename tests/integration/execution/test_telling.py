@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
-from blockyard.runner.v1.task_pb2 import Task
+from blockyard.runner.v1.task_pb2 import Task, TaskBatch
 
 from services.common.bus import EVENTS, RESULTS, TASKS, Delivery
 from services.execution.driver import REFUSED_PAUSE
@@ -226,26 +227,39 @@ async def test_partitions_that_are_taken_while_nats_is_away_are_driven_when_it_i
             assert await client.results(execution.id) == {"out": [1]}
 
 
+ROOM = 1 << 20
+"""Bytes that the stream TASKS has in the tests where it is full."""
+
+
+def more_than_the_stream_takes(built: House) -> None:
+    """A graph of thirty nodes whose tasks are larger together than ROOM."""
+    graph = built.graph()
+    for number in range(30):
+        graph.node(f"work {number}", "work", a="x" * 100_000)
+    built.catalogue.add(graph)
+
+
+async def until_full(built: House) -> None:
+    """Returns when the stream TASKS takes no further message of such tasks."""
+    numbers = itertools.count()
+
+    async def full() -> bool:
+        # A runner with many slots lives, and fetches nothing.
+        beat(built, "busy", next(numbers), slots=1000)
+        info = await built.bus.stream_info(TASKS)
+        assert info is not None
+        return info.bytes + 300_000 > ROOM
+
+    await until(full, "the stream takes no further task")
+
+
 async def test_tasks_that_the_full_stream_refuses_are_sent_later(postgres: PostgresServer) -> None:
-    room = 1 << 20
-    async with house(postgres, tasks_stream_bytes=room, partitions=1) as built:
-        graph = built.graph()
-        for number in range(30):
-            graph.node(f"work {number}", "work", a="x" * 100_000)
-        built.catalogue.add(graph)
+    async with house(postgres, tasks_stream_bytes=ROOM, partitions=1) as built:
+        more_than_the_stream_takes(built)
         await built.add_replica()
         client = built.client()
         execution = await client.start()
-        numbers = itertools.count()
-
-        async def full() -> bool:
-            # A runner with many slots lives, and fetches nothing.
-            beat(built, "busy", next(numbers), slots=1000)
-            info = await built.bus.stream_info(TASKS)
-            assert info is not None
-            return info.bytes + 300_000 > room
-
-        await until(full, "the stream takes no further task")
+        await until_full(built)
         async with running(built.bus, {"work": echo}, slots=1000) as runner:
             await client.events(execution.id, timeout=60)
             assert len({task.node_execution for task in runner.ran}) == 30
@@ -254,24 +268,28 @@ async def test_tasks_that_the_full_stream_refuses_are_sent_later(postgres: Postg
 
 
 async def test_tasks_that_are_refused_are_tried_again_at_one_pace(postgres: PostgresServer) -> None:
-    async with house(postgres) as built:
-        one_node(built)
+    async with house(postgres, tasks_stream_bytes=ROOM, partitions=1) as built:
+        more_than_the_stream_takes(built)
         await built.add_replica()
-        await built.bus.jetstream.ask(f"STREAM.DELETE.{TASKS}")
-        tries: list[Delivery] = []
-        await built.bus.subscribe("blockyard.task.default", tries.append)
+        await built.client().start()
+        await until_full(built)
+        tried: Counter[int] = Counter()
+
+        def note(delivery: Delivery) -> None:
+            tried.update(task.node_execution for task in TaskBatch.FromString(delivery.data).tasks)
+
+        await built.bus.subscribe("blockyard.task.default", note)
         clock = asyncio.get_running_loop().time
         began = clock()
-        await built.client().start()
-        numbers = itertools.count()
+        numbers = itertools.count(1_000_000)
 
         def enough() -> bool:
             # Each heartbeat, as each turn, is an occasion to send what waits.
-            beat(built, "alive", next(numbers))
+            beat(built, "busy", next(numbers), slots=1000)
             return clock() - began > 3
 
         await until(enough, "it has been tried for a while")
-        assert 0 < len(tries) <= (clock() - began) / REFUSED_PAUSE + 2
+        assert 1 < max(tried.values()) <= (clock() - began) / REFUSED_PAUSE + 2
 
 
 async def test_events_that_the_stream_has_dropped_are_found_in_rows(postgres: PostgresServer) -> None:
@@ -283,17 +301,19 @@ async def test_events_that_the_stream_has_dropped_are_found_in_rows(postgres: Po
         await built.add_replica()
         async with running(built.bus, {"work": large}):
             client = built.client()
-            started = [await client.start() for _ in range(12)]
-            for execution in started:
-                await client.events(execution.id)
+            whole: dict[str, list[int]] = {}
+            for _ in range(8):
+                execution = await client.start()
+                events = await client.events(execution.id)
+                whole[execution.id] = list(range(1, len(events) + 1))
+            oldest, *_, newest = whole
 
-            async def dropped() -> bool:
-                return await stored(built, started[0].id) == []
+            async def moved_on() -> bool:
+                return await stored(built, newest) == whole[newest] and await stored(built, oldest) == []
 
-            await until(dropped, "the stream has dropped its oldest")
-            for execution in started:
-                last = (await client.get(execution.id)).last_event_sequence
-                assert [event.sequence for event in await all_events(client, execution.id)] == list(range(1, last + 1))
+            await until(moved_on, "the stream has the newest, and has dropped the oldest")
+            for execution_id, sequences in whole.items():
+                assert [event.sequence for event in await all_events(client, execution_id)] == sequences
 
 
 async def test_results_are_taken_while_events_cannot_be_published(postgres: PostgresServer) -> None:

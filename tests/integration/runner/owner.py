@@ -11,6 +11,7 @@ from typing import Any
 
 from blockyard.block import Block
 from blockyard.block.catalogue import describe
+from blockyard.graph.v1.block_pb2 import Effect
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse, Heartbeat, Holding, Instruction
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Result, ResultBatch
 from blockyard.runner.v1.task_pb2 import Task, TaskBatch
@@ -79,7 +80,7 @@ class Owner:
             schema_hash=describe(block).schema_hash,
             inputs=json.dumps(fields).encode(),
             timeout_ms=60_000,
-            effect=int(block.effect),  # type: ignore[arg-type]
+            effect=Effect.ValueType(block.effect),
             user_id="anna",
             graph_id="graph",
             graph_version=1,

@@ -103,6 +103,40 @@ def test_a_file_that_is_no_graph_is_said(tmp_path: Path) -> None:
     assert "not JSON: line 1" in done.output
 
 
+def test_what_is_neither_a_file_nor_an_id_is_said() -> None:
+    done = blockyard("run", "exmaples/airports")
+    assert done.exit_code == 1
+    assert "Error: exmaples/airports: no such file, and no id of a stored graph" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("executions", "list", "--limit", "-1"),
+        ("executions", "show", EXECUTION_ID, "--nodes", "-1"),
+        ("graphs", "list", "--limit", "0"),
+        ("graphs", "show", GRAPH_ID, "--version", "-1"),
+        ("events", "tail", EXECUTION_ID, "--after", "-1"),
+        ("run", GRAPH_ID, "--version", "-1"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    done = blockyard(*arguments)
+    assert done.exit_code == 2
+    assert "is not in the range" in done.output
+
+
+def test_a_label_without_a_value_is_wrong_usage(script: Script, graph_file: str) -> None:
+    done = blockyard("run", graph_file, "--label", "urgent")
+    assert done.exit_code == 2
+    assert "'urgent' is not of the form key=value" in done.output
+    assert script.starts == []
+
+
+def test_the_version_is_an_option_too() -> None:
+    assert blockyard("--version").output == blockyard("version").output
+
+
 def test_not_configured_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BLOCKYARD_ADDRESS")
     monkeypatch.setenv("BLOCKYARD_HOME", str(tmp_path))

@@ -59,3 +59,10 @@ def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     with pytest.raises(click.BadParameter, match="not UTF-8"):
         parse_inputs((f"a=@{tmp_path}/binary",), None)
+
+
+def test_a_file_nested_too_deeply_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(click.BadParameter, match="nested too deeply"):
+        parse_inputs((), str(path))

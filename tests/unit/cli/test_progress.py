@@ -10,7 +10,8 @@ from rich.console import Console
 
 
 def event(kind: EventKind, sequence: int, node_id: str = "", attempt: int = 1, message: str = "") -> Event:
-    proto = event_pb2.Event(sequence=sequence, kind=kind.value, node_id=node_id, attempt=attempt, message=message)
+    number = event_pb2.EventKind.ValueType(kind.value)
+    proto = event_pb2.Event(sequence=sequence, kind=number, node_id=node_id, attempt=attempt, message=message)
     return Event.from_proto("execution", proto)
 
 

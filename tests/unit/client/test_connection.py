@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import blockyard
 import pytest
+from blockyard import sync
 from blockyard.connection import Connection, find_connection
 from blockyard.errors import NotConfigured
 
@@ -43,6 +46,18 @@ def test_services_can_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatc
 def test_the_stack_on_this_machine_is_found(tmp_path: Path) -> None:
     write_state(tmp_path, os.getpid())
     assert find_connection() == Connection("127.0.0.1:1", "127.0.0.1:2", "stack-token")
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+def test_the_stack_of_another_home_is_found(tmp_path: Path, kind: Callable[[Path], Path | str]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_state(other, os.getpid())
+    assert find_connection(home=kind(other)) == Connection("127.0.0.1:1", "127.0.0.1:2", "stack-token")
+    for connect in (blockyard.connect, sync.connect):
+        connect(home=kind(other))  # raises NotConfigured when it finds nothing
+    with pytest.raises(NotConfigured):
+        blockyard.connect()
 
 
 def test_another_token_can_be_used_with_the_stack(tmp_path: Path) -> None:

@@ -28,6 +28,16 @@ def test_a_graph_runs(client: sync.Client) -> None:
     assert client.run(Graph("shout"), {"text": "hello"}) == {"result": ["HELLO"]}
 
 
+def test_a_stored_graph_runs_by_its_id_and_by_its_record(client: sync.Client, script: Script) -> None:
+    record = client.graphs.create(Graph("shout"))
+
+    for graph in (record.id, record):
+        assert client.run(graph, {"text": "hello"}) == {"result": ["HELLO"]}
+
+    assert script.calls.count("CreateGraph") == 1
+    assert [(start.graph_id, start.graph_version) for start in script.starts] == [(GRAPH_ID, 0), (GRAPH_ID, 1)]
+
+
 def test_a_started_execution_can_be_followed(client: sync.Client) -> None:
     execution = client.executions.start(GRAPH_ID, {"text": "hello"})
     assert execution.id == EXECUTION_ID

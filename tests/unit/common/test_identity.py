@@ -24,7 +24,7 @@ REGISTER = "/blockyard.runner.v1.CatalogueService/RegisterBlocks"
 
 
 def token(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
-    claims = {"iss": "blockyard", "aud": "blockyard", "sub": "ada", "role": "user", "exp": time.time() + 60}
+    claims = {"iss": "blockyard", "aud": "blockyard", "sub": "ada", "role": "user", "exp": time.time() + 3600}
     claims.update(changes)
     return jwt.encode({name: claim for name, claim in claims.items() if claim is not None}, secret, algorithm)
 
