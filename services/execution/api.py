@@ -244,6 +244,9 @@ class ExecutionApi(ExecutionServiceServicer):
         """Decides what becomes of an AMBIGUOUS node execution."""
         row = await self._own(request.execution_id)
         decide = _decide(request)
+        if request.request_id and await self._parts.executions.has_command(row.execution_id, request.request_id):
+            # Repeated by a client that has not got the answer.
+            return messages.ResumeNodeResponse()
         if row.status >= Status.COMPLETED:
             raise NodeNotWaiting("The execution has ended.")
         alive = await self._parts.inspector.alive(row)

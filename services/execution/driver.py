@@ -112,6 +112,8 @@ class Driver:
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _most: int = 0
+    """Arrivals of a turn at most, fewer than the limit after a commit that was not confirmed; 0 is the limit."""
     _refused: bool = False
     """True while tasks wait for REFUSED_PAUSE to be over: whatever else comes, nothing is sent before."""
     _recorded: dict[str, Instruction] = field(default_factory=dict)
@@ -215,7 +217,8 @@ class Driver:
     def _gather(self) -> dict[Live, list[Arrival]]:
         groups: dict[Live, list[Arrival]] = {}
         count = size = 0
-        while self._inbox and count < self.limits.arrivals and size < self.limits.bytes:
+        most = min(self.limits.arrivals, self._most or self.limits.arrivals)
+        while self._inbox and count < most and size < self.limits.bytes:
             arrival = self._inbox.take()
             live = self.live.get(arrival.key)
             if live is None:
@@ -227,6 +230,8 @@ class Driver:
             fact = arrival.fact
             if type(fact) is Reported:
                 size += sum(len(output.value) for output in fact.outputs)
+            elif type(fact) is Started:
+                size += sum(len(value) for value in fact.inputs.values())
         return groups
 
     # Apply
@@ -350,6 +355,7 @@ class Driver:
             await self._unconfirmed(applied)
             return []
         self._failed_commits = delays()
+        self._most = 0 if self._most >= self.limits.arrivals else 2 * self._most
         return applied
 
     async def _narrow(self, applied: list[Applied], error: asyncpg.DataError) -> list[Applied]:
@@ -369,6 +375,8 @@ class Driver:
         A disk that is full lets rows be read, so the pauses grow from one failed commit to the next.
         """
         self._forsake_all(applied)
+        # It may have taken too long, and would again: what comes back together is then stored in parts.
+        self._most = max(1, sum(len(done.settled) for done in applied) // 2)
         while self.parts.leases.valid:
             await asyncio.sleep(next(self._failed_commits))
             try:

@@ -167,6 +167,13 @@ class ExecutionRepository:
             )
             return execution_row(row)
 
+    async def has_command(self, execution_id: UUID, request_id: str) -> bool:
+        """True if a command with this request id is stored, whether it was taken or not."""
+        stored: bool = await self._pool.fetchval(
+            "SELECT EXISTS (SELECT FROM commands WHERE execution_id = $1 AND request_id = $2)", execution_id, request_id
+        )
+        return stored
+
     async def unended_of(self, user_id: str, graph_id: str) -> list[tuple[UUID, int]]:
         """Ids and partitions of a user's executions that have not ended, of one graph or ('') of all."""
         rows = await self._pool.fetch(

@@ -15,11 +15,11 @@ from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, Resu
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import RESULTS, Message
-from services.execution.engine import Fact, Reported
+from services.execution.engine import Fact, Reported, Started
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, one_node
-from tests.integration.execution.test_lost_commits import looking
+from tests.integration.execution.test_lost_commits import WAITING_TURNS, looking
 from tests.waiting import until
 
 
@@ -101,6 +101,48 @@ async def test_a_turn_takes_in_no_more_bytes_than_are_allowed(postgres: Postgres
             ]
             assert sum(sizes) >= 20 * len(value)
             assert max(sizes) < limit + len(value)
+
+
+async def test_a_turn_takes_in_no_more_bytes_of_inputs_than_are_allowed(postgres: PostgresServer) -> None:
+    limit, text = 1 << 20, "x" * 200_000
+    async with house(postgres, turn_bytes=limit, partitions=1, lease_seconds=30) as built, looking(built) as rows:
+        graph = built.graph()
+        graph.input("text")
+        built.catalogue.add(graph)
+        await built.add_replica()
+        client = built.client()
+        async with looking(built) as witness, rows.transaction():
+            await rows.execute("LOCK TABLE turns IN SHARE MODE")
+            started = [await client.start(inputs={"text": text}) for _ in range(20)]
+            await until(lambda: witness.fetchval(WAITING_TURNS), "the first turn is on its way")
+        for execution in started:
+            await client.events(execution.id)
+        sizes = [
+            sum(len(value) for fact in facts if isinstance(fact, Started) for value in fact.inputs.values())
+            for facts in await transactions(rows)
+        ]
+        assert sum(sizes) >= 20 * len(text)
+        assert max(sizes) < limit + len(text) + 100
+
+
+async def test_turns_become_smaller_when_they_take_too_long_to_store(postgres: PostgresServer) -> None:
+    # A statement may take 1.2 seconds, and each row of a turn takes a tenth of one.
+    async with house(postgres, partitions=1, lease_seconds=2) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        await rows.execute(SLOW_TURNS)
+        client = built.client()
+        async with running(built.bus, {"work": echo}, slots=64):
+            started = [await client.start() for _ in range(30)]
+            for execution in started:
+                await client.events(execution.id, timeout=60)
+                assert await client.results(execution.id) == {"out": [1]}
+
+
+SLOW_TURNS = """
+CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN new; END $$;
+CREATE TRIGGER take_long BEFORE INSERT ON turns FOR EACH ROW EXECUTE FUNCTION take_long();
+"""
 
 
 async def test_an_execution_with_many_results_does_not_hold_up_anothers_first(postgres: PostgresServer) -> None:
