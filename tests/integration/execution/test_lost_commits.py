@@ -32,6 +32,11 @@ SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO turns%'
 """
 
+UNCONFIRMED_TURNS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event = 'SyncRep' AND query LIKE '%INSERT INTO turns%'
+"""
+
 
 @asynccontextmanager
 async def looking(built: House) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -61,6 +66,29 @@ async def test_a_first_turn_whose_commit_is_not_confirmed_begins_once(postgres: 
 
 async def _loaded_again(connection: "asyncpg.Connection[asyncpg.Record]", pid: int) -> bool:
     return any(row["pid"] != pid for row in await connection.fetch(WAITING_TURNS))
+
+
+async def test_a_commit_that_happened_but_was_not_confirmed_counts_once() -> None:
+    async with running_postgres() as own, house(own, lease_seconds=30) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": hold}) as runner:
+            client = built.client()
+            execution = await client.start()
+            await until(lambda: len(runner.held) == 1, "the node runs")
+            # A commit is on disk before it waits for a standby: who is cut off there is not told that it happened.
+            await rows.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            await rows.execute("SELECT pg_reload_conf()")
+            await let_go(runner, execution.id)
+            pid = await until(lambda: rows.fetchval(UNCONFIRMED_TURNS), "the turn waits for the standby")
+            await rows.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await rows.execute("SELECT pg_terminate_backend($1)", pid)
+            await rows.execute("SELECT pg_reload_conf()")
+            # Well before the lease ends: that would drop what is in memory as well.
+            events = await client.events(execution.id, timeout=15)
+            assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+            assert await client.results(execution.id) == {"out": [1]}
+            assert [node.node_id for node in await node_executions(client, execution.id)] == ["work", "out"]
 
 
 async def test_executions_of_partitions_that_are_taken_while_nats_is_away_go_on_when_it_is_back(

@@ -47,6 +47,7 @@ class Script:
     results: bytes = b"{}"
     break_streams_after: list[int] = field(default_factory=list)
     unsaid: set[int] = field(default_factory=set)
+    said_twice: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     graphs: dict[str, graph_pb2.Graph] = field(default_factory=dict)
@@ -186,6 +187,8 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
             said += 1
             yield execution_messages.WatchExecutionResponse(events=[event])
+            if event.sequence in self._script.said_twice:
+                yield execution_messages.WatchExecutionResponse(events=[event])
 
 
 @contextmanager

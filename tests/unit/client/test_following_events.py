@@ -50,6 +50,11 @@ def test_what_a_message_left_out_is_fetched(script: Script, address: str) -> Non
     assert [event.sequence for event in followed(address)] == list(range(1, 9))
 
 
+def test_what_is_told_twice_comes_once(script: Script, address: str) -> None:
+    script.said_twice = {1, 4, 7}
+    assert [event.sequence for event in followed(address)] == list(range(1, 9))
+
+
 def test_a_gap_that_cannot_be_filled_is_an_error(script: Script, address: str) -> None:
     script.unsaid = script.gone = {3, 4}
     with pytest.raises(HistoryGap, match="events 3 to 4"):
