@@ -145,6 +145,20 @@ async def test_a_stack_that_is_interrupted_once_ends_in_order(folder: Path) -> N
     assert dev.processes() == []
 
 
+@pytest.mark.parametrize("number", [TERM, HUP], ids=str)
+async def test_a_stack_that_is_told_twice_to_end_ends_in_order(folder: Path, number: signal.Signals) -> None:
+    dev = await Program.start(folder, "dev", "--home", str(folder))
+    await dev.says("logs")
+
+    dev.process.send_signal(number)
+    await dev.says("stopping")
+    dev.process.send_signal(number)
+
+    assert await dev.end() == 0
+    assert dev.output.endswith("stopping\n")
+    assert dev.processes() == []
+
+
 @pytest.mark.parametrize("moment", ["starting graph", "logs"])
 async def test_a_stack_that_is_interrupted_again_ends_at_once(folder: Path, moment: str) -> None:
     dev = await Program.start(folder, "dev", "--home", str(folder))

@@ -71,7 +71,8 @@ def test_what_the_user_has_chosen_stays(clone: Path, tmp_path: Path) -> None:
 def test_an_interrupted_setup_says_so_and_goes_on_later(clone: Path) -> None:
     uv = clone / ".cache" / "bootstrap" / "bin" / "uv"
     whole = uv.read_text()
-    write_program(uv, "kill -INT $PPID; exec sleep 60")
+    # It goes on until its parent is gone: the signal may come before the parent has got hold of it to kill it.
+    write_program(uv, "kill -INT $PPID; exec >/dev/null 2>&1; while kill -0 $PPID; do sleep 0.05; done")
 
     interrupted = set_up(clone)
 

@@ -11,7 +11,7 @@ from blockyard.dev.stack import Stack
 async def run_stack(
     home: Path | str | None = None, *, runners: int = 2, replicas: int = 1, say: Callable[[str], None] = print
 ) -> None:
-    """Run a stack until SIGINT, SIGTERM or SIGHUP; a second signal kills what still runs and raises CancelledError.
+    """Run a stack until SIGINT, SIGTERM or SIGHUP; a SIGINT after that kills what still runs and raises CancelledError.
 
     Raises DevelopmentStackError, whose text is for the user, when it cannot be started (one may run already).
     """

@@ -20,3 +20,9 @@ def written_number(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     return int(text) if text.endswith("\n") else None
+
+
+def shared_memory(pid: int) -> list[Path]:
+    """The segments of PostgreSQL's shared memory that the process has."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return sorted({Path(line.split()[-1]) for line in lines if "/dev/shm/PostgreSQL." in line})

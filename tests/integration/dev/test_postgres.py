@@ -12,7 +12,8 @@ import pytest
 from blockyard.dev import DevelopmentStackError, PostgresServer, start_postgres
 from blockyard.dev.ports import free_port
 
-from tests.integration.dev.processes import runs, written_number
+from tests.integration.dev.processes import runs, shared_memory, written_number
+from tests.stack.postgres import running_postgres
 from tests.waiting import until
 
 
@@ -76,6 +77,16 @@ async def test_a_frozen_server_goes_on_where_it_was(tmp_path: Path) -> None:
             await asyncio.wait_for(ask(server, "SELECT 1"), 0.3)
         server.thaw()
         assert await ask(server, "SELECT 1") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not tell what memory it has")
+async def test_the_server_of_tests_leaves_no_shared_memory() -> None:
+    async with running_postgres() as server:
+        assert server.pid is not None
+        segments = shared_memory(server.pid)
+        assert segments
+
+    assert [segment for segment in segments if segment.exists()] == []
 
 
 async def test_a_lock_file_whose_process_id_another_program_has_now_is_removed(tmp_path: Path) -> None:
