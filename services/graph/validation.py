@@ -10,6 +10,7 @@ from services.common.errors import Violation
 from services.graph.catalogue import Snapshot
 from services.graph.documents import GraphDocument
 from services.graph.layout import Layout, lay_out
+from services.graph.rules.cycles import cycle_violations
 from services.graph.rules.flow import flow_warnings
 from services.graph.rules.links import link_violations
 from services.graph.rules.nodes import node_violations
@@ -63,6 +64,7 @@ def validate(document: GraphDocument, catalogue: Snapshot, malformed: Sequence[V
         chain.from_iterable(node_violations(layout, node) for node in layout.nodes),
         role_violations(layout),
         link_violations(layout),
+        cycle_violations(layout),
     )
     errors = _first(
         chain(

@@ -100,6 +100,14 @@ class Scope(msgspec.Struct, array_like=True, gc=False):
     """How many waiting input sets stem from it and could still reach the collect, by their node and missing pins."""
 
 
+class Passing(msgspec.Struct, array_like=True, gc=False):
+    """A run that has ended and yielded more than one turn passes on: what is left of it."""
+
+    outputs: list[Output]
+    """The next one last."""
+    finish: Finish
+
+
 class TimerKind(IntEnum):
     """What a timer is for."""
 
@@ -155,3 +163,7 @@ class State(msgspec.Struct, array_like=True):
     """Terminal status that the execution is being brought to, in slices; 0 if none."""
     timers_kept: int = 0
     """Timers that the last sweep left."""
+    passing: dict[int, Passing] = msgspec.field(default_factory=dict)
+    """By node execution, which is alive until all is passed on; the longest waiting first."""
+    more: bool = False
+    """True if the last turn was full, and left work over."""

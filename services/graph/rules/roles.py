@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from blockyard.block.dynamic_pins import is_dynamic
 from blockyard.graph.v1.block_pb2 import BlockType
 
 from services.common.errors import Violation
@@ -41,6 +42,12 @@ def _name_violations(
 
 
 def _collect_violations(layout: Layout, node: PlacedNode) -> Iterator[Violation]:
+    for link in layout.into(node):
+        if link.base_sink_pin == "item" and is_dynamic(link.message.sink_pin):
+            part = link.message.sink_pin[:100]
+            yield Violation(
+                f"{link.path}.sink_pin", f"a Collect gathers whole items: link to 'item', not to its part {part!r}"
+            )
     path = f"{node.path}.inputs.of"
     if any(link.base_sink_pin == "of" for link in layout.into(node)):
         yield Violation(path, "must be a constant: whose fan-out is gathered is known before the graph runs")

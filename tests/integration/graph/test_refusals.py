@@ -35,6 +35,13 @@ UNKNOWN_GRAPH = "018f0000-0000-7000-8000-000000000000"
         (graph([Node(id="a", block_id="TextBlock", inputs_json=b"[]")]), {"nodes[0].inputs_json"}),
         (graph([Node(id="a", block_id="TextBlock", inputs_json=b'{"times": NaN}')]), {"nodes[0].inputs_json"}),
         (small_graph(name="a\0b"), {"name"}),
+        (
+            graph(
+                [node("all", "CollectBlock", item=1), node("out", "OutputBlock", name="out")],
+                [link("all.items", "all.item"), link("all.count", "all.item_$_0"), link("out.output", "out.value")],
+            ),
+            {"nodes[0]", "links[1].sink_pin", "nodes[1]"},
+        ),
     ],
 )
 async def test_an_invalid_graph_is_refused_with_each_place(service: Service, written: Graph, fields: set[str]) -> None:

@@ -38,9 +38,11 @@ from services.execution.engine import (
     Ticked,
     Topology,
 )
+from services.execution.engine.machine import BOUNDS
 from services.execution.engine.plan import Effect, NodeKind, Reason
 from services.execution.engine.state import LiveStatus, TimerKind
 from services.execution.engine.topology import default_of
+from services.execution.engine.turn import Bounds
 
 Block = Callable[[dict[str, Any], int], Iterator[tuple[str, Any]]]
 """Takes the inputs and the attempt; yields (pin, value). An exception is the failure of the run."""
@@ -153,12 +155,15 @@ class Outcome:
 class Simulation:
     """One execution of a plan."""
 
-    def __init__(self, builder: PlanBuilder, seed: int = 0, faults: Faults | None = None) -> None:
+    def __init__(
+        self, builder: PlanBuilder, seed: int = 0, faults: Faults | None = None, bounds: Bounds = BOUNDS
+    ) -> None:
         self.topology = Topology(builder.plan())
         self.blocks = builder.blocks
         self.random = random.Random(seed)
         self.faults = faults or Faults()
-        self.machine = Machine(self.topology, State(seed=7))
+        self.bounds = bounds
+        self.machine = Machine(self.topology, State(seed=7), bounds)
         self.now = 1_000
         self.pending: list[Fact] = []
         self.silent: list[int] = []
@@ -187,7 +192,7 @@ class Simulation:
     def _step(self) -> None:
         if self.random.random() < self.faults.reload:
             data = msgspec.msgpack.encode(self.machine.state)
-            self.machine = Machine(self.topology, msgspec.msgpack.decode(data, type=State))
+            self.machine = Machine(self.topology, msgspec.msgpack.decode(data, type=State), self.bounds)
         if not self.pending and self.silent:
             self._give_up_or_send_again()
             return
@@ -228,7 +233,8 @@ class Simulation:
     def _apply(self, facts: list[Fact]) -> None:
         effects = self.machine.apply(facts, self.now)
         self._take(facts, effects)
-        while effects.more:
+        # Now and then something else comes before the rest is done.
+        while effects.more and self.random.random() < 0.8:
             effects = self.machine.apply([Continued()], self.now)
             self._take([Continued()], effects)
         for fact in facts:
@@ -286,9 +292,9 @@ class Simulation:
                 self.pending.append(fact)
 
 
-def replay(topology: Topology, history: list[tuple[tuple[Fact, ...], int, int]]) -> State:
+def replay(topology: Topology, history: list[tuple[tuple[Fact, ...], int, int]], bounds: Bounds = BOUNDS) -> State:
     """The state after a history, with every turn's checksum compared."""
-    machine = Machine(topology, State(seed=7))
+    machine = Machine(topology, State(seed=7), bounds)
     for facts, now, checksum in history:
         assert machine.apply(facts, now).checksum() == checksum
     return machine.state

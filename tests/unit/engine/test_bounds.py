@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from services.execution.engine import (
+    Continued,
     Effects,
     Fact,
     Finish,
@@ -69,11 +70,26 @@ class Driven:
         self.apply(Started({}))
 
     def apply(self, *facts: Fact) -> Effects:
+        """One turn with these facts, and those that it asks for."""
         self.now += 1
+        effects = self.turn(*facts)
+        if effects.more:
+            self.go_on()
+        return effects
+
+    def turn(self, *facts: Fact) -> Effects:
+        """One turn."""
         effects = self.machine.apply(facts, self.now)
         for execution in effects.queued:
             self.waiting.setdefault(self.topology.plan.nodes[execution.node].id, []).append(execution.number)
         return effects
+
+    def go_on(self) -> list[Effects]:
+        """The turns that finish what the last one left over."""
+        turns = [self.turn(Continued())]
+        while turns[-1].more:
+            turns.append(self.turn(Continued()))
+        return turns
 
     def end(self, node: str, *outputs: tuple[str, int, bytes], streamed: bool = False) -> Effects:
         """The oldest execution of the node ends with these outputs; streamed, it first tells that it runs."""
@@ -286,11 +302,14 @@ def test_the_backstop_judges_the_latest_run_alone() -> None:
 
 def test_two_runs_that_speak_in_turn_put_the_backstop_off_once() -> None:
     driven = one_node()
+    driven.apply(Reported(1, 1, 5, (), None, 1), Reported(1, 1, 6, (), None, 1))
+    backstop_ms = driven.machine.state.live[1].backstop_ms
 
     for _ in range(50):
         for run in (5, 6):
             driven.apply(Reported(1, 1, run, (), None, 1))
 
+    assert driven.machine.state.live[1].backstop_ms == backstop_ms
     assert driven.machine.state.live[1].latest_run == 6
     assert [timer.run for timer in driven.machine.state.timers if timer.kind is TimerKind.BACKSTOP][-1:] == [6]
     assert len(driven.machine.state.timers) <= 3

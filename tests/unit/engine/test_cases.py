@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.execution.engine import Machine, Started, State, Topology
 from services.execution.engine.effects import ExecutionStatus
 from tests.unit.engine.simulation import Faults, PlanBuilder, Simulation, replay
 
@@ -234,6 +235,49 @@ def test_filtered_join_closes_though_sets_are_left() -> None:
         b.link("all.items", "out.value")
 
     check(build, {"out": [[[0, 0], [2, 2], [4, 4]]]})
+
+
+def test_parts_of_what_the_engine_itself_gives_flow_where_they_are_there() -> None:
+    def build(b: PlanBuilder) -> None:
+        fan_of(b, [10, 20])
+        b.input("row")
+        b.output("whole")
+        b.collect("all", of="fan")
+        b.link("fan.item", "all.item")
+        b.link("row.result_#_city", "whole.value")
+        for name, source in (
+            ("name", "row.result_#_people_$_1_#_name"),
+            ("field", "row.result_@_city"),
+            ("first", "all.items_$_0"),
+            ("letters", "whole.output_#_letters"),
+            ("missing key", "row.result_#_gone"),
+            ("missing item", "all.items_$_2"),
+            ("no list", "row.result_$_0"),
+            ("no object", "all.items_#_key"),
+        ):
+            b.node(f"take {name}", echo)
+            b.link(source, f"take {name}.value")
+            b.link(f"take {name}.value", f"{b.output(name)}.value")
+
+    city = {"letters": 4}
+    check(
+        build,
+        {"whole": [city], "name": ["Bo"], "field": [city], "first": [10], "letters": [4]},
+        {"row": {"city": city, "people": [{"name": "Al"}, {"name": "Bo"}]}},
+    )
+
+
+@pytest.mark.parametrize("value", [b"1.50", b'"\\u00e9"', b"123456789012345678901234567890", b"null"])
+def test_a_part_keeps_its_bytes(value: bytes) -> None:
+    builder = PlanBuilder()
+    builder.input("row")
+    builder.node("work", echo)
+    builder.link("row.result_#_list_$_1", "work.value")
+    machine = Machine(Topology(builder.plan()), State(seed=1))
+
+    effects = machine.apply([Started({"row": b'{"list": [0, ' + value + b"]}"})], 1)
+
+    assert [execution.values for execution in effects.queued] == [(value,)]
 
 
 @pytest.mark.parametrize("items", [[], {}])

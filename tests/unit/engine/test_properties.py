@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from services.execution.engine import Claimed, Continued, Effects, Event, Fact, Machine, Reported, State, Topology
 from services.execution.engine.effects import EventKind, ExecutionStatus, NodeStatus
 from services.execution.engine.plan import NodeKind
+from services.execution.engine.turn import Bounds
 from tests.unit.engine.graphs import Graph, graphs
 from tests.unit.engine.simulation import Faults, Outcome, Simulation, replay
 
 UNKIND = Faults(duplicate=0.2, rerun=0.2, split=0.5, reload=0.1, lose=0.1)
 SEEDS = st.integers(0, 2**32)
+NARROW = st.builds(Bounds, events=st.integers(1, 20), bytes=st.integers(1, 200), at_once=st.integers(1, 4))
+"""Turns that are full at once."""
 
 ENDS = {
     NodeStatus.COMPLETED: EventKind.NODE_COMPLETED,
@@ -39,9 +42,19 @@ def check_books(topology: Topology, outcome: Outcome) -> None:
     assert set(outcome.node_outcomes) == set(range(1, state.numbers + 1))
     assert outcome.queued <= set(outcome.node_outcomes)
     assert len(outcome.told) == state.events
-    left = (state.live, state.sets, state.latches, state.scopes, state.timers, state.fan_outs, state.closed)
+    left = (
+        state.live,
+        state.sets,
+        state.latches,
+        state.scopes,
+        state.timers,
+        state.fan_outs,
+        state.closed,
+        state.passing,
+    )
     assert [len(each) for each in left] == [0] * len(left)
     assert state.busy == 0
+    assert not state.more
     check_events(outcome)
 
 
@@ -170,6 +183,37 @@ def test_nothing_that_can_go_on_is_left_after_a_turn(graph: Graph, seed: int) ->
             simulation.topology, msgspec.msgpack.decode(msgspec.msgpack.encode(machine.state), type=State)
         )
         assert resumed.apply([Continued()], now) == Effects()
+
+
+@often
+@given(graph=graphs(fatal=True), seed=SEEDS, bounds=NARROW)
+def test_however_little_a_turn_does_the_results_are_the_same(graph: Graph, seed: int, bounds: Bounds) -> None:
+    for faults in (Faults(), UNKIND):
+        simulation = Simulation(graph.builder, seed, faults, bounds)
+        outcome = simulation.run()
+
+        assert outcome.status == (ExecutionStatus.FAILED if graph.fails else ExecutionStatus.COMPLETED)
+        assert graph.fails or outcome.results == graph.expected
+        check_books(simulation.topology, outcome)
+        if not graph.fails:
+            check_collects(simulation.topology, outcome)
+
+
+@often
+@given(graph=graphs(fatal=True), seed=SEEDS, bounds=NARROW, at=st.integers(0, 60))
+def test_what_a_turn_leaves_over_is_in_the_state(graph: Graph, seed: int, bounds: Bounds, at: int) -> None:
+    """At every turn, a stop among them: who goes on from a snapshot does what the one that never stopped does."""
+    simulation = Simulation(graph.builder, seed, replace(UNKIND, reload=0, stop_at=at), bounds)
+    outcome = simulation.run()
+    check_books(simulation.topology, outcome)
+    whole = Machine(simulation.topology, State(seed=7), bounds)
+
+    for facts, now, checksum in outcome.history:
+        stored = msgspec.msgpack.decode(msgspec.msgpack.encode(whole.state), type=State)
+        resumed = Machine(simulation.topology, stored, bounds)
+        assert whole.apply(facts, now).checksum() == checksum
+        assert resumed.apply(facts, now).checksum() == checksum
+        assert msgspec.msgpack.encode(resumed.state) == msgspec.msgpack.encode(whole.state)
 
 
 @often

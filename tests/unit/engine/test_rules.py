@@ -230,6 +230,47 @@ def test_rule_2_a_void_run_does_not_end_another_that_goes_on() -> None:
     assert bench.routed == ["b"]
 
 
+@pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.parametrize("failing", [False, True])
+def test_rule_2_a_part_of_a_run_with_nothing_in_it_says_only_that_it_goes_on(effect: Effect, failing: bool) -> None:
+    """Messages are cut by their size: the first may bring a run's name and none of its values."""
+    end = failed if failing else ended
+    whole, parted = Bench(effect, go_on=True), Bench(effect, go_on=True)
+    for bench in (whole, parted):
+        bench.apply(Claimed(FAN_OUT, 1, 5))
+
+    parted.apply(said(5))
+    again = parted.apply(said(5))
+    parted.apply(end(5, 2, *items("a", "b")))
+    whole.apply(end(5, 2, *items("a", "b")))
+
+    assert again == Effects()
+    assert parted.outcomes == whole.outcomes
+    assert parted.routed == whole.routed == ["a", "b"]
+    assert parted.told(EventKind.NODE_STARTED) == 1
+    assert story(parted) == story(whole)
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+def test_rule_2_an_empty_part_between_others_takes_nothing_from_them(effect: Effect) -> None:
+    bench = Bench(effect)
+    bench.apply(Claimed(FAN_OUT, 1, 5))
+
+    bench.apply(said(5), said(5, *items("a")), said(5))
+    bench.apply(ended(5, 2), said(5))
+    assert bench.outcomes == []
+
+    bench.apply(said(5, *items("b", start=1)), said(5))
+    assert bench.routed == ["a", "b"]
+    assert bench.outcomes == [(NodeStatus.COMPLETED, Reason.NONE)]
+
+
+def story(bench: Bench) -> list[tuple[EventKind, bytes]]:
+    """What was told of the node under test, but for its start."""
+    events = [event for effects in bench.all for event in effects.events if event.number == FAN_OUT]
+    return [(event.kind, event.value) for event in events if event.kind is not EventKind.NODE_STARTED]
+
+
 def test_rule_2_outputs_after_the_end_are_refused_before_they_become_facts() -> None:
     bench = Bench(Effect.IDEMPOTENT)
     bench.apply(ended(5, 1, *items("a")))
