@@ -12,6 +12,7 @@ from blockyard.common.v1 import errors_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from services.common.blobs import BlobStoreAway
 from services.common.errors import BlockyardError, Internal, StorageFull, Unavailable, Violation
 
 DOMAIN = "blockyard"
@@ -23,7 +24,7 @@ MESSAGE_BYTES = 600
 
 log = structlog.stdlib.get_logger(__name__)
 
-_DATABASE_AWAY: tuple[type[Exception], ...] = (
+_AWAY: tuple[type[Exception], ...] = (
     ConnectionError,
     socket.gaierror,
     TimeoutError,
@@ -33,6 +34,7 @@ _DATABASE_AWAY: tuple[type[Exception], ...] = (
     asyncpg.TooManyConnectionsError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
+    BlobStoreAway,
 )
 
 # What another service says of the request itself is the caller's to know; the rest is between the two services.
@@ -61,7 +63,7 @@ def _expected(error: Exception) -> BlockyardError | None:
     if isinstance(error, asyncpg.DiskFullError):
         log.error("the database has no space left")
         return StorageFull()
-    if isinstance(error, _DATABASE_AWAY) or _is_closed(error):
+    if isinstance(error, _AWAY) or _is_closed(error):
         log.warning("a part that is needed is away", reason=str(error) or type(error).__name__)
         return Unavailable()
     if isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING:

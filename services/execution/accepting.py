@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,6 +12,9 @@ from services.execution.repository.executions import ExecutionRepository
 
 AT_ONCE = 200
 """Starts stored in one transaction."""
+
+BATCH_BYTES = 8 << 20
+"""Bytes of inputs and plans stored in one transaction, unless one start alone has more."""
 
 COUNT_SECONDS = 1.0
 """How long the count of a user's unfinished executions is taken to hold, but for the starts accepted here."""
@@ -39,6 +42,20 @@ class Count:
 
     number: int
     counted_at: float
+
+
+def together(waiting: Sequence[Waiting]) -> int:
+    """How many of the first starts go into one transaction: it must end within the statement timeout."""
+    size = 0
+    plans: set[bytes] = set()
+    for count, each in enumerate(waiting[:AT_ONCE]):
+        size += len(each.new.inputs)
+        if each.plan is not None and each.new.plan_hash not in plans:
+            plans.add(each.new.plan_hash)
+            size += len(each.plan)
+        if size > BATCH_BYTES:
+            return max(count, 1)
+    return min(len(waiting), AT_ONCE)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +86,8 @@ class Acceptance:
             await self._work.wait()
             self._work.clear()
             while self._waiting:
-                batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                count = together(self._waiting)
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 await self._store(batch)
 
     async def _store(self, batch: list[Waiting]) -> None:

@@ -1,7 +1,7 @@
 """ExecutionService: translate, authorise, delegate, answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,9 +22,9 @@ from services.common.structs import to_struct
 from services.execution import translation
 from services.execution.commands import Decide, Stop, encode_command
 from services.execution.engine.effects import ExecutionStatus as Status
-from services.execution.history import History
+from services.execution.history import ANSWER_BYTES, History
 from services.execution.inspection import Inspector
-from services.execution.large_values import LargeValues, resolve
+from services.execution.large_values import LargeValues
 from services.execution.recent import Watched
 from services.execution.records import ExecutionFilter, ExecutionRow
 from services.execution.repository.executions import ExecutionRepository
@@ -114,8 +114,9 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.ListExecutionsResponse:
         """Lists the caller's executions, newest first."""
         user_id = current_caller().user_id
-        statuses = tuple(sorted(set(request.statuses)))
+        statuses = translation.statuses(request.statuses)
         labels = dict(request.labels)
+        translation.check_text({"graph_id": request.graph_id, **_label_paths(labels)})
         scope = f"ListExecutions {user_id} {request.graph_id} {statuses} {sorted(labels.items())}"
         size = page_size(request.page_size)
         before = None
@@ -148,6 +149,7 @@ class ExecutionApi(ExecutionServiceServicer):
         self, request: messages.StopExecutionsRequest, context: Context
     ) -> messages.StopExecutionsResponse:
         """Asks all of the caller's executions to stop."""
+        translation.check_text({"graph_id": request.graph_id})
         found = await self._parts.executions.unended_of(current_caller().user_id, request.graph_id)
         stopping = 0
         for execution_id, _ in found:
@@ -159,23 +161,27 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.ListNodeExecutionsResponse:
         """Lists node executions: outcomes in their order, then what is alive."""
         row = await self._own(request.execution_id)
+        translation.check_text({"node_id": request.node_id})
         scope = f"ListNodeExecutions {row.execution_id} {request.node_id}"
         size = page_size(request.page_size, default=100)
         position = (0, 0, 0)
         if request.page_token:
             phase, first, second = decode_page_token(self._parts.token_secret, scope, request.page_token)
             position = (int(phase), int(first), int(second))
-        page = await self._parts.history.node_executions(row, request.node_id, position, size)
-        answer = messages.ListNodeExecutionsResponse(
-            node_executions=[
-                translation.node_message(
+        answer = messages.ListNodeExecutionsResponse()
+        room = ANSWER_BYTES
+        with translation.replaying():
+            async for found in self._parts.history.node_executions(row, request.node_id, position, size + 1):
+                node = translation.node_message(
                     row.execution_id, found.row, found.outputs, found.truncated, request.value_format
                 )
-                for found in page.found
-            ]
-        )
-        if page.following is not None:
-            answer.next_page_token = encode_page_token(self._parts.token_secret, scope, page.following)
+                room -= node.ByteSize()
+                held = len(answer.node_executions)
+                if held == size or (held and room < 0):
+                    answer.next_page_token = encode_page_token(self._parts.token_secret, scope, position)
+                    break
+                answer.node_executions.append(node)
+                position = found.position
         return answer
 
     async def GetExecutionResults(
@@ -210,8 +216,8 @@ class ExecutionApi(ExecutionServiceServicer):
         async for events in watch(
             watched, request.after_sequence, parts.watchers, parts.bus, parts.executions, parts.local
         ):
-            await resolve(events, parts.large_values)
-            yield messages.WatchExecutionResponse(events=events)
+            async for portion in parts.history.portions(events):
+                yield messages.WatchExecutionResponse(events=portion)
 
     async def ExplainExecution(
         self, request: messages.ExplainExecutionRequest, context: Context
@@ -230,7 +236,8 @@ class ExecutionApi(ExecutionServiceServicer):
         if row.parked:
             answer.summary = f"It is parked, and will be tried again: {row.parked}"
             return answer
-        waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
+        with translation.replaying():
+            waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
         for wait in waits:
             waiting = answer.waiting.add(node_execution=wait.number, node_id=wait.node_id, reason=wait.reason)
             if wait.wake_ms:
@@ -243,13 +250,15 @@ class ExecutionApi(ExecutionServiceServicer):
     async def ResumeNode(self, request: messages.ResumeNodeRequest, context: Context) -> messages.ResumeNodeResponse:
         """Decides what becomes of an AMBIGUOUS node execution."""
         row = await self._own(request.execution_id)
+        translation.check_text({"request_id": request.request_id})
         decide = _decide(request)
         if request.request_id and await self._parts.executions.has_command(row.execution_id, request.request_id):
             # Repeated by a client that has not got the answer.
             return messages.ResumeNodeResponse()
         if row.status >= Status.COMPLETED:
             raise NodeNotWaiting("The execution has ended.")
-        alive = await self._parts.inspector.alive(row)
+        with translation.replaying():
+            alive = await self._parts.inspector.alive(row)
         node = next((one for one in alive if one.number == request.node_execution and one.status != 1), None)
         if node is None:
             raise NodeExecutionNotFound(f"Node execution {request.node_execution} is not alive in this execution.")
@@ -308,6 +317,11 @@ def _status(row: ExecutionRow) -> ExecutionStatus.ValueType:
     return int(row.status)  # type: ignore[return-value]  # the engine's enum has the numbers of the proto's
 
 
+def _label_paths(labels: Mapping[str, str]) -> dict[str, str]:
+    """Names and values of labels, by the paths of their fields."""
+    return {f"labels.{name}": name + value for name, value in labels.items()}
+
+
 def _check_sequence(after: int) -> None:
     if after < 0:
         raise InvalidArgument(violations=[Violation("after_sequence", f"must not be negative, got {after}")])
@@ -316,8 +330,8 @@ def _check_sequence(after: int) -> None:
 def _decide(request: messages.ResumeNodeRequest) -> Decide:
     violations: list[Violation] = []
     outputs: list[tuple[str, int, bytes]] = []
-    if request.decision == messages.DECISION_UNSPECIFIED:
-        violations.append(Violation("decision", "is required"))
+    if request.decision not in (messages.DECISION_RETRY, messages.DECISION_COMPLETE, messages.DECISION_FAIL):
+        violations.append(Violation("decision", f"expected RETRY, COMPLETE or FAIL, got {request.decision}"))
     if len(request.request_id) > LONGEST_REQUEST_ID:
         violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
     if request.outputs_json:

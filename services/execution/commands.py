@@ -37,8 +37,19 @@ def encode_command(command: Stop | Decide) -> tuple[CommandKind, bytes]:
     return kind, msgspec.msgpack.encode(command)
 
 
+class CommandUnreadable(Exception):
+    """A stored command means nothing to this release."""
+
+
 def command_fact(row: CommandRow) -> Fact:
     """The fact of a stored command."""
+    try:
+        return _fact(row)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CommandUnreadable(f"its command {row.number} cannot be read: {error}") from error
+
+
+def _fact(row: CommandRow) -> Fact:
     if row.kind == CommandKind.STOP:
         stop = msgspec.msgpack.decode(row.body, type=Stop)
         return StopRequested(row.number, stop.message)

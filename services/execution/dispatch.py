@@ -8,7 +8,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from blockyard.runner.v1.task_pb2 import Task, TaskBatch
@@ -96,6 +96,8 @@ class Dispatcher:
         self.in_flight: dict[Place, Sent] = {}
         self.share = 1.0
         """Part of all partitions that this replica holds: its part of slots and limits."""
+        self.newest_sequence = 0
+        """Tasks that are out already may be in the stream TASKS up to here."""
 
     # In
 
@@ -113,10 +115,10 @@ class Dispatcher:
         heapq.heappush(lane.waiting, (-live.priority, next(self._order), live, number, attempt, sends))
         pool.waiting += 1
 
-    def adopt(self, live: Live, execution: NodeExecution, sequence: int, now: float) -> None:
-        """A loaded execution's task may be out already, up to `sequence` of the stream."""
+    def adopt(self, live: Live, execution: NodeExecution, now: float) -> None:
+        """A loaded execution's task may be out already."""
         node = live.machine.topology.plan.nodes[execution.node]
-        self._enter(Sent(live, execution.number, execution.attempt, node.pool, 1, now, sequence))
+        self._enter(Sent(live, execution.number, execution.attempt, node.pool, 1, now, self.newest_sequence))
 
     def forget(self, place: Place) -> Sent | None:
         """The engine wants no runs of this node execution now. Returns what was in flight of it."""
@@ -124,6 +126,11 @@ class Dispatcher:
         if sent is not None:
             self._leave(sent)
         return sent
+
+    def forget_all_of(self, lives: Collection[Live]) -> None:
+        """Nothing of these is in flight any more, as far as is known: whatever their states say by now."""
+        for place in [place for place, sent in self.in_flight.items() if sent.live in lives]:
+            self.forget(place)
 
     def again(self, sent: Sent) -> None:
         """What was sent is lost, refused or handed back: it waits again."""
@@ -265,6 +272,7 @@ class Dispatcher:
         )
 
     def _enter(self, sent: Sent) -> None:
+        self.forget((sent.live.key, sent.number))
         self.in_flight[(sent.live.key, sent.number)] = sent
         self._pools.setdefault(sent.pool, Pool()).in_flight += 1
         self._count(sent, 1)

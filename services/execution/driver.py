@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -144,7 +145,8 @@ class Driver:
 
     async def caught_up(self) -> None:
         """Returns when all that has arrived so far has had its turn."""
-        while self._inbox:
+        newest = self._inbox.newest
+        while self._inbox.oldest <= newest:
             await self._turn_done.wait()
 
     @property
@@ -252,11 +254,12 @@ class Driver:
         except BlobStoreAway as error:
             log.error("a large value cannot be kept", execution_id=str(live.execution_id), error=str(error))
             self._forsake(live, arrivals)
+            self.parts.dispatcher.forget_all_of([live])
             return None
         except Exception as error:
             log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
-            self.settle(arrivals)
             await self.park(live, f"the engine failed: {error!r}")
+            self.leave(arrivals)
             return None
         done.settled = arrivals
         return done
@@ -363,8 +366,8 @@ class Driver:
             live = applied[0].live
             log.error("an execution's turn cannot be stored", execution_id=str(live.execution_id), error=str(error))
             await self._restore_feed(applied)
-            self.settle(applied[0].settled)
             await self.park(live, f"its turn cannot be stored: {error}")
+            self.leave(applied[0].settled)
             return []
         middle = len(applied) // 2
         return [*await self._commit(applied[:middle]), *await self._commit(applied[middle:])]
@@ -388,6 +391,8 @@ class Driver:
     def _forsake_all(self, applied: list[Applied]) -> None:
         for done in applied:
             self._forsake(done.live, done.settled)
+        # Their states have the turn behind them: what ended in it is not alive there, and yet in flight.
+        self.parts.dispatcher.forget_all_of({done.live for done in applied})
 
     def _forsake(self, live: Live, arrivals: list[Arrival]) -> None:
         """Drops an execution whose turn was not committed, to be loaded again; its messages are handed back."""
@@ -405,17 +410,24 @@ class Driver:
 
     async def _restore_feed(self, applied: list[Applied]) -> None:
         partitions = {done.live.partition for done in applied}
-        for partition, sequence in (await self.parts.turns.feed_sequences(list(partitions))).items():
+        for partition, sequence in (
+            await self.parts.turns.feed_sequences(self.parts.leases.replica_id, list(partitions))
+        ).items():
             self.parts.publisher.restore(partition, sequence)
 
     async def park(self, live: Live, reason: str) -> None:
         """Puts an execution aside that cannot be driven. Others go on."""
         self.remove(live)
+        self.parts.dispatcher.forget_all_of([live])
+        await self.park_row(live.execution_id, reason)
+
+    async def park_row(self, execution_id: UUID, reason: str) -> None:
+        """Parks an execution that is not in memory."""
         METRICS.parked.inc()
         try:
-            await self.parts.turns.park(live.execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS)
+            await self.parts.turns.park(execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS)
         except DATABASE_ERRORS as error:
-            log.error("an execution could not be parked", execution_id=str(live.execution_id), error=repr(error))
+            log.error("an execution could not be parked", execution_id=str(execution_id), error=repr(error))
 
     # Tell
 
@@ -498,6 +510,11 @@ class Driver:
                 if receipt.batch:
                     self._note_recorded(receipt)
 
+    def leave(self, arrivals: Sequence[Arrival]) -> None:
+        """What cannot be taken in now is neither recorded nor void: results come again, and claims are asked again."""
+        for receipt in {id(arrival.receipt): arrival.receipt for arrival in arrivals if arrival.receipt}.values():
+            receipt.hand_back_later()
+
     def _note_recorded(self, receipt: Receipt) -> None:
         """Runners may forget these results; nothing waits for that, so many turns are told together."""
         if not self._recorded:
@@ -565,6 +582,8 @@ class Driver:
             if isinstance(answer, Ack):
                 for sent in message.sent:
                     sent.sequence = answer.sequence
+                dispatcher = self.parts.dispatcher
+                dispatcher.newest_sequence = max(dispatcher.newest_sequence, answer.sequence)
                 continue
             refused = True
             missing |= answer.refusal is Refusal.NO_STREAM

@@ -126,8 +126,10 @@ class Publisher:
     def restore(self, partition: int, committed: int) -> None:
         """After a commit that was not confirmed: the rows say how far the feed got."""
         if partition in self._feeds:
-            self._feeds[partition].committed = committed
-            self._feeds[partition].behind = True
+            feed = self._feeds[partition]
+            feed.committed = committed
+            feed.offered = min(feed.offered, committed)
+            feed.behind = True
             self._work.set()
 
     def offer(self, told: Told) -> None:
@@ -196,15 +198,21 @@ class Publisher:
                     feed.behind = False
                     return
                 if not entries:
+                    # Known to be committed, and not to be seen yet.
+                    await asyncio.sleep(PAUSE)
                     continue
                 told = [(entry, self._message(entry)) for entry in entries]
                 messages = [message for _, message in told if message is not None]
                 answers = await self._bus.publish_all(messages)
-                if not all(isinstance(answer, Ack) for answer in answers):
+                if any(
+                    isinstance(answer, PublishRefused) and answer.refusal is not Refusal.TOO_LARGE for answer in answers
+                ):
                     self._look_for_stream(answers)
                     await asyncio.sleep(PAUSE)
                     self._work.set()
                     return
+                if not all(isinstance(answer, Ack) for answer in answers):
+                    log.error("events that NATS finds too large are left out: ListEvents has them", partition=partition)
                 feed.published = entries[-1].feed_sequence
         except DATABASE_ERRORS as error:
             log.warning("events cannot be read for publishing", error=str(error))

@@ -10,6 +10,7 @@ from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
 from services.execution.driver import Driver
 from services.execution.engine.plan import Effect
 from services.execution.engine.state import LiveStatus
+from services.execution.intake import ID_BYTES
 from services.execution.repository.errors import DATABASE_ERRORS
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class Heartbeats:
         answer = Instruction(owner=driver.parts.leases.replica_id)
         held = driver.parts.leases.held
         for holding in heartbeat.holdings:
-            if holding.partition not in held:
+            if holding.partition not in held or len(holding.execution_id) != ID_BYTES:
                 continue
             if holding.execution_id in driver.live:
                 self._judge(answer, holding)

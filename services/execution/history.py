@@ -1,5 +1,6 @@
 """What is recorded of an execution, put together for readers: node executions with their outputs, results, events."""
 
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -7,10 +8,13 @@ from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.inspection import Inspector
-from services.execution.large_values import LargeValues, resolve
+from services.execution.large_values import MARK, LargeValues, resolve
 from services.execution.records import ExecutionRow, NodeExecutionRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.watching import TERMINAL
+
+ANSWER_BYTES = 3_000_000
+"""Bytes of one answer, or one message of a stream, unless one thing alone has more: gRPC's clients take 4 MiB."""
 
 TURNS_OF_OUTPUTS = 200
 """Turns that are read for the outputs of one node execution."""
@@ -24,19 +28,12 @@ Position = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A node execution with its outputs by pin."""
+    """A node execution with its outputs by pin, and where the page behind it begins."""
 
     row: NodeExecutionRow
     outputs: dict[str, list[bytes]]
     truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some node executions, and where the next page begins."""
-
-    found: list[Found]
-    following: Position | None
+    position: Position
 
 
 class History:
@@ -47,23 +44,21 @@ class History:
         self._large_values = large_values
         self._inspector = inspector
 
-    async def node_executions(self, row: ExecutionRow, node_id: str, position: Position, size: int) -> Page:
-        """Outcomes in their order, then what is alive or was never complete."""
-        found: list[Found] = []
+    async def node_executions(
+        self, row: ExecutionRow, node_id: str, position: Position, most: int
+    ) -> AsyncIterator[Found]:
+        """At most so many behind a position: outcomes in their order, then what is alive or was never complete."""
         phase, first, second = position
         if phase == 0:
-            after = (first, second)
-            outcomes = await self._executions.node_executions(row.execution_id, node_id, after, size + 1)
-            found = await self._with_outputs(row.execution_id, outcomes[:size])
-            if len(outcomes) > size:
-                last = outcomes[size - 1]
-                return Page(found, (0, last.last_turn, last.number))
+            outcomes = await self._executions.node_executions(row.execution_id, node_id, (first, second), most)
+            async for found in self._with_outputs(row.execution_id, outcomes):
+                yield found
+            most -= len(outcomes)
             second = 0
-        rest = await self._without_outcome(row, node_id)
-        room = size - len(found)
-        found += [Found(one, {}, False) for one in rest[second : second + room]]
-        following = (1, 0, second + room) if len(rest) > second + room else None
-        return Page(found, following)
+        if most:
+            rest = await self._without_outcome(row, node_id)
+            for at, one in enumerate(rest[second : second + most], second + 1):
+                yield Found(one, {}, False, (1, 0, at))
 
     async def _without_outcome(self, row: ExecutionRow, node_id: str) -> list[NodeExecutionRow]:
         if row.status == ExecutionStatus.QUEUED:
@@ -73,18 +68,14 @@ class History:
         alive = await self._inspector.alive(row)
         return [one for one in alive if not node_id or one.node_id == node_id]
 
-    async def _with_outputs(self, execution_id: UUID, rows: list[NodeExecutionRow]) -> list[Found]:
+    async def _with_outputs(self, execution_id: UUID, rows: list[NodeExecutionRow]) -> AsyncIterator[Found]:
         """Outputs are not stored with outcomes: the events of the turns between have them."""
-        if not rows:
-            return []
-        if all(one.first_turn >= one.last_turn - 5 for one in rows):
-            span = (min(one.first_turn for one in rows), max(one.last_turn for one in rows))
-            if span[1] - span[0] <= 5 * len(rows) + TURNS_OF_OUTPUTS:
-                return await self._from_span(execution_id, rows, span)
-        found: list[Found] = []
-        for one in rows:
-            found += await self._from_span(execution_id, [one], (one.first_turn, one.last_turn))
-        return found
+        for some, span in _spans(rows):
+            for found in await self._from_span(execution_id, some, span):
+                # One after the other: a page ends where an answer is full, so not all of them may be wanted.
+                for pin, values in found.outputs.items():
+                    found.outputs[pin] = [await self._large_values.whole(value) for value in values]
+                yield found
 
     async def _from_span(self, execution_id: UUID, rows: list[NodeExecutionRow], span: tuple[int, int]) -> list[Found]:
         wanted = {one.number for one in rows}
@@ -100,11 +91,17 @@ class History:
                     continue
                 counts[event.node_execution] += 1
                 if counts[event.node_execution] <= OUTPUTS_SHOWN:
-                    outputs[event.node_execution].setdefault(event.pin, []).append(
-                        await self._large_values.whole(event.value)
-                    )
+                    outputs[event.node_execution].setdefault(event.pin, []).append(event.value)
         cut = len(batches) == limit
-        return [Found(one, outputs[one.number], cut or counts[one.number] > OUTPUTS_SHOWN) for one in rows]
+        return [
+            Found(
+                one,
+                outputs[one.number],
+                cut or counts[one.number] > OUTPUTS_SHOWN,
+                (0, one.last_turn, one.number),
+            )
+            for one in rows
+        ]
 
     async def results(self, row: ExecutionRow) -> dict[str, list[bytes]]:
         """Values by name of the output."""
@@ -114,17 +111,56 @@ class History:
         return results
 
     async def events(self, execution_id: UUID, after: int, size: int) -> tuple[list[Event], bool]:
-        """Events above `after`, and whether the last of them is the execution's last."""
+        """Events above `after`, as many as an answer holds, and whether the last of them is the execution's last."""
         events: list[Event] = []
-        while len(events) < size:
+        read = 0
+        while len(events) < size and read < ANSWER_BYTES:
             batches = await self._executions.event_batches(execution_id, after, 100)
             for _, _, data in batches:
                 events += [event for event in EventBatch.FromString(data).events if event.sequence > after]
                 after = events[-1].sequence if events else after
+                read += len(data)
                 if len(events) >= size:
                     break
             if len(batches) < 100:
                 break
-        events = events[:size]
-        await resolve(events, self._large_values)
-        return events, bool(events) and events[-1].kind in TERMINAL
+        async for portion in self.portions(events[:size]):
+            return portion, portion[-1].kind in TERMINAL
+        return [], False
+
+    async def portions(self, events: Sequence[Event]) -> AsyncIterator[list[Event]]:
+        """Events with their whole values, in lists that an answer holds."""
+        portion: list[Event] = []
+        room = ANSWER_BYTES
+        for event in events:
+            whole = await self._whole(event)
+            size = whole.ByteSize()
+            if portion and size > room:
+                yield portion
+                portion, room = [], ANSWER_BYTES
+            portion.append(whole)
+            room -= size
+        if portion:
+            yield portion
+
+    async def _whole(self, event: Event) -> Event:
+        if MARK not in event.value:
+            return event
+        # A copy: values that have been sent must not be held as long as all events of their turn are.
+        whole = Event()
+        whole.CopyFrom(event)
+        await resolve([whole], self._large_values)
+        return whole
+
+
+def _spans(rows: list[NodeExecutionRow]) -> Iterator[tuple[list[NodeExecutionRow], tuple[int, int]]]:
+    """Node executions whose events are read together, and the turns that have them."""
+    if not rows:
+        return
+    if all(one.first_turn >= one.last_turn - 5 for one in rows):
+        span = (min(one.first_turn for one in rows), max(one.last_turn for one in rows))
+        if span[1] - span[0] <= 5 * len(rows) + TURNS_OF_OUTPUTS:
+            yield rows, span
+            return
+    for one in rows:
+        yield [one], (one.first_turn, one.last_turn)

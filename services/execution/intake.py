@@ -9,6 +9,9 @@ from services.execution.engine.plan import Reason
 from services.execution.live import Arrival, Receipt
 from services.execution.telling import scrub
 
+ID_BYTES = 16
+"""Of an execution's id. Runners are not all ours: what is none must not come further than here."""
+
 
 def reported(result: Result) -> Reported:
     """The fact of a result."""
@@ -20,7 +23,7 @@ def reported(result: Result) -> Reported:
             failed=end.outcome != Outcome.OUTCOME_COMPLETED,
             outputs=end.outputs,
             error=scrub(end.error),
-            reason=_reason(end.reason),
+            reason=reason(end.reason),
             duration_us=end.duration_us,
             stats=end.stats,
         )
@@ -34,8 +37,8 @@ def reported(result: Result) -> Reported:
     )
 
 
-def _reason(number: int) -> Reason:
-    """A runner of a later release may know more reasons than this one."""
+def reason(number: int) -> Reason:
+    """Why a run failed. A runner of a later release may know more reasons than this one."""
     try:
         return Reason(number)
     except ValueError:
@@ -48,10 +51,12 @@ def handed_back(result: Result) -> bool:
 
 
 def split(batch: ResultBatch, holds: Callable[[int], bool]) -> tuple[list[Result], list[Result]]:
-    """(items of partitions held here, items of others)."""
+    """(items of partitions held here, items of others). Those that name no execution at all are left out."""
     own: list[Result] = []
     foreign: list[Result] = []
     for result in batch.results:
+        if len(result.execution_id) != ID_BYTES:
+            continue
         (own if holds(result.partition) else foreign).append(result)
     return own, foreign
 

@@ -61,6 +61,8 @@ class Receipt:
 
     acknowledge: Callable[[], None]
     hand_back: Callable[[], None]
+    hand_back_later: Callable[[], None]
+    """For what cannot be taken in for a while."""
     runner_id: str
     batch: int
     size: int
@@ -78,6 +80,8 @@ class Arrival:
     """Number of the command behind it."""
     answer: Callable[[bool, str], None] | None = None
     """Of a claim: called once the outcome is committed."""
+    place: int = 0
+    """Among all arrivals of its inbox."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,12 +91,16 @@ class Inbox:
     _waiting: OrderedDict[bytes, deque[Arrival]] = field(default_factory=OrderedDict)
     """By execution, in the order of their turn."""
     _count: int = 0
+    newest: int = 0
+    """Place of the one that came last."""
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, arrival: Arrival) -> None:
         """Puts it behind what waits of its execution."""
+        self.newest += 1
+        arrival.place = self.newest
         self._waiting.setdefault(arrival.key, deque()).append(arrival)
         self._count += 1
 
@@ -101,6 +109,11 @@ class Inbox:
         if arrivals:
             self._waiting.setdefault(key, deque()).extendleft(reversed(arrivals))
             self._count += len(arrivals)
+
+    @property
+    def oldest(self) -> int:
+        """Place of the one that waits for longest; looks at each execution, so it is for rare occasions."""
+        return min((line[0].place for line in self._waiting.values()), default=self.newest + 1)
 
     def take(self) -> Arrival:
         """The first one of the execution whose turn it is, which then goes to the end of the line."""

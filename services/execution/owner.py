@@ -24,8 +24,10 @@ from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
 from services.execution.driver import Driver, Parts, TurnLimits
 from services.execution.engine import Claimed, RunLost
+from services.execution.engine.plan import Reason
 from services.execution.feed import Publisher
 from services.execution.heartbeats import Heartbeats
+from services.execution.intake import ID_BYTES
 from services.execution.large_values import LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival
@@ -106,7 +108,7 @@ class Owner:
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
-        self.residence.unknown_sequence = info.last_sequence if info is not None else 0
+        self.driver.parts.dispatcher.newest_sequence = info.last_sequence if info is not None else 0
         for lease in leases:
             await self._open(lease)
         self.driver.parts.dispatcher.share = self.leases.share
@@ -162,17 +164,20 @@ class Owner:
             response = ClaimResponse(granted=granted, reason=reason)
             self.bus.publish_now(delivery.reply, response.SerializeToString())
 
+        if len(run.execution_id) != ID_BYTES:
+            answer(False, "that is no id of an execution")
+            return
         fact = Claimed(run.node_execution, run.attempt, run.run_id)
         self.driver.arrive(Arrival(run.execution_id, fact, answer=answer))
 
-    def handed_back(self, key: bytes, number: int, attempt: int, why: str) -> None:
+    def handed_back(self, key: bytes, number: int, attempt: int, why: str, reason: Reason) -> None:
         """A runner gave a task back: it is sent again, but not for ever."""
         dispatcher = self.driver.parts.dispatcher
         sent = dispatcher.in_flight.get((key, number))
         if sent is None or sent.attempt != attempt:
             return
         if why and sent.sends >= self.settings.task_sends:
-            self.driver.arrive(Arrival(key, RunLost(number, attempt, why)))
+            self.driver.arrive(Arrival(key, RunLost(number, attempt, why, reason)))
             return
         if not why:
             sent.sends -= 1
@@ -194,6 +199,7 @@ class Owner:
             if infos[TASKS].created != self.vigil.stream_created:
                 log.warning("the stream of tasks was lost, it is made anew")
                 self.vigil.stream_lost(infos[TASKS].created)
+                self.driver.parts.dispatcher.newest_sequence = 0
             if infos[EVENTS].created != self.events_created:
                 log.warning("the stream of events was lost, it is made anew")
                 self.events_created = infos[EVENTS].created

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from services.execution.commands import command_fact
+from services.execution.commands import CommandUnreadable, command_fact
 from services.execution.driver import Driver
 from services.execution.engine import Continued
 from services.execution.engine.state import LiveStatus
@@ -50,8 +50,6 @@ class Residence:
     loader: Loader
     most: int
     """Executions in memory at most; those that something came for are loaded all the same."""
-    unknown_sequence: int = 0
-    """Tasks of executions that are loaded may be in the stream TASKS up to here."""
     _fresh: deque[tuple[float, UUID]] = field(default_factory=deque)
     _hinted: set[UUID] = field(default_factory=set)
     _hints: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,6 +76,8 @@ class Residence:
     async def _load_for(self, waiting: dict[bytes, list[Arrival]]) -> None:
         try:
             loaded = await self._load(list(waiting))
+            missing = [UUID(bytes=key) for key in waiting if key not in loaded]
+            alive = await self.driver.parts.turns.unended(missing) if missing else set()
         except DATABASE_ERRORS as error:
             log.warning("executions cannot be loaded", error=repr(error))
             self.driver.excused.update(waiting)
@@ -96,8 +96,10 @@ class Residence:
                 live, first = loaded[key]
                 self.driver.place(live, [*first, *useful])
                 self.driver.look_at_timer(live)
+            elif key in loaded or UUID(bytes=key) in alive:
+                # It is parked, or belongs to another owner by now: what came for it has to come again.
+                self.driver.leave(arrivals)
             else:
-                # It has ended, is parked, or belongs to another owner, who will be told by redelivery.
                 self.driver.settle(arrivals)
 
     async def _load(self, keys: list[bytes]) -> dict[bytes, tuple[Live, list[Arrival]]]:
@@ -117,25 +119,30 @@ class Residence:
                 if row.commands > live.commands_through:
                     marks[row.execution_id] = live.commands_through
         for command in await turns.commands_after(marks) if marks else ():
-            loaded[command.execution_id.bytes][1].append(_arrival(command))
+            key = command.execution_id.bytes
+            try:
+                if key in loaded:
+                    loaded[key][1].append(_arrival(command))
+            except CommandUnreadable as error:
+                live, _ = loaded.pop(key)
+                await self._park(live.execution_id, str(error))
         return loaded
 
     async def _load_one(self, row: ExecutionRow) -> Live | None:
         if row.loads > TOO_MANY_LOADS:
-            await self._park(row, f"it was loaded {row.loads - 1} times and never came to a commit")
+            await self._park(row.execution_id, f"it was loaded {row.loads - 1} times and never came to a commit")
             return None
         try:
             if row.status == 1:
                 return self.loader.fresh(row, await self.loader.topology(row.plan_hash))
             return await self.loader.load(row)
         except CannotLoad as error:
-            await self._park(row, str(error))
+            await self._park(row.execution_id, str(error))
             return None
 
-    async def _park(self, row: ExecutionRow, reason: str) -> None:
-        log.error("an execution is parked", execution_id=str(row.execution_id), reason=reason)
-        METRICS.parked.inc()
-        await self.driver.parts.turns.park(row.execution_id, reason[:2000], 3_600.0)
+    async def _park(self, execution_id: UUID, reason: str) -> None:
+        log.error("an execution is parked", execution_id=str(execution_id), reason=reason)
+        await self.driver.park_row(execution_id, reason)
 
     def _begin(self, live: Live, row: ExecutionRow) -> list[Arrival]:
         """What a loaded execution begins with: its start, or its tasks that may be out already."""
@@ -145,7 +152,7 @@ class Residence:
         now = asyncio.get_running_loop().time()
         for execution in state.live.values():
             if execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):
-                self.driver.parts.dispatcher.adopt(live, execution, self.unknown_sequence, now)
+                self.driver.parts.dispatcher.adopt(live, execution, now)
         return [Arrival(live.key, Continued())] if state.ending else []
 
     # Commands
@@ -186,7 +193,13 @@ class Residence:
 
     async def _take_commands(self, marks: dict[UUID, int]) -> None:
         for command in await self.driver.parts.turns.commands_after(marks):
-            self.driver.arrive(_arrival(command))
+            try:
+                self.driver.arrive(_arrival(command))
+            except CommandUnreadable as error:
+                async with self.driver.lock:
+                    live = self.driver.live.get(command.execution_id.bytes)
+                    if live is not None:
+                        await self.driver.park(live, str(error))
 
     # Sweeping
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from services.common.bus import RESULTS, Ack, Bus, BusError, Delivery, Message
 from services.execution import intake
 from services.execution.driver import Driver
+from services.execution.engine.plan import Reason
 from services.execution.live import Receipt
 from services.execution.records import PartitionLease
 
@@ -19,6 +20,9 @@ log = structlog.get_logger()
 
 PENDING = 1_024
 """Messages of a partition that are delivered and not acknowledged, at most."""
+
+LATER = b'-NAK {"delay": 5000000000}'
+"""In nanoseconds."""
 
 HEAD_SECONDS = 10.0
 """Longest time that timers wait for the results of before a take-over."""
@@ -30,8 +34,8 @@ class Results:
 
     bus: Bus
     driver: Driver
-    handed_back: Callable[[bytes, int, int, str], None]
-    """(execution, number, attempt, why): a runner gave a task back."""
+    handed_back: Callable[[bytes, int, int, str, Reason], None]
+    """(execution, number, attempt, why, reason): a runner gave a task back."""
     stream_lost: Callable[[], Awaitable[None]]
     _open: dict[int, AsyncExitStack] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -88,11 +92,15 @@ class Results:
             self._answer(delivery, b"+ACK")
             return
         own, foreign = intake.split(batch, self.driver.parts.leases.held.__contains__)
+        if not own and not foreign:
+            self._answer(delivery, b"+ACK")
+            return
         # Who records a part of a batch must not say that all of it is recorded.
         number = 0 if foreign else batch.batch
         receipt = Receipt(
             acknowledge=lambda: self._answer(delivery, b"+ACK"),
             hand_back=lambda: self._answer(delivery, b"-NAK"),
+            hand_back_later=lambda: self._answer(delivery, LATER),
             runner_id=batch.runner_id,
             batch=number,
             size=len(delivery.data),
@@ -100,7 +108,10 @@ class Results:
         )
         for result in own:
             if intake.handed_back(result):
-                self.handed_back(result.execution_id, result.node_execution, result.attempt, result.finish.error)
+                end = result.finish
+                self.handed_back(
+                    result.execution_id, result.node_execution, result.attempt, end.error, intake.reason(end.reason)
+                )
                 self.driver.settle([intake.void(result, receipt)])
             else:
                 self.driver.arrive(intake.arrival(result, receipt))

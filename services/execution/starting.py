@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import grpc
 from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.values import encode
 
 from services.common import telemetry
-from services.common.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Violation
+from services.common.errors import AlreadyExists, BlockyardError, InvalidArgument, ResourceExhausted, Violation
 from services.execution.accepting import Acceptance, TooManyUnended
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
@@ -80,6 +81,16 @@ class Starter:
     async def start(self, request: StartRequest) -> tuple[ExecutionRow, bool]:
         """The execution, and whether it is new."""
         check(request)
+        try:
+            return await self._start(request)
+        except (BlockyardError, grpc.aio.AioRpcError):
+            # Whatever refuses a new execution now did not refuse the first call, whose answer may be lost.
+            earlier = await self._earlier(request)
+            if earlier is None:
+                raise
+            return earlier, False
+
+    async def _start(self, request: StartRequest) -> tuple[ExecutionRow, bool]:
         runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
         inputs = self._inputs(runnable, request.inputs)
         new = self._new(request, runnable, inputs)
@@ -96,10 +107,23 @@ class Starter:
             self.loader.remember(runnable.plan_hash, Topology(runnable.plan))
         if accepted is not None:
             return ExecutionRow.accepted(new, accepted), True
-        earlier = await self.executions.by_request(new.user_id, new.request_id or "")
-        if earlier is None or earlier.request_hash != new.request_hash:
+        # Its request id is taken: by the same request, as start() finds out, or by another one.
+        raise RequestIdReused
+
+    async def _earlier(self, request: StartRequest) -> ExecutionRow | None:
+        """The execution that a request id has started; None if there is none."""
+        if not request.request_id:
+            return None
+        earlier = await self.executions.by_request(request.user_id, request.request_id)
+        if earlier is None:
+            return None
+        try:
+            inputs = encode(request.inputs)
+        except ValueError:
+            raise RequestIdReused from None
+        if earlier.request_hash != _request_hash(request, inputs):
             raise RequestIdReused
-        return earlier, False
+        return earlier
 
     def _inputs(self, runnable: Runnable, inputs: dict[str, Any]) -> bytes:
         if depth(inputs) > self.limits.input_depth:
@@ -166,6 +190,8 @@ def check(request: StartRequest) -> None:
     violations: list[Violation] = []
     if not request.graph_id:
         violations.append(Violation("graph_id", "is required"))
+    if "\x00" in request.graph_id:
+        violations.append(Violation("graph_id", "holds a NUL character"))
     if request.graph_version < 0:
         violations.append(Violation("graph_version", f"must not be negative, got {request.graph_version}"))
     if len(request.request_id) > LONGEST_REQUEST_ID:

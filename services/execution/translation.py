@@ -1,6 +1,7 @@
 """Between protobuf messages and values: the one place that knows both. Values of users are JSON bytes in between."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,10 @@ from blockyard.values import parse
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import InvalidArgument, NotFound, Violation
+from services.common.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.common.structs import from_struct, to_struct
+from services.execution.engine.effects import ExecutionStatus as Status
+from services.execution.loading import CannotLoad
 from services.execution.records import ExecutionRow, NodeExecutionRow
 from services.execution.telling import timestamp
 
@@ -25,10 +28,23 @@ class ExecutionNotFound(NotFound):
     reason = ErrorReason.ERROR_REASON_EXECUTION_NOT_FOUND
 
 
+class ExecutionNotReadable(FailedPrecondition):
+    """The execution's history cannot be replayed by this release."""
+
+
 class InputsInvalid(InvalidArgument):
     """The inputs do not fit the graph's input schema."""
 
     reason = ErrorReason.ERROR_REASON_INPUTS_INVALID
+
+
+@contextmanager
+def replaying() -> Iterator[None]:
+    """What replays an execution for a reader: the reader is told why it cannot be done."""
+    try:
+        yield
+    except CannotLoad as error:
+        raise ExecutionNotReadable(f"The execution cannot be replayed by this release: {error}.") from error
 
 
 def execution_id(text: str) -> UUID:
@@ -37,6 +53,26 @@ def execution_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise ExecutionNotFound(f"There is no execution with the id {text[:100]!r}.") from None
+
+
+def check_text(fields: Mapping[str, str]) -> None:
+    """Raises InvalidArgument for text, by the path of its field, that PostgreSQL cannot hold."""
+    violations = [Violation(path, "holds a NUL character") for path, text in fields.items() if "\x00" in text]
+    if violations:
+        raise InvalidArgument(violations=violations)
+
+
+def statuses(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Different statuses to filter by, in order. Enums of proto3 are open: any number can come in."""
+    given = list(numbers)
+    violations = [
+        Violation(f"statuses[{at}]", f"there is no status {number} to list")
+        for at, number in enumerate(given)
+        if number not in list(Status)
+    ]
+    if violations:
+        raise InvalidArgument(violations=violations)
+    return tuple(sorted(set(given)))
 
 
 def json_object(struct: Struct, data: bytes, path: str) -> dict[str, Any]:

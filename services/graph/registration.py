@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.pools import POOL
 from services.common.structs import from_struct, to_struct
 from services.graph.catalogue import Catalogue
 from services.graph.errors import BlockInvalid
@@ -25,8 +26,7 @@ KEPT_REGISTRATIONS = 100
 DEFAULT_POOL = "default"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-# A pool is a part of a subject on the bus.
-_POOL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_POOL = re.compile(POOL)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _RUNNER = re.compile(r"[\x21-\x7e]{1,200}")
 _LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
@@ -176,7 +176,7 @@ def _has_reference(schema: Any) -> bool:  # Any: a part of a JSON schema
 
 
 def _pool_problem(pool: str) -> str:
-    return f"expected 1 to 63 characters of a-z 0-9 -, got {pool[:100]!r}"
+    return f"expected 1 to 63 characters of a-z 0-9 - that do not begin with -, got {pool[:100]!r}"
 
 
 def _is_uuid(text: str) -> bool:

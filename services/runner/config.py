@@ -7,12 +7,13 @@ from pathlib import Path
 from pydantic import Field
 
 from services.common.config import Seconds, ServiceSettings
+from services.common.pools import POOL
 
 
 class RunnerSettings(ServiceSettings):
     """What an operator can set. Times in seconds, sizes in bytes, lists as JSON."""
 
-    pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Pool that this runner works for")
+    pool: str = Field("default", pattern=f"^{POOL}$", description="Pool that this runner works for")
     slots: int = Field(64, ge=1, le=10_000, description="Runs at once; those that only compute are not counted")
     threads: int = Field(32, ge=1, le=1_000, description="Runs of blocks with a plain `run` at once")
     processes: int = Field(

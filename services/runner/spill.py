@@ -26,8 +26,11 @@ class SpillFile:
 
     @property
     def full(self) -> bool:
-        """Whether the file has reached its bound. What is removed gives room once the file is empty."""
-        return self._end >= self._max_bytes
+        """Whether the file has reached its bound; one that may hold nothing says nothing of how much is kept.
+
+        What is removed gives room once the file is empty.
+        """
+        return 0 < self._max_bytes <= self._end
 
     def put(self, data: bytes) -> Spilled | None:
         """Write; None if the disk or the bound does not allow it."""

@@ -93,7 +93,7 @@ class Publisher:
         """Send as many as there is room for; answers the position of the first that was not sent."""
         parts: list[bytes] = []
         sent = 0
-        start = position
+        start, first_token = position, self._next_token
         while position < len(messages):
             if len(self._in_flight) >= self._max_in_flight or self._bytes > MAX_BYTES_IN_FLIGHT:
                 break
@@ -114,8 +114,10 @@ class Publisher:
                 self._next_token += 1
             position += 1
         if parts and not self._client.send_many(parts, sent):
+            self._forget(batch, first_token)
             for late in range(start, len(messages)):
                 batch.answer(late, PublishRefused(Refusal.DISCONNECTED, "not connected"))
+            return len(messages)
         return position
 
     async def _room(self, batch: _Batch) -> None:
@@ -152,7 +154,7 @@ class Publisher:
         batch.refuse_rest(PublishRefused(Refusal.TIMEOUT, "no answer in time"))
 
     def _forget(self, batch: _Batch, first_token: int) -> None:
-        """Free the room of what a batch leaves unanswered: it timed out, was cancelled, or lost its connection."""
+        """Free the room of what a batch leaves unanswered: it timed out, was cancelled, or could not be sent."""
         if not batch.in_flight:
             return
         for token in range(first_token, self._next_token):
@@ -160,6 +162,7 @@ class Publisher:
             if entry is not None and entry[0] is batch:
                 del self._in_flight[token]
                 self._bytes -= entry[2]
+                batch.in_flight -= 1
         self._wake_waiters()
 
 

@@ -27,7 +27,10 @@ class LeaseRepository:
             "INSERT INTO partitions (partition) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING", partitions
         )
         await self._pool.execute(
-            "INSERT INTO replicas (replica_id, address, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')",
+            """
+            INSERT INTO replicas (replica_id, address, expires_at) VALUES ($1, $2, now() + $3 * interval '1 second')
+            ON CONFLICT (replica_id) DO UPDATE SET expires_at = excluded.expires_at
+            """,
             replica_id,
             address,
             seconds,

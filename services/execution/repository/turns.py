@@ -1,6 +1,7 @@
 """Turns: what an owner writes, and what it reads to load an execution."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -117,8 +118,10 @@ class TurnRepository:
         return self._writer
 
     async def _end(self, writer: asyncpg.pool.PoolConnectionProxy) -> None:
-        writer.terminate()
-        await self._pool.release(writer)
+        # One that broke has gone back to the pool by itself, and says so here.
+        with suppress(asyncpg.InterfaceError):
+            writer.terminate()
+            await self._pool.release(writer)
 
     async def write(self, replica_id: str, batch: TurnBatch) -> None:
         """Commits the turns, or raises and has written nothing; LeaseLost if this replica was taken over.
@@ -203,17 +206,22 @@ class TurnRepository:
             "UPDATE executions SET loads = 0 WHERE execution_id = ANY($1::uuid[]) AND loads > 0", list(ids)
         )
 
-    async def feed_sequences(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Feed sequence of each partition's last committed turn."""
-        rows = await self._pool.fetch(
-            """
-            SELECT p.partition, greatest(p.published_through, coalesce((
-                SELECT max(feed_sequence) FROM turns t WHERE t.partition = p.partition
-            ), 0)) AS feed_sequence
-            FROM partitions p WHERE p.partition = ANY($1::int[])
-            """,
-            list(partitions),
-        )
+    async def feed_sequences(self, replica_id: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Feed sequence of each partition's last committed turn, when no turn of this replica is on its way any more.
+
+        The server may still be committing one whose connection is lost: it holds the replica's row until it is done.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM replicas WHERE replica_id = $1 FOR UPDATE", replica_id)
+            rows = await connection.fetch(
+                """
+                SELECT p.partition, greatest(p.published_through, coalesce((
+                    SELECT max(feed_sequence) FROM turns t WHERE t.partition = p.partition
+                ), 0)) AS feed_sequence
+                FROM partitions p WHERE p.partition = ANY($1::int[])
+                """,
+                list(partitions),
+            )
         return {row["partition"]: row["feed_sequence"] for row in rows}
 
     async def unended(self, ids: Sequence[UUID]) -> set[UUID]:

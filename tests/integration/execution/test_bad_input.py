@@ -9,6 +9,7 @@ import jwt
 import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import execution_service_pb2 as messages
+from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -212,6 +213,36 @@ async def test_a_negative_page_size_or_sequence_is_refused(adder: House) -> None
         "INVALID_REQUEST",
         ["after_sequence"],
     )
+
+
+NUL = [
+    ("StartExecution", {"graph_id": "a\0"}, "graph_id"),
+    ("ListExecutions", {"graph_id": "a\0"}, "graph_id"),
+    ("ListExecutions", {"labels": {"team": "\0"}}, "labels.team"),
+    ("ListExecutions", {"labels": {"a\0": "team"}}, "labels.a\0"),
+    ("StopExecutions", {"graph_id": "a\0"}, "graph_id"),
+    ("ListNodeExecutions", {"node_id": "\0"}, "node_id"),
+    ("ResumeNode", {"node_execution": 1, "decision": messages.DECISION_RETRY, "request_id": "\0"}, "request_id"),
+]
+
+
+@pytest.mark.parametrize(("method", "fields", "path"), NUL)
+async def test_text_that_the_database_cannot_hold_is_refused_by_its_field(
+    adder: House, method: str, fields: dict[str, Any], path: str
+) -> None:
+    client = adder.client()
+    request_type = getattr(messages, f"{method}Request")
+    if "execution_id" in request_type.DESCRIPTOR.fields_by_name:
+        fields = {**fields, "execution_id": (await client.start(inputs={"number": 1})).id}
+    found = await refusal(client.call(method, request_type(**fields)))
+    assert found == ("INVALID_ARGUMENT", "INVALID_REQUEST", [path])
+
+
+@pytest.mark.parametrize("status", [0, 99, 100_000, -1])
+async def test_a_filter_by_a_status_that_there_is_not_is_refused(adder: House, status: int) -> None:
+    request = messages.ListExecutionsRequest(statuses=[ExecutionStatus.EXECUTION_STATUS_RUNNING, status])  # type: ignore[list-item]  # open enum
+    found = await refusal(adder.client().call("ListExecutions", request))
+    assert found == ("INVALID_ARGUMENT", "INVALID_REQUEST", ["statuses[1]"])
 
 
 async def test_a_token_that_is_absent_forged_or_expired_is_refused(adder: House) -> None:

@@ -124,3 +124,12 @@ async def test_a_run_that_is_forgotten_leaves_no_trace(tmp_path: Path) -> None:
     desk.kept.recorded(1)
 
     assert len(desk.kept) == 0
+
+
+async def test_a_runner_that_may_not_spill_pulls_until_memory_is_full(tmp_path: Path) -> None:
+    desk = a_desk(tmp_path, memory=1000, spilled=0)
+    assert not desk.kept.full
+
+    streamed(desk, 20)
+
+    assert desk.kept.full

@@ -89,6 +89,7 @@ CREATE TABLE turns (
     PRIMARY KEY (execution_id, turn)
 ) PARTITION BY RANGE (execution_id);
 CREATE INDEX turns_feed ON turns (partition, feed_sequence);
+CREATE INDEX turns_events ON turns (execution_id, last_event);
 
 CREATE TABLE node_executions (
     execution_id uuid NOT NULL,
@@ -109,6 +110,7 @@ CREATE TABLE node_executions (
     stats        bytea NOT NULL,
     PRIMARY KEY (execution_id, number)
 ) PARTITION BY RANGE (execution_id);
+CREATE INDEX node_executions_recorded ON node_executions (execution_id, last_turn, number);
 
 CREATE TABLE incomplete_sets (
     execution_id uuid NOT NULL,
