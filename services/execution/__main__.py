@@ -101,7 +101,6 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             inspector=inspector,
             history=History(executions, inspector, large_values),
             watchers=watchers,
-            large_values=large_values,
             bus=bus,
             token_secret=secret,
             local=present.holds,

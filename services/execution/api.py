@@ -24,7 +24,6 @@ from services.execution.commands import Decide, Stop, encode_command
 from services.execution.engine.effects import ExecutionStatus as Status
 from services.execution.history import ANSWER_BYTES, History
 from services.execution.inspection import Inspector
-from services.execution.large_values import LargeValues
 from services.execution.recent import Watched
 from services.execution.records import ExecutionFilter, ExecutionRow
 from services.execution.repository.executions import ExecutionRepository
@@ -60,7 +59,6 @@ class Parts:
     history: History
     watchers: Watchers
     bus: Bus
-    large_values: LargeValues
     token_secret: str
     accepted: Callable[[ExecutionRow], None]
     """Hands a new execution to its owner without delay."""
@@ -124,8 +122,13 @@ class ExecutionApi(ExecutionServiceServicer):
             before = UUID(str(decode_page_token(self._parts.token_secret, scope, request.page_token)[0]))
         of = ExecutionFilter(user_id, request.graph_id, statuses, labels)
         rows = await self._parts.executions.page(of, before, size + 1)
+        unended = [row.execution_id for row in rows[:size] if row.status < Status.COMPLETED]
+        lasts = await self._parts.executions.last_events(unended) if unended else {}
         answer = messages.ListExecutionsResponse(
-            executions=[translation.execution_message(row, 0, 0, with_inputs=False) for row in rows[:size]]
+            executions=[
+                translation.execution_message(row, lasts.get(row.execution_id, 0), 0, with_inputs=False)
+                for row in rows[:size]
+            ]
         )
         if len(rows) > size:
             last = str(rows[size - 1].execution_id)
@@ -286,7 +289,7 @@ class ExecutionApi(ExecutionServiceServicer):
     async def _last_event(self, row: ExecutionRow) -> int:
         if row.status >= Status.COMPLETED:
             return row.last_event
-        return await self._parts.executions.last_event(row.execution_id)
+        return (await self._parts.executions.last_events([row.execution_id]))[row.execution_id]
 
     async def _stop(self, execution_id: UUID) -> bool:
         """Stores the command; False if the execution has ended."""

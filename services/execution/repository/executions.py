@@ -93,7 +93,7 @@ class ExecutionRepository:
         return execution_row(row) if row else None
 
     async def get(self, execution_id: UUID, user_id: str) -> ExecutionRow | None:
-        """A user's execution; while it runs, with the counts of its last committed turn."""
+        """A user's execution; while it runs, with the counts of its last change of status."""
         row = await self._pool.fetchrow(
             f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE execution_id = $1 AND user_id = $2",
             execution_id,
@@ -119,12 +119,16 @@ class ExecutionRepository:
         )
         return [execution_row(row) for row in rows]
 
-    async def last_event(self, execution_id: UUID) -> int:
-        """Sequence of an execution's last committed event."""
-        last: int | None = await self._pool.fetchval(
-            "SELECT last_event FROM turns WHERE execution_id = $1 ORDER BY turn DESC LIMIT 1", execution_id
+    async def last_events(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Sequences of the last committed events of executions."""
+        rows = await self._pool.fetch(
+            """
+            SELECT id, (SELECT last_event FROM turns WHERE execution_id = id ORDER BY turn DESC LIMIT 1) AS last_event
+            FROM unnest($1::uuid[]) AS id
+            """,
+            execution_ids,
         )
-        return last or 0
+        return {row["id"]: row["last_event"] or 0 for row in rows}
 
     async def has_ended_by(self, execution_id: UUID, sequence: int) -> bool:
         """True if an execution has ended and has no event above a sequence."""
