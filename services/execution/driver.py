@@ -107,6 +107,8 @@ class Driver:
     """Held during a turn."""
     catching_up: set[int] = field(default_factory=set)
     """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
+    in_turn: set[bytes] = field(default_factory=set)
+    """Executions whose states have a turn behind them that is not committed yet."""
     turns: int = 0
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
     _inbox: Inbox = field(default_factory=Inbox)
@@ -208,11 +210,13 @@ class Driver:
             return
         now_ms = self.parts.leases.now_ms()
         applied: list[Applied] = []
+        self.in_turn = {live.key for live in groups}
         for live, arrivals in groups.items():
             done = await self._apply(live, arrivals, now_ms)
             if done is not None:
                 applied.append(done)
         committed = await self._commit(applied) if applied else []
+        self.in_turn = set()
         self._tell(committed)
         self.turns += 1
 
@@ -545,7 +549,7 @@ class Driver:
 
     def send_tasks(self) -> None:
         """Sends what may go out now."""
-        if self._refused:
+        if self._refused or not self.parts.leases.valid:
             return
         outgoing = self.parts.dispatcher.take(asyncio.get_running_loop().time())
         if outgoing:

@@ -39,6 +39,9 @@ class Heartbeats:
         for holding in heartbeat.holdings:
             if holding.partition not in held or len(holding.execution_id) != ID_BYTES:
                 continue
+            if holding.execution_id in driver.in_turn:
+                # What its state says may not come to be: the next heartbeat asks again.
+                continue
             if holding.execution_id in driver.live:
                 self._judge(answer, holding)
             elif len(self._unknown) < MOST_UNKNOWN:

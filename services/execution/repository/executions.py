@@ -150,7 +150,7 @@ class ExecutionRepository:
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 f"""
-                UPDATE executions SET commands = commands + 1, wake_at = least(wake_at, now())
+                UPDATE executions SET commands = commands + 1, wake_at = now()
                 WHERE execution_id = $1 AND status < 4 RETURNING {EXECUTION_COLUMNS}
                 """,
                 execution_id,
