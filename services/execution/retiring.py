@@ -1,7 +1,9 @@
 """Keeps partitions ahead of need and drops what is past retention, every hour."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import structlog
 
@@ -13,6 +15,10 @@ from services.execution.repository.retention import Retention
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3_600.0
+SLICE = 1_000
+"""Executions that are deleted in one transaction."""
+DELETIONS = 16
+"""Executions whose blobs are deleted at once."""
 
 
 async def retire(retention: Retention, large_values: LargeValues, days: float) -> None:
@@ -20,11 +26,30 @@ async def retire(retention: Retention, large_values: LargeValues, days: float) -
     while True:
         try:
             await retention.make_partitions()
-            dropped = await retention.drop_partitions(datetime.now(UTC) - timedelta(days=days))
+            dropped = await drop_old(retention, large_values, datetime.now(UTC) - timedelta(days=days))
             if dropped:
-                log.info("executions past retention were dropped", executions=len(dropped))
-            for execution_id in dropped:
-                await large_values.delete(execution_id)
+                log.info("executions past retention were dropped", executions=dropped)
         except (*DATABASE_ERRORS, BlobError) as error:
             log.warning("partitions cannot be made or dropped", error=repr(error))
         await asyncio.sleep(EVERY_SECONDS)
+
+
+async def drop_old(retention: Retention, large_values: LargeValues, before: datetime, at_once: int = SLICE) -> int:
+    """Drops the weeks that end before a moment and whose executions have all ended; returns how many those were.
+
+    May end anywhere, and be run by several replicas: blobs go before the row that leads to them, rows before the
+    tables of their week, and what is gone already is no error.
+    """
+    dropped = 0
+    for week in await retention.ended_weeks(before):
+        while execution_ids := await retention.executions_of(week, at_once):
+            await _delete_blobs(large_values, execution_ids)
+            await retention.delete(execution_ids)
+            dropped += len(execution_ids)
+        await retention.drop(week)
+    return dropped
+
+
+async def _delete_blobs(large_values: LargeValues, execution_ids: Sequence[UUID]) -> None:
+    for start in range(0, len(execution_ids), DELETIONS):
+        await asyncio.gather(*map(large_values.delete, execution_ids[start : start + DELETIONS]))

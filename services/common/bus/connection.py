@@ -20,12 +20,15 @@ from services.common.bus.jetstream import JetStream, StreamLimits
 from services.common.bus.messages import Ack, ConsumerInfo, Delivery, Message, PublishRefused, StreamInfo
 from services.common.bus.publishing import DEFAULT_MAX_IN_FLIGHT, Publisher
 from services.common.bus.push import PushConsumer
+from services.common.errors import StartRefused
 
 PUBLISH_SECONDS = 10.0
 REPEAT_LOG_SECONDS = 10.0
 RECONNECT_WAIT_SECONDS = 0.25
 PING_SECONDS = 5.0
 """A server that leaves two pings unanswered is given up for the next one, or tried anew."""
+PAYLOAD_BYTES = 8 << 20
+"""Messages of this size must pass. Values travel as references from 256 KiB on, but a message holds many of them."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -219,7 +222,10 @@ class _ConnectionLog:
 async def connect(
     url: str, name: str, *, max_in_flight: int = DEFAULT_MAX_IN_FLIGHT, ping_seconds: float = PING_SECONDS
 ) -> AsyncIterator[Bus]:
-    """The bus for as long as the block lasts. Waits while NATS is away; `url` may name several servers, with commas."""
+    """The bus for as long as the block lasts. Waits while NATS is away; `url` may name several servers, with commas.
+
+    It refuses a server that does not take messages of PAYLOAD_BYTES.
+    """
     client = BusClient()
     connection_log = _ConnectionLog(url)
     await client.connect(
@@ -235,9 +241,19 @@ async def connect(
         disconnected_cb=connection_log.disconnected,
         reconnected_cb=connection_log.reconnected,
     )
-    bus = Bus(client, max_in_flight)
-    connection_log.watch(bus)
     try:
+        refuse_small_messages(client.max_payload)
+        bus = Bus(client, max_in_flight)
+        connection_log.watch(bus)
         yield bus
     finally:
         await client.close()
+
+
+def refuse_small_messages(max_payload: int) -> None:
+    """Refuse to start on a NATS that takes small messages only: a larger one would be tried again for ever."""
+    if max_payload < PAYLOAD_BYTES:
+        raise StartRefused(
+            f"NATS runs with max_payload = {max_payload} bytes, so large tasks, results and events could not be sent. "
+            "Set max_payload = 8MB or more (and max_pending at least as much) at every server, then start again."
+        )

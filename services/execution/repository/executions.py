@@ -254,7 +254,7 @@ class ExecutionRepository:
         rows = await self._pool.fetch(
             """
             SELECT first_event, last_event, events FROM turns
-            WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY turn LIMIT $3
+            WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY last_event LIMIT $3
             """,
             execution_id,
             after_sequence,

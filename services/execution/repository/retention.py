@@ -1,11 +1,17 @@
 """Partitions by time, and what is dropped when it is past retention (rule 15)."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 
-TABLES = ("commands", "turns", "node_executions", "incomplete_sets", "outputs", "snapshots")
+from services.common.backoff import delays
+
+TABLES = ("commands", "node_executions", "incomplete_sets", "outputs", "snapshots", "turns")
+"""Partitioned by week. As long as the last one has a week, dropping that week has not ended."""
 WEEK = timedelta(weeks=1)
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """A Monday: partitions begin at whole weeks from here."""
@@ -13,6 +19,11 @@ WEEKS_AHEAD = 4
 
 LOCK = 7_205_759_403
 """Advisory lock of whoever makes or drops partitions."""
+LONGEST_SECONDS = 600
+"""Statements of retention may take so long: nobody waits for them."""
+LOCK_MILLISECONDS = 500
+DROP_TRIES = 5
+"""How long a drop waits for its lock, and how often it tries in a row."""
 
 
 def first_id(moment: datetime) -> UUID:
@@ -44,38 +55,74 @@ class Retention:
                     )
                 week += WEEK
 
-    async def drop_partitions(self, before: datetime) -> list[UUID]:
-        """Drops the weeks that end before a moment and whose executions have all ended; returns their executions."""
-        dropped: list[UUID] = []
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            for week in await self._weeks(connection):
-                if week + WEEK > before:
-                    continue
-                alive = await connection.fetchval(
-                    """
-                    SELECT EXISTS (SELECT FROM executions WHERE status < 4 AND execution_id >= $1 AND execution_id < $2)
-                    """,
-                    first_id(week),
-                    first_id(week + WEEK),
-                )
-                if alive:
-                    continue
-                for table in TABLES:
-                    await connection.execute(f"DROP TABLE IF EXISTS {table}_{week:%Y%m%d}")
-                rows = await connection.fetch(
-                    "DELETE FROM executions WHERE execution_id >= $1 AND execution_id < $2 RETURNING execution_id",
-                    first_id(week),
-                    first_id(week + WEEK),
-                )
-                dropped += [row["execution_id"] for row in rows]
-        return dropped
-
-    async def _weeks(self, connection: asyncpg.pool.PoolConnectionProxy) -> list[datetime]:
-        rows = await connection.fetch(
+    async def ended_weeks(self, before: datetime) -> list[datetime]:
+        """The weeks that are still there, end before a moment, and whose executions have all ended."""
+        rows = await self._pool.fetch(
             """
             SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
-            WHERE inhparent = 'turns'::regclass ORDER BY c.relname
-            """
+            WHERE inhparent = $1::text::regclass ORDER BY c.relname
+            """,
+            TABLES[-1],
         )
-        return [datetime.strptime(row["relname"][-8:], "%Y%m%d").replace(tzinfo=UTC) for row in rows]
+        weeks = [datetime.strptime(row["relname"][-8:], "%Y%m%d").replace(tzinfo=UTC) for row in rows]
+        return [week for week in weeks if week + WEEK <= before and not await self._lives(week)]
+
+    async def executions_of(self, week: datetime, limit: int) -> list[UUID]:
+        """The first executions of a week."""
+        rows = await self._pool.fetch(
+            """
+            SELECT execution_id FROM executions WHERE execution_id >= $1 AND execution_id < $2
+            ORDER BY execution_id LIMIT $3
+            """,
+            first_id(week),
+            first_id(week + WEEK),
+            limit,
+        )
+        return [row["execution_id"] for row in rows]
+
+    async def delete(self, execution_ids: list[UUID]) -> None:
+        """Deletes executions; what else there is of them goes with their week."""
+        async with self._unhurried() as connection:
+            await connection.execute(
+                "DELETE FROM executions WHERE execution_id = ANY($1)", execution_ids, timeout=LONGEST_SECONDS
+            )
+
+    async def drop(self, week: datetime) -> None:
+        """Drops the tables of a week.
+
+        A drop locks out everybody who writes turns, of whatever week, and so does waiting for its lock. Each table has
+        a transaction of its own and waits for a moment only; it is tried again, later, when readers were in the way.
+        """
+        for table in TABLES:
+            await self._drop_table(f"{table}_{week:%Y%m%d}")
+
+    async def _drop_table(self, name: str) -> None:
+        pauses = delays(first=1.0)
+        for tries_left in reversed(range(DROP_TRIES)):
+            try:
+                async with self._unhurried() as connection:
+                    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
+                    await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+                    await connection.execute(f"DROP TABLE IF EXISTS {name}", timeout=LONGEST_SECONDS)
+                    return
+            except asyncpg.LockNotAvailableError:
+                if not tries_left:
+                    raise
+            await asyncio.sleep(next(pauses))
+
+    async def _lives(self, week: datetime) -> bool:
+        async with self._unhurried() as connection:
+            lives: bool = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM executions WHERE status < 4 AND execution_id >= $1 AND execution_id < $2)",
+                first_id(week),
+                first_id(week + WEEK),
+                timeout=LONGEST_SECONDS,
+            )
+        return lives
+
+    @asynccontextmanager
+    async def _unhurried(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"]:
+        """A transaction whose statements may take longer than those that somebody waits for."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SET LOCAL statement_timeout = {LONGEST_SECONDS * 1000}")
+            yield connection

@@ -18,6 +18,7 @@ from services.common.bus import (
     StreamLimits,
     connect,
 )
+from services.common.errors import StartRefused
 from tests.integration.bus.conftest import bus_with_streams, longer
 from tests.waiting import until
 
@@ -41,6 +42,16 @@ async def test_a_start_waits_for_nats(tmp_path: Path) -> None:
         await server.kill()
 
 
+async def test_a_server_whose_messages_are_too_small_is_refused_at_the_start_with_what_to_do(tmp_path: Path) -> None:
+    server = await start_nats(tmp_path / "nats", settings={"max_payload": "1MB"})
+    try:
+        with pytest.raises(StartRefused, match=r"max_payload = 1048576 .* Set max_payload = 8MB or more"):
+            async with connect(server.url, "test"):
+                pass
+    finally:
+        await server.kill()
+
+
 async def test_a_server_that_stops_reading_is_left_and_found_again(server: NatsServer) -> None:
     async with connect(server.url, "test", ping_seconds=0.2) as bus:
         await bus.ensure_streams()
@@ -57,7 +68,7 @@ async def test_a_server_that_stops_reading_is_left_and_found_again(server: NatsS
 
 
 async def test_a_client_cut_off_for_reading_too_slowly_comes_back(tmp_path: Path) -> None:
-    strict = {"max_payload": "1MB", "max_pending": "1MB", "write_deadline": '"100ms"'}
+    strict = {"max_pending": "8MB", "write_deadline": '"100ms"'}
     server = await start_nats(tmp_path / "nats", settings=strict)
     try:
         async with bus_with_streams(server) as bus:

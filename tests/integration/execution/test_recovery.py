@@ -14,8 +14,11 @@ from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.common.blobs import BlobStore
 from services.execution.commands import Stop, encode_command
+from services.execution.large_values import LargeValues
 from services.execution.repository.retention import TABLES, WEEK, Retention, first_id, week_of
+from services.execution.retiring import drop_old
 from services.execution.starting import new_id
 from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, running
@@ -229,9 +232,10 @@ async def test_weeks_past_retention_are_dropped_unless_something_in_them_is_aliv
                 UUID(int=first_id(week + timedelta(days=1)).int | new_id().int & 0xFFFF),
                 status,
             )
-        dropped = await retention.drop_partitions(datetime.now(UTC) - timedelta(days=30))
-        assert len(dropped) == 1
-        assert first_id(older) <= dropped[0] < first_id(old)
+        values = LargeValues(BlobStore(f"file://{built.folder / 'blobs'}"))
+        assert await drop_old(retention, values, datetime.now(UTC) - timedelta(days=30)) == 1
+        left = await connection.fetch("SELECT execution_id FROM executions")
+        assert [first_id(old) <= row["execution_id"] < first_id(old + WEEK) for row in left] == [True]
         assert [row["status"] for row in await connection.fetch("SELECT status FROM executions")] == [2]
         await pool.close()
         await connection.close()

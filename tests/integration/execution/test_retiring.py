@@ -6,18 +6,26 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import pytest
 from blockyard.dev.postgres import PostgresServer
 
-from services.common.blobs import BlobReference, BlobStore, blob_key
+from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.execution.large_values import LargeValues
 from services.execution.repository.retention import TABLES, WEEK, Retention, first_id, week_of
-from services.execution.retiring import retire
+from services.execution.retiring import drop_old, retire
 from services.execution.starting import new_id
 from tests.integration.execution.house import House, house
 from tests.integration.execution.test_lost_commits import looking
 from tests.waiting import until
 
 ENDED, RUNNING = 4, 2
+WAITS_FOR_OUTPUTS = """SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    WHERE c.relname ~ '^outputs' AND l.mode = 'AccessExclusiveLock' AND NOT l.granted)"""
+SLOW_DELETION = """
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END';
+    CREATE TRIGGER slowly BEFORE DELETE ON executions FOR EACH ROW EXECUTE FUNCTION slowly();
+"""
 
 
 async def execution_of(rows: "asyncpg.Connection[asyncpg.Record]", moment: datetime, status: int) -> UUID:
@@ -42,6 +50,16 @@ async def blob_of(store: BlobStore, execution_id: UUID) -> BlobReference:
     return await store.put(blob_key(str(execution_id), f"{execution_id}-1", "run", "hash"), b"large")
 
 
+def blob_store(built: House) -> BlobStore:
+    return BlobStore(f"file://{built.folder / 'blobs'}")
+
+
+async def stop(retiring: "asyncio.Task[None]", pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    retiring.cancel()
+    await asyncio.wait([retiring])
+    await pool.close()
+
+
 def kept(built: House, reference: BlobReference) -> bool:
     return (Path(built.folder) / "blobs" / reference.key).exists()
 
@@ -51,7 +69,7 @@ async def test_an_executions_rows_and_blobs_stay_until_it_has_ended_and_is_past_
 ) -> None:
     async with house(postgres) as built, looking(built) as rows:
         pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
-        store = BlobStore(f"file://{built.folder / 'blobs'}")
+        store = blob_store(built)
         now = datetime.now(UTC)
         old = await execution_of(rows, now - timedelta(days=80), ENDED)
         old_and_alive = await execution_of(rows, now - timedelta(days=60), RUNNING)
@@ -59,12 +77,76 @@ async def test_an_executions_rows_and_blobs_stay_until_it_has_ended_and_is_past_
         blobs = {id_: await blob_of(store, id_) for id_ in (old, old_and_alive, young)}
         retiring = asyncio.create_task(retire(Retention(pool), LargeValues(store), 30.0))
         await until(lambda: not kept(built, blobs[old]), "the old one's blob is gone")
+        gone = "SELECT NOT EXISTS (SELECT FROM executions WHERE execution_id = $1)"
+        await until(lambda: rows.fetchval(gone, old), "and then its row")
         left = {row["execution_id"] for row in await rows.fetch("SELECT execution_id FROM executions")}
         assert left == {old_and_alive, young}
         assert kept(built, blobs[old_and_alive])
         assert kept(built, blobs[young])
-        retiring.cancel()
-        await asyncio.wait([retiring])
+        await stop(retiring, pool)
+
+
+async def test_turns_are_written_while_the_drop_of_another_table_waits(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as reader:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        now = datetime.now(UTC)
+        old = await execution_of(rows, now - timedelta(days=80), ENDED)
+        await Retention(pool).make_partitions()
+        reading = reader.transaction()
+        await reading.start()
+        await reader.fetch("SELECT FROM outputs")  # as a backup does, for hours
+        retiring = asyncio.create_task(retire(Retention(pool), LargeValues(blob_store(built)), 30.0))
+        await until(lambda: rows.fetchval(WAITS_FOR_OUTPUTS), "the drop waits for the reader")
+        await rows.execute("INSERT INTO turns VALUES ($1, 1, 0, 1, 1, 1, 0, 0, '', '', 0)", new_id(), timeout=5)
+        await reading.rollback()
+        table = f"turns_{week_of(now - timedelta(days=80)):%Y%m%d}"
+        await until(lambda: rows.fetchval("SELECT to_regclass($1) IS NULL", table), "the week is dropped")
+        assert not await rows.fetchval("SELECT EXISTS (SELECT FROM executions WHERE execution_id = $1)", old)
+        await stop(retiring, pool)
+
+
+async def test_a_week_whose_deletion_takes_longer_than_a_statement_may_goes_all_the_same(
+    postgres: PostgresServer,
+) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        limits = {"search_path": "execution", "statement_timeout": "300"}
+        pool = await asyncpg.create_pool(built.database_url, server_settings=limits, command_timeout=0.3)
+        for _ in range(10):
+            await execution_of(rows, datetime.now(UTC) - timedelta(days=80), ENDED)
+        await rows.execute(SLOW_DELETION)
+        retiring = asyncio.create_task(retire(Retention(pool), LargeValues(blob_store(built)), 30.0))
+        await until(lambda: rows.fetchval("SELECT count(*) = 0 FROM executions"), "all are deleted", 10)
+        await stop(retiring, pool)
+
+
+async def test_rows_stay_while_their_blobs_cannot_be_deleted(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        now = datetime.now(UTC)
+        old = await execution_of(rows, now - timedelta(days=80), ENDED)
+        store = blob_store(built)
+        blob = await blob_of(store, old)
+        broken = built.folder / "blobs" / str(old) / "broken"
+        broken.symlink_to(broken)  # The store cannot list what is below the execution.
+        with pytest.raises(BlobStoreAway):
+            await drop_old(Retention(pool), LargeValues(store), now - timedelta(days=30))
+        assert await rows.fetchval("SELECT count(*) FROM executions") == 1
+        broken.unlink()
+        assert await drop_old(Retention(pool), LargeValues(store), now - timedelta(days=30)) == 1
+        assert await rows.fetchval("SELECT count(*) FROM executions") == 0
+        assert not kept(built, blob)
+        await pool.close()
+
+
+async def test_all_of_a_week_that_is_larger_than_a_slice_goes(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        now = datetime.now(UTC)
+        for _ in range(5):
+            await execution_of(rows, now - timedelta(days=80), ENDED)
+        store = blob_store(built)
+        assert await drop_old(Retention(pool), LargeValues(store), now - timedelta(days=30), at_once=2) == 5
+        assert await rows.fetchval("SELECT count(*) FROM executions") == 0
         await pool.close()
 
 
