@@ -22,8 +22,9 @@ from services.common.blobs import BlobStoreAway
 from services.common.bus import Ack, Bus, Message, Refusal
 from services.execution import telling
 from services.execution.dispatch import Dispatcher, Outgoing, Sent
-from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Started, Ticked
+from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, RunLost, Started, Ticked
 from services.execution.engine.effects import ExecutionStatus
+from services.execution.engine.plan import Reason
 from services.execution.feed import Publisher, Told, message_of
 from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
@@ -552,10 +553,13 @@ class Driver:
         if self._refused or not self.parts.leases.valid:
             return
         outgoing = self.parts.dispatcher.take(asyncio.get_running_loop().time())
-        if outgoing:
-            task = asyncio.create_task(self._send(outgoing), name="send tasks")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        large = [message for message in outgoing if any(len(task.inputs) > LIMIT for task in message.batch.tasks)]
+        # Large inputs go to the blob store first; nothing else waits for that.
+        for together in ([message for message in outgoing if message not in large], *([message] for message in large)):
+            if together:
+                task = asyncio.create_task(self._send(together), name="send tasks")
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
 
     async def _shorten(self, sent: Sent, task: Task) -> None:
         live = sent.live
@@ -571,6 +575,13 @@ class Driver:
             except BlobStoreAway as error:
                 log.error("a large input cannot be kept", execution_id=str(live.execution_id), error=str(error))
                 await asyncio.sleep(pause)
+
+    def _lose_as_too_large(self, message: Outgoing) -> None:
+        """It would be refused however often it was sent."""
+        for sent, task in zip(message.sent, message.batch.tasks, strict=True):
+            why = f"its inputs make a message of {task.ByteSize()} bytes, which NATS does not take"
+            lost = RunLost(sent.number, sent.attempt, why, Reason.INPUT_INVALID)
+            self.arrive(Arrival(sent.live.key, lost))
 
     async def _send(self, outgoing: list[Outgoing]) -> None:
         for message in outgoing:
@@ -588,6 +599,9 @@ class Driver:
                     sent.sequence = answer.sequence
                 dispatcher = self.parts.dispatcher
                 dispatcher.newest_sequence = max(dispatcher.newest_sequence, answer.sequence)
+                continue
+            if answer.refusal is Refusal.TOO_LARGE:
+                self._lose_as_too_large(message)
                 continue
             refused = True
             missing |= answer.refusal is Refusal.NO_STREAM

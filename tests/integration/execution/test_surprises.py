@@ -1,6 +1,7 @@
 """What nobody expects: bytes that mean nothing, commits that fail again and again, executions that are parked."""
 
 import json
+from typing import Any
 
 import asyncpg
 import grpc
@@ -8,6 +9,7 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.graph.v1.block_pb2 import Effect
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse, Heartbeat, Holding
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
 
@@ -157,6 +159,25 @@ async def test_a_result_for_a_parked_execution_is_kept(postgres: PostgresServer)
 async def pending(built: House) -> bool:
     info = await built.bus.stream_info("RESULTS")
     return info is not None and info.messages > 0
+
+
+async def test_a_task_that_nats_finds_too_large_fails_its_node_and_holds_up_nobody(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        graph = built.graph("large")
+        values: dict[str, Any] = {f"value_{at}": "x" * 250_000 for at in range(40)}
+        graph.node("large", effect=Effect.EFFECT_IDEMPOTENT, **values)
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo, "large": echo}):
+            client = built.client()
+            large, usual = await client.start("large"), await client.start()
+            await client.events(usual.id)
+            assert await client.results(usual.id) == {"out": [1]}
+            await client.events(large.id)
+            found = await client.get(large.id)
+            assert found.status == ExecutionStatus.EXECUTION_STATUS_FAILED
+            assert "which NATS does not take" in found.status_message
 
 
 async def test_joining_again_under_the_same_id_renews_the_row(postgres: PostgresServer) -> None:
