@@ -11,7 +11,7 @@ from datetime import datetime
 
 import structlog
 
-from services.common.bus import Bus
+from services.common.bus import Bus, ConsumerInfo
 from services.common.bus.errors import BusError
 from services.execution.dispatch import UNKNOWN_SEQUENCE, Sent
 from services.execution.driver import Driver
@@ -23,6 +23,8 @@ from services.execution.metrics import METRICS
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
+EVERYTHING = 2**63
+"""A sequence above all others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +72,7 @@ class Vigil:
         for pool in {sent.pool for sent in old}:
             info = await self.bus.consumer_info("TASKS", f"pool-{pool}")
             # Without a consumer nothing is delivered; runners of the pool make it.
-            delivered[pool] = info.delivered_stream_sequence if info is not None else -1
+            delivered[pool] = delivered_through(info) if info is not None else -1
         for sent in old:
             self._look_at(sent, delivered[sent.pool], now)
         self.driver.send_tasks()
@@ -114,3 +116,13 @@ class Vigil:
         self.stream_created = created
         for sent in self.driver.parts.dispatcher.in_flight.values():
             sent.sequence = 0
+
+
+def delivered_through(info: ConsumerInfo) -> int:
+    """Up to where the consumer has delivered.
+
+    A NATS that was killed comes back with its consumers as they were some time ago (seen: 258 where 386 were
+    delivered), and what was acked since is no longer in the stream to move them on. With nothing pending all that was
+    sent is delivered, or was lost with the end of the stream.
+    """
+    return EVERYTHING if info.num_pending == 0 else info.delivered_stream_sequence
