@@ -306,6 +306,7 @@ class Driver:
                 feed_sequence,
                 state.events - len(effects.events) + 1,
                 state.events,
+                state.numbers,
                 live.commands_through,
                 now_ms,
                 encode_facts(facts),

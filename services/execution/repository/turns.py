@@ -45,25 +45,25 @@ WRITE = """
 WITH fence AS MATERIALIZED (
     SELECT FROM replicas WHERE replica_id = $1 FOR KEY SHARE
 ), turn AS (
-    INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, commands_through, now_ms,
-        facts, events, checksum)
+    INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, node_executions,
+        commands_through, now_ms, facts, events, checksum)
     SELECT u.* FROM fence, unnest($2::uuid[], $3::int[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::int[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[]) AS u
+        $8::bigint[], $9::int[], $10::bigint[], $11::bytea[], $12::bytea[], $13::bigint[]) AS u
 ), outcome AS (
     INSERT INTO node_executions (execution_id, number, node_id, block_id, status, attempts, first_turn, last_turn,
         queued_ms, started_ms, ended_ms, inputs, lineage, error, reason, stats)
-    SELECT u.* FROM fence, unnest($13::uuid[], $14::bigint[], $15::text[], $16::text[], $17::smallint[], $18::int[],
-        $19::int[], $20::int[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bytea[], $25::bytea[], $26::text[],
-        $27::smallint[], $28::bytea[]) AS u
+    SELECT u.* FROM fence, unnest($14::uuid[], $15::bigint[], $16::text[], $17::text[], $18::smallint[], $19::int[],
+        $20::int[], $21::int[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bytea[], $26::bytea[], $27::text[],
+        $28::smallint[], $29::bytea[]) AS u
 ), incomplete AS (
     INSERT INTO incomplete_sets (execution_id, number, node_id, block_id, inputs, lineage, missing)
     SELECT u.execution_id, u.number, u.node_id, u.block_id, u.inputs, u.lineage, u.missing::text[]
-    FROM fence, unnest($29::uuid[], $30::bigint[], $31::text[], $32::text[], $33::bytea[], $34::bytea[], $35::text[])
+    FROM fence, unnest($30::uuid[], $31::bigint[], $32::text[], $33::text[], $34::bytea[], $35::bytea[], $36::text[])
         AS u(execution_id, number, node_id, block_id, inputs, lineage, missing)
 ), output AS (
     INSERT INTO outputs (execution_id, number, name, position, value)
     SELECT u.execution_id, u.number, u.name, u.position::bigint[], u.value
-    FROM fence, unnest($36::uuid[], $37::bigint[], $38::text[], $39::text[], $40::bytea[])
+    FROM fence, unnest($37::uuid[], $38::bigint[], $39::text[], $40::text[], $41::bytea[])
         AS u(execution_id, number, name, position, value)
 ), execution AS (
     UPDATE executions e SET
@@ -74,8 +74,8 @@ WITH fence AS MATERIALIZED (
         wake_at = CASE WHEN u.wake_ms IS NULL OR e.commands > u.commands_through THEN least(e.wake_at, now())
             ELSE to_timestamp(u.wake_ms / 1000.0) END,
         wake_reason = u.wake_reason
-    FROM fence, unnest($41::uuid[], $42::smallint[], $43::text[], $44::bigint[], $45::bigint[], $46::bigint[],
-        $47::bigint[], $48::bigint[], $49::int[], $50::text[])
+    FROM fence, unnest($42::uuid[], $43::smallint[], $44::text[], $45::bigint[], $46::bigint[], $47::bigint[],
+        $48::bigint[], $49::bigint[], $50::int[], $51::text[])
         AS u(execution_id, status, message, node_executions, last_event, start_ms, end_ms, wake_ms, commands_through,
             wake_reason)
     WHERE e.execution_id = u.execution_id
@@ -87,7 +87,7 @@ SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal
 """
 """Which database this is, and which of its histories: one that was restored or promoted may lack commits (rule 20)."""
 
-WIDTHS = (11, 16, 7, 5, 10)
+WIDTHS = (12, 16, 7, 5, 10)
 
 
 class TurnRepository:

@@ -63,9 +63,9 @@ async def test_who_takes_over_waits_for_the_turn_on_its_way_and_fences_the_next(
 
 
 SAME_TURN = """
-INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, commands_through, now_ms,
-    facts, events, checksum)
-VALUES ($1, 3, 0, 0, 0, 0, 0, 0, '', '', 0)
+INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, node_executions,
+    commands_through, now_ms, facts, events, checksum)
+VALUES ($1, 3, 0, 0, 0, 0, 0, 0, 0, '', '', 0)
 """
 """The row of a turn to come: whoever writes that turn waits in the middle of it."""
 

@@ -28,7 +28,7 @@ async def fill(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """One execution of many turns, with ten events and one node execution in each."""
     await pool.execute("TRUNCATE turns, node_executions")
     await pool.execute(
-        """INSERT INTO turns SELECT $1, n, 0, n, 10 * n - 9, 10 * n, 0, 0, '', 'events', 0
+        """INSERT INTO turns SELECT $1, n, 0, n, 10 * n - 9, 10 * n, 0, 0, 0, '', 'events', 0
         FROM generate_series(1, $2::int) n""",
         EXECUTION,
         LENGTH,

@@ -97,7 +97,7 @@ async def test_turns_are_written_while_the_drop_of_another_table_waits(postgres:
         await reader.fetch("SELECT FROM outputs")  # as a backup does, for hours
         retiring = asyncio.create_task(retire(Retention(pool), LargeValues(blob_store(built)), 30.0))
         await until(lambda: rows.fetchval(WAITS_FOR_OUTPUTS), "the drop waits for the reader")
-        await rows.execute("INSERT INTO turns VALUES ($1, 1, 0, 1, 1, 1, 0, 0, '', '', 0)", new_id(), timeout=5)
+        await rows.execute("INSERT INTO turns VALUES ($1, 1, 0, 1, 1, 1, 0, 0, 0, '', '', 0)", new_id(), timeout=5)
         await reading.rollback()
         table = f"turns_{week_of(now - timedelta(days=80)):%Y%m%d}"
         await until(lambda: rows.fetchval("SELECT to_regclass($1) IS NULL", table), "the week is dropped")

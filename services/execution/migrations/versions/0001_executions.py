@@ -81,6 +81,7 @@ CREATE TABLE turns (
     feed_sequence    bigint NOT NULL,
     first_event      bigint NOT NULL,
     last_event       bigint NOT NULL,
+    node_executions  bigint NOT NULL,
     commands_through integer NOT NULL,
     now_ms           bigint NOT NULL,
     facts            bytea NOT NULL,
