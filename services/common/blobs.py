@@ -6,15 +6,33 @@ A reference is `{"blockyard:blob": {"key", "size", "sha256"}}`; it is sent only 
 import asyncio
 import hashlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+if TYPE_CHECKING:  # They are not there at run time.
+    from obstore.store import ClientConfig, RetryConfig
+
 LIST_CHUNK = 1000
+
+CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "60s", "allow_http": True}
+RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+"""Of object stores. Whoever waits for a blob tries again by itself, and says so: more retries in here would hide that.
+Whether an endpoint may go without TLS is for the operator to judge, who sets it (AWS_ENDPOINT_URL)."""
+
+WAIT_SECONDS = 10.0
+"""Longest wait for a blob of no bytes; each byte adds to it as at SLOWEST."""
+
+SLOWEST = 1_000_000
+"""Bytes a second: a store that is slower counts as away."""
 
 
 class BlobError(Exception):
@@ -50,8 +68,9 @@ def blob_key(execution_id: str, task_id: str, run_id: str, sha256: str) -> str:
 class BlobStore:
     """Blobs under a URL: `file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…`, `memory:///`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wait_seconds: float = WAIT_SECONDS) -> None:
         parts = urlsplit(url)
+        self._wait_seconds = wait_seconds
         self._folder: Path | None = None
         self._store: ObjectStore
         if parts.scheme == "file":
@@ -59,33 +78,45 @@ class BlobStore:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(self._folder)
         else:
-            self._store = from_url(url)
+            self._store = from_url(url, client_options=CLIENT, retry_config=RETRIES)
 
     async def put(self, key: str, data: bytes) -> BlobReference:
         """Write a value; it is safe on disk, or in the object store, when this returns."""
         reference = BlobReference(key, len(data), hashlib.sha256(data).hexdigest())
-        try:
+        async with self._reaching(f"the blob {key} could not be written", len(data)):
             await obstore.put_async(self._store, key, data)
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, key)
-        except (BaseError, OSError) as error:
-            raise BlobStoreAway(f"the blob {key} could not be written: {error}") from error
         return reference
 
     async def get(self, reference: BlobReference) -> bytes:
         """The value, checked to be the one that was written."""
         try:
-            result = await obstore.get_async(self._store, reference.key)
-            data = bytes(await result.bytes_async())
+            async with self._reaching(f"the blob {reference.key} could not be read", reference.size):
+                result = await obstore.get_async(self._store, reference.key)
+                data = bytes(await result.bytes_async())
         except (FileNotFoundError, ValueError) as error:  # ValueError: the key is none, "../x" for one
             raise BlobMissing(f"the blob {reference.key} is not there") from error
-        except (BaseError, OSError) as error:
-            raise BlobStoreAway(f"the blob {reference.key} could not be read: {error}") from error
         if len(data) != reference.size:
             raise BlobCorrupt(f"the blob {reference.key} has {len(data)} bytes in place of {reference.size}")
         if hashlib.sha256(data).hexdigest() != reference.sha256:
             raise BlobCorrupt(f"the blob {reference.key} has another hash than its reference")
         return data
+
+    @asynccontextmanager
+    async def _reaching(self, failure: str, size: int) -> AsyncIterator[None]:
+        """Within, the store has to answer in time; FileNotFoundError is an answer."""
+        seconds = self._wait_seconds + size / SLOWEST
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except FileNotFoundError:
+            raise
+        except TimeoutError as error:
+            raise BlobStoreAway(f"{failure}: no answer within {seconds:.1f} seconds") from error
+        except (BaseError, OSError) as error:
+            reason, _, _ = str(error).partition("\n")  # Rust's view of it follows, on many lines.
+            raise BlobStoreAway(f"{failure}: {reason}") from error
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete all blobs below `prefix`, a folder's name ("ab" leaves "abc/…"); answers how many."""
@@ -93,15 +124,17 @@ class BlobStore:
             raise ValueError("an empty prefix would delete every blob")
         deleted = 0
         try:
-            async for chunk in obstore.list(self._store, prefix.strip("/"), chunk_size=LIST_CHUNK):
-                paths = [entry["path"] for entry in chunk]
-                await obstore.delete_async(self._store, paths)
-                deleted += len(paths)
+            chunks = aiter(obstore.list(self._store, prefix.strip("/"), chunk_size=LIST_CHUNK))
+            while True:
+                async with self._reaching(f"blobs below {prefix} could not be deleted", 0):
+                    chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return deleted
+                    paths = [entry["path"] for entry in chunk]
+                    await obstore.delete_async(self._store, paths)
+                    deleted += len(paths)
         except FileNotFoundError:
             return deleted
-        except (BaseError, OSError) as error:
-            raise BlobStoreAway(f"blobs below {prefix} could not be deleted: {error}") from error
-        return deleted
 
 
 def _sync(folder: Path, key: str) -> None:

@@ -3,37 +3,38 @@
 One turn handles many executions in one transaction. Only after its commit are tasks and events published and results
 acknowledged; after one that was not confirmed, all that it touched leaves memory and is loaded again from rows. So a
 turn is safe to lose at any point, and each arrival is safe to come twice.
+
+An execution whose turn has large values waits for the blob store between apply and commit, and takes nothing else in
+meanwhile; the others go on without it.
 """
 
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
 import structlog
-from blockyard.runner.v1.heartbeat_pb2 import Instruction
-from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.backoff import delays
 from services.common.blobs import BlobStoreAway
-from services.common.bus import Ack, Bus, Message, Refusal
 from services.execution import telling
-from services.execution.dispatch import Dispatcher, Outgoing, Sent
-from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, RunLost, Started, Ticked
+from services.execution.commits import Applied, Commits
+from services.execution.dispatch import Dispatcher
+from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Started, Ticked
 from services.execution.engine.effects import ExecutionStatus
-from services.execution.engine.plan import Reason
 from services.execution.feed import Publisher, Told, message_of
+from services.execution.instructions import Instructions
 from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
-from services.execution.live import Arrival, Inbox, Live, Receipt
-from services.execution.loading import encode_facts
+from services.execution.live import Arrival, Inbox, Live
 from services.execution.metrics import METRICS
+from services.execution.recording import rows_of
 from services.execution.repository.errors import DATABASE_ERRORS
-from services.execution.repository.turns import LeaseLost, TurnBatch, TurnRepository
+from services.execution.repository.turns import TurnRepository
 from services.execution.runners import Runners
+from services.execution.sending import TaskSender
 from services.execution.snapshots import Snapshots
 from services.execution.watching import Watchers
 
@@ -45,25 +46,27 @@ NEAR_MS = 60_000
 PARKED_SECONDS = 3_600.0
 """When an execution that cannot be driven is looked at again."""
 
-RECORDED_PAUSE = 0.02
-"""Seconds for which recorded results are gathered before their runners are told."""
 
-REFUSED_PAUSE = 0.25
-"""Seconds before tasks that the stream refused are sent again."""
+@dataclass(slots=True, eq=False)
+class Step:
+    """An execution's part of a turn that was applied and has no rows yet."""
+
+    live: Live
+    facts: list[Fact]
+    effects: Effects
+    checksum: int
+    now_ms: int
+    arrivals: list[Arrival]
 
 
 @dataclass(slots=True, eq=False)
-class Applied:
-    """An execution's part of a turn, between apply and commit."""
+class Keeping:
+    """A step whose large values are on their way to the blob store."""
 
-    live: Live
-    effects: Effects
-    events: bytes
-    feed_sequence: int
-    rows: TurnBatch
-    facts: int
-    settled: list[Arrival]
-    unload: bool = False
+    step: Step
+    task: asyncio.Task[None] | None = None
+    held: list[Arrival] = field(default_factory=list)
+    """What has come for the execution meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +84,16 @@ class Parts:
 
     leases: Leases
     turns: TurnRepository
+    commits: Commits
+    inbox: Inbox
     dispatcher: Dispatcher
+    sender: TaskSender
     publisher: Publisher
     runners: Runners
-    bus: Bus
+    instructions: Instructions
     watchers: Watchers
     snapshots: Snapshots
     large_values: LargeValues
-    stream_missing: Callable[[], None]
-    """Told when a stream that is published into is not there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,35 +112,26 @@ class Driver:
     """Held during a turn."""
     catching_up: set[int] = field(default_factory=set)
     """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
-    in_turn: set[bytes] = field(default_factory=set)
-    """Executions whose states have a turn behind them that is not committed yet."""
     turns: int = 0
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
-    _inbox: Inbox = field(default_factory=Inbox)
-    _work: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
-    _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _in_turn: set[bytes] = field(default_factory=set)
+    _keeping: dict[bytes, Keeping] = field(default_factory=dict)
+    _kept: list[Keeping] = field(default_factory=list)
+    """Those whose large values are in the blob store: they are in the next commit."""
     _most: int = 0
     """Arrivals of a turn at most, fewer than the limit after a commit that was not confirmed; 0 is the limit."""
-    _refused: bool = False
-    """True while tasks wait for REFUSED_PAUSE to be over: whatever else comes, nothing is sent before."""
-    _recorded: dict[str, Instruction] = field(default_factory=dict)
-    """By runner: which of its results are recorded and not yet told to be."""
-    _failed_commits: Iterator[float] = field(default_factory=delays)
-    """Pauses after commits that were not confirmed, from the first of them on."""
 
     # In
 
     def arrive(self, arrival: Arrival) -> None:
         """Something has come for an execution."""
-        self._inbox.add(arrival)
-        self._work.set()
+        self.parts.inbox.add(arrival)
 
     def place(self, live: Live, arrivals: Sequence[Arrival]) -> None:
         """An execution comes into memory, with what has come for it."""
         self.live[live.key] = live
-        self._inbox.add_first(live.key, arrivals)
-        self._work.set()
+        self.parts.inbox.add_first(live.key, arrivals)
 
     def remove(self, live: Live) -> None:
         """An execution leaves memory; rows have it."""
@@ -145,17 +140,25 @@ class Driver:
         live.gone = True
         for number in live.machine.state.live:
             self.parts.dispatcher.forget((live.key, number))
+        keeping = self._keeping.get(live.key)
+        if keeping is not None and keeping.step.live is live:
+            self._give_up(keeping)
 
     async def caught_up(self) -> None:
         """Returns when all that has arrived so far has had its turn."""
-        newest = self._inbox.newest
-        while self._inbox.oldest <= newest:
+        inbox = self.parts.inbox
+        newest = inbox.newest
+        while inbox.oldest <= newest:
             await self._turn_done.wait()
 
     @property
     def backlog(self) -> int:
         """Arrivals that wait for a turn."""
-        return len(self._inbox)
+        return len(self.parts.inbox)
+
+    def is_uncommitted(self, key: bytes) -> bool:
+        """True if the execution's state has a turn behind it that may not come to be."""
+        return key in self._in_turn or key in self._keeping
 
     def look_at_timer(self, live: Live) -> None:
         """Keeps the execution's next timer in mind if it is near."""
@@ -165,7 +168,7 @@ class Driver:
         if due is not None and due != live.timer_ms and due - self.parts.leases.now_ms() < NEAR_MS:
             live.timer_ms = due
             heapq.heappush(self._timers, (due, live.key))
-            self._work.set()
+            self.parts.inbox.work.set()
 
     # The loop
 
@@ -182,15 +185,16 @@ class Driver:
             await asyncio.sleep(0)
 
     async def _wait(self) -> None:
-        if self._inbox:
+        inbox = self.parts.inbox
+        if inbox or self._kept:
             return
-        self._work.clear()
+        inbox.work.clear()
         pause = None
         if self._timers:
             pause = max(0.0, (self._timers[0][0] - self.parts.leases.now_ms()) / 1000)
         try:
             async with asyncio.timeout(pause):
-                await self._work.wait()
+                await inbox.work.wait()
         except TimeoutError:
             return
 
@@ -203,34 +207,42 @@ class Driver:
                 live.timer_ms = 0
                 due = live.machine.wake_ms
                 if due is not None and due <= now:
-                    self._inbox.add(Arrival(key, Ticked()))
+                    self.arrive(Arrival(key, Ticked()))
 
     async def _turn(self) -> None:
         groups = self._gather()
-        if not groups:
+        steps = self._take_kept()
+        if not groups and not steps:
             return
+        self._in_turn = {live.key for live in groups} | {step.live.key for step in steps}
         now_ms = self.parts.leases.now_ms()
-        applied: list[Applied] = []
-        self.in_turn = {live.key for live in groups}
         for live, arrivals in groups.items():
-            done = await self._apply(live, arrivals, now_ms)
-            if done is not None:
-                applied.append(done)
-        committed = await self._commit(applied) if applied else []
-        self.in_turn = set()
-        self._tell(committed)
+            step = await self._apply(live, arrivals, now_ms)
+            if step is not None and _has_large_events(step):
+                self._keep(step)
+            elif step is not None:
+                steps.append(step)
+        applied = [done for done in [await self._record(step) for step in steps] if done is not None]
+        if applied:
+            await self._commit(applied)
+        self._in_turn = set()
         self.turns += 1
 
     def _gather(self) -> dict[Live, list[Arrival]]:
         groups: dict[Live, list[Arrival]] = {}
         count = size = 0
         most = min(self.limits.arrivals, self._most or self.limits.arrivals)
-        while self._inbox and count < most and size < self.limits.bytes:
-            arrival = self._inbox.take()
+        inbox = self.parts.inbox
+        while inbox and count < most and size < self.limits.bytes:
+            arrival = inbox.take()
             live = self.live.get(arrival.key)
             if live is None:
                 self.absent.append(arrival)
                 self.absent_work.set()
+                continue
+            keeping = self._keeping.get(arrival.key)
+            if keeping is not None:
+                keeping.held.append(arrival)
                 continue
             groups.setdefault(live, []).append(arrival)
             count += 1
@@ -243,7 +255,7 @@ class Driver:
 
     # Apply
 
-    async def _apply(self, live: Live, arrivals: list[Arrival], now_ms: int) -> Applied | None:
+    async def _apply(self, live: Live, arrivals: list[Arrival], now_ms: int) -> Step | None:
         facts = [arrival.fact for arrival in arrivals if self._becomes_fact(live, arrival)]
         if not facts:
             self.settle(arrivals)
@@ -252,22 +264,11 @@ class Driver:
         live.last_ms = now_ms
         try:
             effects = live.machine.apply(facts, now_ms)
-            checksum = effects.checksum()
-            if any(len(event.value) > LIMIT for event in effects.events):
-                await self.parts.large_values.shorten_events(live.execution_id, effects)
-            done = self._record(live, facts, effects, checksum, now_ms)
-        except BlobStoreAway as error:
-            log.error("a large value cannot be kept", execution_id=str(live.execution_id), error=str(error))
-            self._forsake(live, arrivals)
-            self.parts.dispatcher.forget_all_of([live])
-            return None
+            return Step(live, facts, effects, effects.checksum(), now_ms, arrivals)
         except Exception as error:
             log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
-            await self.park(live, f"the engine failed: {error!r}")
-            self.leave(arrivals)
+            await self._park_as_failed(live, arrivals, error)
             return None
-        done.settled = arrivals
-        return done
 
     def _becomes_fact(self, live: Live, arrival: Arrival) -> bool:
         """False for what would change nothing: late duplicates, commands taken before."""
@@ -292,134 +293,118 @@ class Driver:
             live.commands_through = arrival.command
         return True
 
-    def _record(self, live: Live, facts: list[Fact], effects: Effects, checksum: int, now_ms: int) -> Applied:
-        """The rows of an execution's turn."""
-        state = live.machine.state
-        rows = TurnBatch()
-        events = telling.event_batch(live, effects, now_ms)
-        feed_sequence = self.parts.publisher.next_sequence(live.partition)
-        rows.turns.append(
-            (
-                live.execution_id,
-                state.turn,
-                live.partition,
-                feed_sequence,
-                state.events - len(effects.events) + 1,
-                state.events,
-                state.numbers,
-                live.commands_through,
-                now_ms,
-                encode_facts(facts),
-                events,
-                checksum,
-            )
-        )
-        telling.add_rows(rows, live, effects, now_ms)
-        done = Applied(live, effects, events, feed_sequence, rows, len(facts), [])
+    async def _record(self, step: Step) -> Applied | None:
+        """Makes the rows of an execution's part of the turn."""
+        live, effects, state = step.live, step.effects, step.live.machine.state
         wake_ms = live.machine.wake_ms
-        done.unload = (
+        unload = (
             state.status == ExecutionStatus.WAITING
             and not effects.more
             and wake_ms is not None
-            and wake_ms - now_ms > self.limits.unload_after_ms
+            and wake_ms - step.now_ms > self.limits.unload_after_ms
         )
-        if live.reloaded or state.status != live.stored_status or done.unload:
-            rows.executions.append(
-                (
-                    live.execution_id,
-                    int(state.status),
-                    telling.scrub(state.message),
-                    state.numbers,
-                    state.events,
-                    state.started_ms,
-                    now_ms,
-                    wake_ms if done.unload else None,
-                    live.commands_through,
-                    "a timer, or a decision" if done.unload else "in memory",
-                )
-            )
-        return done
+        try:
+            events = telling.event_batch(live, effects, step.now_ms)
+            rows = rows_of(live, step.facts, effects, step.checksum, events, step.now_ms, unload)
+        except Exception as error:
+            log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
+            await self._park_as_failed(live, step.arrivals, error)
+            return None
+        return Applied(live, effects, events, rows, len(step.facts), step.arrivals, unload)
+
+    async def _park_as_failed(self, live: Live, arrivals: list[Arrival], error: Exception) -> None:
+        await self.park(live, f"the engine failed: {error!r}")
+        self.leave(arrivals)
+
+    # Large values
+
+    def _keep(self, step: Step) -> None:
+        """Sets an execution aside until the blob store has the large values that its events refer to."""
+        keeping = self._keeping[step.live.key] = Keeping(step)
+        keeping.task = asyncio.create_task(self._keep_values(keeping), name="keep large values")
+
+    async def _keep_values(self, keeping: Keeping) -> None:
+        step = keeping.step
+        for pause in delays():
+            if not self.parts.leases.valid:
+                # All that is in memory goes, and with it this.
+                return
+            try:
+                await self.parts.large_values.shorten_events(step.live.execution_id, step.effects)
+                break
+            except BlobStoreAway as error:
+                log.error("a large value cannot be kept", execution_id=str(step.live.execution_id), error=str(error))
+                await asyncio.sleep(pause)
+            except Exception as error:
+                log.exception("an execution cannot go on: it is parked", execution_id=str(step.live.execution_id))
+                async with self.lock:
+                    if self._keeping.get(step.live.key) is keeping:
+                        del self._keeping[step.live.key]
+                        await self._park_as_failed(step.live, [*step.arrivals, *keeping.held], error)
+                return
+        self._kept.append(keeping)
+        self.parts.inbox.work.set()
+
+    def _take_kept(self) -> list[Step]:
+        """Steps that have waited for the blob store; what has come for their executions meanwhile comes next."""
+        kept, self._kept = self._kept, []
+        steps = []
+        for keeping in kept:
+            if self._keeping.get(keeping.step.live.key) is keeping:
+                del self._keeping[keeping.step.live.key]
+                self.parts.inbox.add_first(keeping.step.live.key, keeping.held)
+                steps.append(keeping.step)
+        return steps
+
+    def _give_up(self, keeping: Keeping) -> None:
+        """Its execution leaves memory: what it took in goes back."""
+        del self._keeping[keeping.step.live.key]
+        if keeping.task is not None:
+            keeping.task.cancel()
+        self._hand_back([*keeping.step.arrivals, *keeping.held])
+        # Its state has the turn behind it: what ended in it is not alive there, and yet in flight.
+        self.parts.dispatcher.forget_all_of([keeping.step.live])
 
     # Commit
 
-    async def _commit(self, applied: list[Applied]) -> list[Applied]:
-        """Writes the turn; returns what is committed. A data error is narrowed down to the execution that has it."""
-        if not self.parts.leases.valid:
-            self._forsake_all(applied)
-            return []
-        try:
-            with METRICS.commit_seconds.time():
-                await self.parts.turns.write(
-                    self.parts.leases.replica_id, TurnBatch.merged([done.rows for done in applied])
-                )
-        except LeaseLost as error:
-            log.error("a turn was refused", reason=str(error))
-            self.parts.leases.lost.set()
-            self._forsake_all(applied)
-            return []
-        except asyncpg.DataError as error:
-            return await self._narrow(applied, error)
-        except DATABASE_ERRORS as error:
-            log.error("a commit was not confirmed", error=repr(error), executions=len(applied))
-            await self._unconfirmed(applied)
-            return []
-        self._failed_commits = delays()
-        self._most = 0 if self._most >= self.limits.arrivals else 2 * self._most
-        return applied
+    async def _commit(self, applied: list[Applied]) -> None:
+        outcome = await self.parts.commits.write(applied)
+        self._tell(outcome.stored)
+        for done, reason in outcome.spoiled:
+            log.error("an execution's turn cannot be stored", execution_id=str(done.live.execution_id), error=reason)
+            await self.park(done.live, f"its turn cannot be stored: {reason}")
+            self.leave(done.arrivals)
+        self._forsake(outcome.void)
+        self._forsake(outcome.unknown)
+        if outcome.unknown:
+            # It may have taken too long, and would again: what comes back together is then stored in parts.
+            self._most = max(1, sum(len(done.arrivals) for done in outcome.unknown) // 2)
+            await self.parts.commits.find_out({done.live.partition for done in applied})
+        elif outcome.stored:
+            self._most = 0 if self._most >= self.limits.arrivals else 2 * self._most
 
-    async def _narrow(self, applied: list[Applied], error: asyncpg.DataError) -> list[Applied]:
-        if len(applied) == 1:
-            live = applied[0].live
-            log.error("an execution's turn cannot be stored", execution_id=str(live.execution_id), error=str(error))
-            await self._restore_feed(applied)
-            await self.park(live, f"its turn cannot be stored: {error}")
-            self.leave(applied[0].settled)
-            return []
-        middle = len(applied) // 2
-        return [*await self._commit(applied[:middle]), *await self._commit(applied[middle:])]
-
-    async def _unconfirmed(self, applied: list[Applied]) -> None:
-        """Nobody knows whether it was committed: the rows do. Waits until they can be asked.
-
-        A disk that is full lets rows be read, so the pauses grow from one failed commit to the next.
-        """
-        self._forsake_all(applied)
-        # It may have taken too long, and would again: what comes back together is then stored in parts.
-        self._most = max(1, sum(len(done.settled) for done in applied) // 2)
-        while self.parts.leases.valid:
-            await asyncio.sleep(next(self._failed_commits))
-            try:
-                await self._restore_feed(applied)
-                return
-            except DATABASE_ERRORS as error:
-                log.warning("the rows cannot be asked what was committed", error=repr(error))
-
-    def _forsake_all(self, applied: list[Applied]) -> None:
+    def _forsake(self, applied: list[Applied]) -> None:
+        """Drops executions whose turn was not committed, to be loaded again; their messages are handed back."""
         for done in applied:
-            self._forsake(done.live, done.settled)
+            key = done.live.key
+            self.excused.add(key)
+            self.remove(done.live)
+            self._hand_back(done.arrivals)
+            # Loaded at once, though nothing else may come for it.
+            self.absent.append(Arrival(key, Continued()))
+            self.absent_work.set()
         # Their states have the turn behind them: what ended in it is not alive there, and yet in flight.
         self.parts.dispatcher.forget_all_of({done.live for done in applied})
 
-    def _forsake(self, live: Live, arrivals: list[Arrival]) -> None:
-        """Drops an execution whose turn was not committed, to be loaded again; its messages are handed back."""
-        self.excused.add(live.key)
-        self.remove(live)
+    def _hand_back(self, arrivals: Sequence[Arrival]) -> None:
+        """What was taken in and not committed: messages come again, commands are read again with the load."""
         for arrival in arrivals:
             if arrival.receipt is not None:
                 arrival.receipt.hand_back()
             elif not arrival.answer and not isinstance(arrival.fact, Started | Ticked | Continued):
                 # Those three come anew with the load.
                 self.absent.append(arrival)
-        # Loaded at once, though nothing else may come for it.
-        self.absent.append(Arrival(live.key, Continued()))
-        self.absent_work.set()
-
-    async def _restore_feed(self, applied: list[Applied]) -> None:
-        partitions = {done.live.partition for done in applied}
-        for partition, sequence in (
-            await self.parts.turns.feed_sequences(self.parts.leases.replica_id, list(partitions))
-        ).items():
-            self.parts.publisher.restore(partition, sequence)
+                self.absent_work.set()
 
     async def park(self, live: Live, reason: str) -> None:
         """Puts an execution aside that cannot be driven. Others go on."""
@@ -431,7 +416,9 @@ class Driver:
         """Parks an execution that is not in memory."""
         METRICS.parked.inc()
         try:
-            await self.parts.turns.park(execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS)
+            await self.parts.turns.park(
+                self.parts.leases.replica_id, execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS
+            )
         except DATABASE_ERRORS as error:
             log.error("an execution could not be parked", execution_id=str(execution_id), error=repr(error))
 
@@ -453,16 +440,16 @@ class Driver:
                     self.arrive(Arrival(live.key, Continued()))
                 self.look_at_timer(live)
                 self.parts.snapshots.consider(live)
-        self.settle([arrival for done in committed for arrival in done.settled])
+        self.settle([arrival for done in committed for arrival in done.arrivals])
         METRICS.node_executions.inc(sum(len(done.effects.outcomes) for done in committed))
-        self.send_tasks()
+        self.parts.sender.send()
 
     def _hand_out(self, done: Applied) -> None:
         """Tasks to the dispatcher; runs that go on in vain are told to their runners."""
         live, dispatcher = done.live, self.parts.dispatcher
         ended = {
             arrival.fact.number
-            for arrival in done.settled
+            for arrival in done.arrivals
             if isinstance(arrival.fact, Reported) and arrival.fact.finish is not None
         }
         for number in done.effects.dropped:
@@ -470,20 +457,11 @@ class Driver:
             if dispatcher.forget(place) is not None and number not in ended:
                 holder = self.parts.runners.holder(place)
                 if holder is not None:
-                    self._drop_run(holder, live, number)
+                    self.parts.instructions.drop(holder, live, number)
         alive = live.machine.state.live
         for execution in done.effects.queued:
             if execution.number in alive:
                 dispatcher.queue(live, execution.number, execution.attempt)
-
-    def _drop_run(self, runner_id: str, live: Live, number: int) -> None:
-        told = Instruction(owner=self.parts.leases.replica_id)
-        told.drop.add(execution_id=live.key, node_execution=number, partition=live.partition)
-        self.instruct(runner_id, told)
-
-    def instruct(self, runner_id: str, instruction: Instruction) -> None:
-        """Tells a runner something; the answers to its heartbeats repeat what got lost."""
-        self.parts.bus.publish_now(f"blockyard.runner.{runner_id}", instruction.SerializeToString())
 
     def _publish(self, done: Applied) -> None:
         live, state = done.live, done.live.machine.state
@@ -514,26 +492,12 @@ class Driver:
             if receipt.remaining == 0:
                 receipt.acknowledge()
                 if receipt.batch:
-                    self._note_recorded(receipt)
+                    self.parts.instructions.recorded(receipt)
 
     def leave(self, arrivals: Sequence[Arrival]) -> None:
         """What cannot be taken in now is neither recorded nor void: results come again, and claims are asked again."""
         for receipt in {id(arrival.receipt): arrival.receipt for arrival in arrivals if arrival.receipt}.values():
             receipt.hand_back_later()
-
-    def _note_recorded(self, receipt: Receipt) -> None:
-        """Runners may forget these results; nothing waits for that, so many turns are told together."""
-        if not self._recorded:
-            asyncio.get_running_loop().call_later(RECORDED_PAUSE, self._tell_recorded)
-        told = self._recorded.get(receipt.runner_id)
-        if told is None:
-            told = self._recorded[receipt.runner_id] = Instruction(owner=self.parts.leases.replica_id)
-        told.recorded_batches.append(receipt.batch)
-
-    def _tell_recorded(self) -> None:
-        recorded, self._recorded = self._recorded, {}
-        for runner_id, instruction in recorded.items():
-            self.instruct(runner_id, instruction)
 
     def _answer_claim(self, arrival: Arrival) -> None:
         assert arrival.answer is not None
@@ -547,76 +511,6 @@ class Driver:
         else:
             arrival.answer(True, "")
 
-    # Tasks
 
-    def send_tasks(self) -> None:
-        """Sends what may go out now."""
-        if self._refused or not self.parts.leases.valid:
-            return
-        outgoing = self.parts.dispatcher.take(asyncio.get_running_loop().time())
-        large = [message for message in outgoing if any(len(task.inputs) > LIMIT for task in message.batch.tasks)]
-        # Large inputs go to the blob store first; nothing else waits for that.
-        for together in ([message for message in outgoing if message not in large], *([message] for message in large)):
-            if together:
-                task = asyncio.create_task(self._send(together), name="send tasks")
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
-
-    async def _shorten(self, sent: Sent, task: Task) -> None:
-        live = sent.live
-        execution = live.machine.state.live.get(sent.number)
-        if execution is None:
-            return
-        for pause in delays():
-            try:
-                task.inputs = await self.parts.large_values.shortened_inputs(
-                    live.execution_id, live.machine.topology, execution
-                )
-                return
-            except BlobStoreAway as error:
-                log.error("a large input cannot be kept", execution_id=str(live.execution_id), error=str(error))
-                await asyncio.sleep(pause)
-
-    def _lose_as_too_large(self, message: Outgoing) -> None:
-        """It would be refused however often it was sent."""
-        for sent, task in zip(message.sent, message.batch.tasks, strict=True):
-            why = f"its inputs make a message of {task.ByteSize()} bytes, which NATS does not take"
-            lost = RunLost(sent.number, sent.attempt, why, Reason.INPUT_INVALID)
-            self.arrive(Arrival(sent.live.key, lost))
-
-    async def _send(self, outgoing: list[Outgoing]) -> None:
-        for message in outgoing:
-            for sent, task in zip(message.sent, message.batch.tasks, strict=True):
-                if len(task.inputs) > LIMIT:
-                    await self._shorten(sent, task)
-        messages = [
-            Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
-        ]
-        answers = await self.parts.bus.publish_all(messages)
-        refused = missing = False
-        for message, answer in zip(outgoing, answers, strict=True):
-            if isinstance(answer, Ack):
-                for sent in message.sent:
-                    sent.sequence = answer.sequence
-                dispatcher = self.parts.dispatcher
-                dispatcher.newest_sequence = max(dispatcher.newest_sequence, answer.sequence)
-                continue
-            if answer.refusal is Refusal.TOO_LARGE:
-                self._lose_as_too_large(message)
-                continue
-            refused = True
-            missing |= answer.refusal is Refusal.NO_STREAM
-            for sent in message.sent:
-                # Nothing is known to be wrong with the task: this does not count as a send.
-                sent.sends -= 1
-                self.parts.dispatcher.again(sent)
-        if missing:
-            self.parts.stream_missing()
-        if refused and not self._refused:
-            log.warning("tasks were refused by the stream, they will be sent again")
-            self._refused = True
-            asyncio.get_running_loop().call_later(REFUSED_PAUSE, self._try_again)
-
-    def _try_again(self) -> None:
-        self._refused = False
-        self.send_tasks()
+def _has_large_events(step: Step) -> bool:
+    return any(len(event.value) > LIMIT for event in step.effects.events)

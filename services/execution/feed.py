@@ -123,6 +123,10 @@ class Publisher:
         feed.committed += 1
         return feed.committed
 
+    def take_back(self, partition: int) -> None:
+        """The sequence that was drawn last was not used, for certain."""
+        self._feeds[partition].committed -= 1
+
     def restore(self, partition: int, committed: int) -> None:
         """After a commit that was not confirmed: the rows say how far the feed got."""
         if partition in self._feeds:

@@ -10,8 +10,13 @@ from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
 from services.execution.driver import Driver
 from services.execution.engine.plan import Effect
 from services.execution.engine.state import LiveStatus
+from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
+from services.execution.leases import Leases
 from services.execution.repository.errors import DATABASE_ERRORS
+from services.execution.repository.turns import TurnRepository
+from services.execution.runners import Runners
+from services.execution.sending import TaskSender
 
 log = structlog.get_logger()
 
@@ -24,6 +29,11 @@ class Heartbeats:
     """One replica's answers."""
 
     driver: Driver
+    leases: Leases
+    turns: TurnRepository
+    runners: Runners
+    sender: TaskSender
+    instructions: Instructions
     busy_backlog: int
     """With more arrivals than this waiting, results that were sent are on their way: none is asked for again."""
     _unknown: list[tuple[str, Holding]] = field(default_factory=list)
@@ -33,14 +43,14 @@ class Heartbeats:
         """Takes a heartbeat and answers for the executions in memory; others are looked up."""
         heartbeat = Heartbeat.FromString(data)
         driver = self.driver
-        driver.parts.runners.hear(heartbeat, asyncio.get_running_loop().time())
-        answer = Instruction(owner=driver.parts.leases.replica_id)
-        held = driver.parts.leases.held
+        self.runners.hear(heartbeat, asyncio.get_running_loop().time())
+        answer = self.instructions.new()
+        held = self.leases.held
         for holding in heartbeat.holdings:
             if holding.partition not in held or len(holding.execution_id) != ID_BYTES:
                 continue
-            if holding.execution_id in driver.in_turn:
-                # What its state says may not come to be: the next heartbeat asks again.
+            if driver.is_uncommitted(holding.execution_id):
+                # The next heartbeat asks again.
                 continue
             if holding.execution_id in driver.live:
                 self._judge(answer, holding)
@@ -48,9 +58,9 @@ class Heartbeats:
                 self._unknown.append((heartbeat.runner_id, holding))
                 self._work.set()
         if answer.ByteSize() > len(answer.owner) + 2:
-            driver.instruct(heartbeat.runner_id, answer)
+            self.instructions.send(heartbeat.runner_id, answer)
         # Slots may have come or gone.
-        driver.send_tasks()
+        self.sender.send()
 
     def _judge(self, answer: Instruction, holding: Holding) -> None:
         live = self.driver.live[holding.execution_id]
@@ -87,13 +97,13 @@ class Heartbeats:
 
     async def _look_up(self, unknown: list[tuple[str, Holding]]) -> None:
         keys = {holding.execution_id for _, holding in unknown}
-        alive = await self.driver.parts.turns.unended([UUID(bytes=key) for key in keys])
+        alive = await self.turns.unended([UUID(bytes=key) for key in keys])
         answers: dict[str, Instruction] = {}
         for runner_id, holding in unknown:
             if UUID(bytes=holding.execution_id) in alive:
                 # The sweep or its own result brings it into memory; it is judged then.
                 continue
-            answer = answers.setdefault(runner_id, Instruction(owner=self.driver.parts.leases.replica_id))
+            answer = answers.setdefault(runner_id, self.instructions.new())
             (answer.recorded if holding.batch else answer.drop).append(holding)
         for runner_id, answer in answers.items():
-            self.driver.instruct(runner_id, answer)
+            self.instructions.send(runner_id, answer)

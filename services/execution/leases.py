@@ -100,6 +100,10 @@ class Leases:
         for partition in partitions:
             self.held.pop(partition, None)
 
+    async def orphans(self) -> list[int]:
+        """Partitions that nobody holds at this moment."""
+        return await self._repository.orphans()
+
     async def balance(
         self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
     ) -> None:
@@ -119,6 +123,8 @@ class Leases:
         living = await self._repository.living()
         if self.replica_id not in living:
             return
+        # With those of a setting that was higher once: executions stay in the partition of their start.
+        self._partitions = await self._repository.partitions()
         fair = math.ceil(self._partitions / len(living))
         if len(self.held) > fair:
             await release(sorted(self.held)[fair:])
@@ -162,6 +168,11 @@ class Leases:
             self._url,
             autocommit=True,
             connect_timeout=seconds,
+            # A server that is gone without a word must not keep the next renewal waiting.
+            tcp_user_timeout=seconds * 1000,
+            keepalives_idle=seconds,
+            keepalives_interval=1,
+            keepalives_count=seconds,
             application_name="blockyard-execution-lease",
             options=f"-c search_path=execution -c statement_timeout={seconds}s",
         )

@@ -1,5 +1,6 @@
 """An execution in memory, and what arrives for it."""
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Arrival:
 class Inbox:
     """Arrivals that wait for a turn: one of each execution in turn, an execution's own in the order they came."""
 
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something has come."""
     _waiting: OrderedDict[bytes, deque[Arrival]] = field(default_factory=OrderedDict)
     """By execution, in the order of their turn."""
     _count: int = 0
@@ -103,12 +106,14 @@ class Inbox:
         arrival.place = self.newest
         self._waiting.setdefault(arrival.key, deque()).append(arrival)
         self._count += 1
+        self.work.set()
 
     def add_first(self, key: bytes, arrivals: Sequence[Arrival]) -> None:
         """Puts them before what waits of their execution."""
         if arrivals:
             self._waiting.setdefault(key, deque()).extendleft(reversed(arrivals))
             self._count += len(arrivals)
+            self.work.set()
 
     @property
     def oldest(self) -> int:

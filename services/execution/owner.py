@@ -20,6 +20,7 @@ from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 from services.common.backoff import delays
 from services.common.bus import EVENTS, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.execution.commands import hint_subject
+from services.execution.commits import Commits
 from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
 from services.execution.driver import Driver, Parts, TurnLimits
@@ -27,10 +28,11 @@ from services.execution.engine import Claimed, RunLost
 from services.execution.engine.plan import Reason
 from services.execution.feed import Publisher
 from services.execution.heartbeats import Heartbeats
+from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
 from services.execution.large_values import LargeValues
 from services.execution.leases import Leases
-from services.execution.live import Arrival
+from services.execution.live import Arrival, Inbox
 from services.execution.loading import Loader
 from services.execution.records import ExecutionRow, PartitionLease
 from services.execution.repository.errors import DATABASE_ERRORS
@@ -39,6 +41,7 @@ from services.execution.repository.turns import TurnRepository
 from services.execution.residence import Residence
 from services.execution.results import Results
 from services.execution.runners import Runners
+from services.execution.sending import TaskSender
 from services.execution.snapshots import Snapshots
 from services.execution.streams import limits_of
 from services.execution.vigil import Vigil
@@ -61,6 +64,9 @@ class Owner:
     leases: Leases
     lease_rows: LeaseRepository
     driver: Driver
+    dispatcher: Dispatcher
+    sender: TaskSender
+    watchers: Watchers
     residence: Residence
     results: Results
     publisher: Publisher
@@ -83,7 +89,7 @@ class Owner:
         """Takes a new execution up at once if its partition is held here; False if it is not."""
         if row.partition not in self.subscriptions or not self.leases.valid:
             return False
-        self.driver.parts.watchers.recent.begin(row.watched)
+        self.watchers.recent.begin(row.watched)
         if len(self.driver.live) < self.settings.loaded_executions:
             self.residence.take_new(row)
         return True
@@ -108,10 +114,10 @@ class Owner:
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
-        self.driver.parts.dispatcher.newest_sequence = info.last_sequence if info is not None else 0
+        self.dispatcher.newest_sequence = info.last_sequence if info is not None else 0
         for lease in leases:
             await self._open(lease)
-        self.driver.parts.dispatcher.share = self.leases.share
+        self.dispatcher.share = self.leases.share
         await self.residence.look([lease.partition for lease in leases], None)
 
     async def _open(self, lease: PartitionLease) -> None:
@@ -147,7 +153,7 @@ class Owner:
         for partition in partitions:
             self.publisher.close(partition)
             self.driver.catching_up.discard(partition)
-        self.driver.parts.dispatcher.share = self.leases.share
+        self.dispatcher.share = self.leases.share
         log.info("partitions given up", partitions=len(partitions))
 
     # What comes over plain subjects
@@ -172,8 +178,7 @@ class Owner:
 
     def handed_back(self, key: bytes, number: int, attempt: int, why: str, reason: Reason) -> None:
         """A runner gave a task back: it is sent again, but not for ever."""
-        dispatcher = self.driver.parts.dispatcher
-        sent = dispatcher.in_flight.get((key, number))
+        sent = self.dispatcher.in_flight.get((key, number))
         if sent is None or sent.attempt != attempt:
             return
         if why and sent.sends >= self.settings.task_sends:
@@ -186,11 +191,10 @@ class Owner:
         asyncio.get_running_loop().call_later(pause, self._send_again, key, number, attempt)
 
     def _send_again(self, key: bytes, number: int, attempt: int) -> None:
-        dispatcher = self.driver.parts.dispatcher
-        sent = dispatcher.in_flight.get((key, number))
+        sent = self.dispatcher.in_flight.get((key, number))
         if sent is not None and sent.attempt == attempt:
-            dispatcher.again(sent)
-            self.driver.send_tasks()
+            self.dispatcher.again(sent)
+            self.sender.send()
 
     async def streams_lost(self) -> None:
         """Makes the streams anew if they are gone, and fills them from what rows and memory know."""
@@ -199,7 +203,7 @@ class Owner:
             if infos[TASKS].created != self.vigil.stream_created:
                 log.warning("the stream of tasks was lost, it is made anew")
                 self.vigil.stream_lost(infos[TASKS].created)
-                self.driver.parts.dispatcher.newest_sequence = 0
+                self.dispatcher.newest_sequence = 0
             if infos[EVENTS].created != self.events_created:
                 log.warning("the stream of events was lost, it is made anew")
                 self.events_created = infos[EVENTS].created
@@ -272,27 +276,47 @@ async def owning(
     dispatcher = Dispatcher(limits, runners, leases.replica_id)
     missing = asyncio.Event()
     publisher = Publisher(bus, turns, settings.event_bytes, missing.set)
+    inbox = Inbox()
+    sender = TaskSender(dispatcher, leases, bus, large_values, inbox, missing.set)
+    instructions = Instructions(bus, leases.replica_id)
     parts = Parts(
-        leases, turns, dispatcher, publisher, runners, bus, watchers, Snapshots(turns), large_values, missing.set
+        leases=leases,
+        turns=turns,
+        commits=Commits(leases, turns, publisher),
+        inbox=inbox,
+        dispatcher=dispatcher,
+        sender=sender,
+        publisher=publisher,
+        runners=runners,
+        instructions=instructions,
+        watchers=watchers,
+        snapshots=Snapshots(turns),
+        large_values=large_values,
     )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
-    residence = Residence(driver, loader, settings.loaded_executions)
+    residence = Residence(driver, leases, turns, dispatcher, loader, settings.loaded_executions)
     vigil = Vigil(
         driver,
+        dispatcher,
+        sender,
+        runners,
         bus,
         settings.heartbeat_seconds,
         settings.task_sends,
         infos[TASKS].created,
         asyncio.get_running_loop().time() + 2 * settings.heartbeat_seconds,
     )
-    heartbeats = Heartbeats(driver, settings.turn_results)
-    results = Results(bus, driver, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
+    heartbeats = Heartbeats(driver, leases, turns, runners, sender, instructions, settings.turn_results)
+    results = Results(bus, driver, leases, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
     owner = Owner(
         settings,
         bus,
         leases,
         lease_rows,
         driver,
+        dispatcher,
+        sender,
+        watchers,
         residence,
         results,
         publisher,

@@ -12,14 +12,18 @@ from uuid import UUID
 import structlog
 
 from services.execution.commands import CommandUnreadable, command_fact
+from services.execution.dispatch import Dispatcher
 from services.execution.driver import Driver
 from services.execution.engine import Continued
+from services.execution.engine.effects import ExecutionStatus
 from services.execution.engine.state import LiveStatus
+from services.execution.leases import Leases
 from services.execution.live import Arrival, Live
 from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
 from services.execution.records import CommandRow, ExecutionRow
 from services.execution.repository.errors import DATABASE_ERRORS
+from services.execution.repository.turns import TurnRepository
 
 log = structlog.get_logger()
 
@@ -47,6 +51,9 @@ class Residence:
     """Loads and sweeps for a driver."""
 
     driver: Driver
+    leases: Leases
+    turns: TurnRepository
+    dispatcher: Dispatcher
     loader: Loader
     most: int
     """Executions in memory at most; those that something came for are loaded all the same."""
@@ -77,7 +84,7 @@ class Residence:
         try:
             loaded = await self._load(list(waiting))
             missing = [UUID(bytes=key) for key in waiting if key not in loaded]
-            alive = await self.driver.parts.turns.unended(missing) if missing else set()
+            alive = await self.turns.unended(missing) if missing else set()
         except DATABASE_ERRORS as error:
             log.warning("executions cannot be loaded", error=repr(error))
             self.driver.excused.update(waiting)
@@ -92,7 +99,7 @@ class Residence:
                 # Its start took it up meanwhile.
                 for arrival in useful:
                     self.driver.arrive(arrival)
-            elif key in loaded and loaded[key][0].partition in self.driver.parts.leases.held:
+            elif key in loaded and loaded[key][0].partition in self.leases.held:
                 live, first = loaded[key]
                 self.driver.place(live, [*first, *useful])
                 self.driver.look_at_timer(live)
@@ -107,8 +114,7 @@ class Residence:
         driver = self.driver
         excused = [UUID(bytes=key) for key in keys if key in driver.excused]
         driver.excused.difference_update(keys)
-        turns = driver.parts.turns
-        rows = await turns.begin_loading([UUID(bytes=key) for key in keys], list(driver.parts.leases.held), excused)
+        rows = await self.turns.begin_loading([UUID(bytes=key) for key in keys], list(self.leases.held), excused)
         loaded: dict[bytes, tuple[Live, list[Arrival]]] = {}
         marks: dict[UUID, int] = {}
         for row in rows:
@@ -118,7 +124,7 @@ class Residence:
                 self._fresh.append((time.monotonic(), row.execution_id))
                 if row.commands > live.commands_through:
                     marks[row.execution_id] = live.commands_through
-        for command in await turns.commands_after(marks) if marks else ():
+        for command in await self.turns.commands_after(marks) if marks else ():
             key = command.execution_id.bytes
             try:
                 if key in loaded:
@@ -152,8 +158,10 @@ class Residence:
         now = asyncio.get_running_loop().time()
         for execution in state.live.values():
             if execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):
-                self.driver.parts.dispatcher.adopt(live, execution, now)
-        return [Arrival(live.key, Continued())] if state.ending else []
+                self.dispatcher.adopt(live, execution, now)
+        # What only waits leaves memory with the turn that this causes, should nothing else come of it.
+        goes_on = state.ending or state.status == ExecutionStatus.WAITING
+        return [Arrival(live.key, Continued())] if goes_on else []
 
     # Commands
 
@@ -192,7 +200,7 @@ class Residence:
             self.driver.absent_work.set()
 
     async def _take_commands(self, marks: dict[UUID, int]) -> None:
-        for command in await self.driver.parts.turns.commands_after(marks):
+        for command in await self.turns.commands_after(marks):
             try:
                 self.driver.arrive(_arrival(command))
             except CommandUnreadable as error:
@@ -207,7 +215,7 @@ class Residence:
         """Looks at the rows every second until it is cancelled."""
         full = 0.0
         while True:
-            held = list(self.driver.parts.leases.held)
+            held = list(self.leases.held)
             whole = bool(held) and time.monotonic() >= full
             if whole:
                 full = time.monotonic() + RECENT / 2
@@ -219,8 +227,8 @@ class Residence:
             except DATABASE_ERRORS as error:
                 log.warning("the rows cannot be looked at", error=repr(error))
             METRICS.loaded.set(len(self.driver.live))
-            METRICS.partitions.set(len(self.driver.parts.leases.held))
-            for pool, waiting in self.driver.parts.dispatcher.waiting().items():
+            METRICS.partitions.set(len(self.leases.held))
+            for pool, waiting in self.dispatcher.waiting().items():
                 METRICS.runnable.labels(pool).set(waiting)
             await asyncio.sleep(1.0)
 
@@ -229,7 +237,7 @@ class Residence:
         driver = self.driver
         if not partitions:
             return
-        due = await driver.parts.turns.due(partitions, within, self.most)
+        due = await self.turns.due(partitions, within, self.most)
         here = {id_: driver.live[id_.bytes].commands_through for id_ in due if id_.bytes in driver.live}
         if here:
             await self._take_commands(here)
@@ -242,7 +250,8 @@ class Residence:
     async def _count_overdue(self) -> None:
         """Those that are due for long and that nobody drives: an alert, however they came to be so (rule 17)."""
         driver = self.driver
-        overdue = await driver.parts.turns.overdue(list(driver.parts.leases.held), OVERDUE, self.most + MOST_OVERDUE)
+        partitions = [*self.leases.held, *await self.leases.orphans()]
+        overdue = await self.turns.overdue(partitions, OVERDUE, self.most + MOST_OVERDUE)
         METRICS.overdue.set(sum(1 for id_ in overdue if id_.bytes not in driver.live))
 
     async def _confirm_loads(self) -> None:
@@ -251,7 +260,7 @@ class Residence:
         while self._fresh and self._fresh[0][0] < before:
             good.append(self._fresh.popleft()[1])
         if good:
-            await self.driver.parts.turns.loaded_well(good)
+            await self.turns.loaded_well(good)
 
 
 def _arrival(command: CommandRow) -> Arrival:

@@ -13,6 +13,7 @@ from services.common.bus import RESULTS, Ack, Bus, BusError, Delivery, Message
 from services.execution import intake
 from services.execution.driver import Driver
 from services.execution.engine.plan import Reason
+from services.execution.leases import Leases
 from services.execution.live import Receipt
 from services.execution.records import PartitionLease
 
@@ -34,6 +35,7 @@ class Results:
 
     bus: Bus
     driver: Driver
+    leases: Leases
     handed_back: Callable[[bytes, int, int, str, Reason], None]
     """(execution, number, attempt, why, reason): a runner gave a task back."""
     stream_lost: Callable[[], Awaitable[None]]
@@ -74,7 +76,7 @@ class Results:
 
     async def _reopen(self, lease: PartitionLease, why: str) -> None:
         log.warning("a consumer of results was lost", partition=lease.partition, why=why)
-        while self.driver.parts.leases.held.get(lease.partition) == lease:
+        while self.leases.held.get(lease.partition) == lease:
             try:
                 await self.stream_lost()
                 await self.close(lease.partition)
@@ -91,7 +93,7 @@ class Results:
             log.error("a message of results cannot be read", subject=delivery.subject, bytes=len(delivery.data))
             self._answer(delivery, b"+ACK")
             return
-        own, foreign = intake.split(batch, self.driver.parts.leases.held.__contains__)
+        own, foreign = intake.split(batch, self.leases.held.__contains__)
         if not own and not foreign:
             self._answer(delivery, b"+ACK")
             return

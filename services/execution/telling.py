@@ -1,20 +1,17 @@
-"""What a turn tells: its effects as rows and as the event message that is stored with them and published."""
+"""What a turn tells: the event message that is stored with its rows and published."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 from blockyard.event.v1.event_pb2 import Event, EventBatch
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.execution.engine import Effects, NodeOutcome
+from services.execution.engine import Effects
 from services.execution.engine.effects import Event as EngineEvent
 from services.execution.engine.effects import EventKind
 from services.execution.live import Live
-from services.execution.repository.turns import TurnBatch
 
-_packer = msgspec.msgpack.Encoder()
 KIND_NAMES = {kind: kind.name for kind in EventKind}
 
 
@@ -106,62 +103,10 @@ def kinds(effects: Effects) -> str:
     return ",".join(sorted({KIND_NAMES[event.kind] for event in effects.events}))
 
 
-def add_rows(batch: TurnBatch, live: Live, effects: Effects, now_ms: int) -> None:
-    """Adds the rows of what the turn recorded: outcomes, results, and at the end the sets that were never full."""
-    key, topology, turn = live.execution_id, live.machine.topology, live.machine.state.turn
-    for outcome in effects.outcomes:
-        node = topology.plan.nodes[outcome.node]
-        batch.outcomes.append(
-            (
-                key,
-                outcome.number,
-                node.id,
-                node.block_id,
-                outcome.status.value,
-                outcome.attempts,
-                outcome.first_turn,
-                turn,
-                outcome.queued_ms,
-                outcome.started_ms,
-                now_ms,
-                topology.inputs(outcome.node, outcome.values),
-                _packer.encode(outcome.lineage),
-                scrub(outcome.error),
-                outcome.reason.value,
-                outcome.stats,
-            )
-        )
-    for output in effects.outputs:
-        position = "{" + ",".join(map(str, output.position)) + "}"
-        batch.outputs.append((key, output.number, output.name, position, output.value))
-    for waiting in effects.incomplete:
-        batch.incomplete.append(_incomplete_row(live, waiting))
-
-
-def _incomplete_row(live: Live, waiting: NodeOutcome) -> tuple[Any, ...]:
-    topology = live.machine.topology
-    node = topology.plan.nodes[waiting.node]
-    return (
-        live.execution_id,
-        waiting.number,
-        node.id,
-        node.block_id,
-        topology.inputs(waiting.node, waiting.values),
-        _packer.encode(waiting.lineage),
-        array_text(missing_pins(live, waiting.node, waiting.values)),
-    )
-
-
 def missing_pins(live: Live, node: int, values: tuple[bytes | None, ...]) -> list[str]:
     """Linked pins without a value."""
     inlets = live.machine.topology.places[node].inlets
     return [inlet.name for inlet, value in zip(inlets, values, strict=True) if value is None]
-
-
-def array_text(items: list[str]) -> str:
-    """A text[] in PostgreSQL's input syntax."""
-    quoted = ('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
-    return "{" + ",".join(quoted) + "}"
 
 
 def scrub(text: str) -> str:

@@ -13,12 +13,14 @@ import structlog
 
 from services.common.bus import Bus, ConsumerInfo
 from services.common.bus.errors import BusError
-from services.execution.dispatch import UNKNOWN_SEQUENCE, Sent
+from services.execution.dispatch import UNKNOWN_SEQUENCE, Dispatcher, Sent
 from services.execution.driver import Driver
 from services.execution.engine import NodeExecution, RunLost
 from services.execution.engine.plan import Effect
 from services.execution.live import Arrival
 from services.execution.metrics import METRICS
+from services.execution.runners import Runners
+from services.execution.sending import TaskSender
 
 log = structlog.get_logger()
 
@@ -32,6 +34,9 @@ class Vigil:
     """Watches over what is in flight. Times are those of the event loop's clock."""
 
     driver: Driver
+    dispatcher: Dispatcher
+    sender: TaskSender
+    runners: Runners
     bus: Bus
     interval: float
     """Of heartbeats, in seconds."""
@@ -50,14 +55,14 @@ class Vigil:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = asyncio.get_running_loop().time()
-            for runner_id in self.driver.parts.runners.bury(now):
+            for runner_id in self.runners.bury(now):
                 log.warning("a runner is silent", runner=runner_id)
             if not self.bus.connected:
                 self.outage()
                 continue
             if now < self.quiet_until:
                 continue
-            old = [sent for sent in self.driver.parts.dispatcher.in_flight.values() if self._is_old(sent, now)]
+            old = [sent for sent in self.dispatcher.in_flight.values() if self._is_old(sent, now)]
             if old:
                 try:
                     await self._judge(old, now)
@@ -75,18 +80,17 @@ class Vigil:
             delivered[pool] = delivered_through(info) if info is not None else -1
         for sent in old:
             self._look_at(sent, delivered[sent.pool], now)
-        self.driver.send_tasks()
+        self.sender.send()
 
     def _look_at(self, sent: Sent, delivered: int, now: float) -> None:
-        runners = self.driver.parts.runners
         place = (sent.live.key, sent.number)
-        if self.driver.parts.dispatcher.in_flight.get(place) is not sent:
+        if self.dispatcher.in_flight.get(place) is not sent:
             return
-        if runners.holder(place) is not None or sent.sequence == UNKNOWN_SEQUENCE or delivered < sent.sequence:
+        if self.runners.holder(place) is not None or sent.sequence == UNKNOWN_SEQUENCE or delivered < sent.sequence:
             sent.missing_since = 0.0
         elif not sent.missing_since:
             sent.missing_since = now
-        elif now - sent.missing_since >= 2 * self.interval and runners.two_rounds_since(sent.missing_since):
+        elif now - sent.missing_since >= 2 * self.interval and self.runners.two_rounds_since(sent.missing_since):
             self._lost(sent)
 
     def _lost(self, sent: Sent) -> None:
@@ -96,7 +100,7 @@ class Vigil:
             "a task is lost", execution_id=str(sent.live.execution_id), node_execution=sent.number, sends=sent.sends
         )
         if execution is None:
-            self.driver.parts.dispatcher.forget((sent.live.key, sent.number))
+            self.dispatcher.forget((sent.live.key, sent.number))
         elif self._must_not_repeat(sent, execution):
             self.driver.arrive(
                 Arrival(sent.live.key, RunLost(sent.number, sent.attempt, "its runner went silent during the run"))
@@ -105,7 +109,7 @@ class Vigil:
             message = f"its task was sent {sent.sends} times, and no runner that took it gave a result"
             self.driver.arrive(Arrival(sent.live.key, RunLost(sent.number, sent.attempt, message)))
         else:
-            self.driver.parts.dispatcher.again(sent)
+            self.dispatcher.again(sent)
 
     def _must_not_repeat(self, sent: Sent, execution: NodeExecution) -> bool:
         once = sent.live.machine.topology.plan.nodes[execution.node].effect is Effect.ONCE
@@ -114,7 +118,7 @@ class Vigil:
     def stream_lost(self, created: datetime) -> None:
         """TASKS was made anew: all that was in it is gone, what runners hold is not."""
         self.stream_created = created
-        for sent in self.driver.parts.dispatcher.in_flight.values():
+        for sent in self.dispatcher.in_flight.values():
             sent.sequence = 0
 
 

@@ -50,6 +50,21 @@ class LeaseRepository:
         rows = await self._pool.fetch("DELETE FROM replicas WHERE expires_at < now() RETURNING replica_id")
         return [row["replica_id"] for row in rows]
 
+    async def partitions(self) -> int:
+        """How many partitions there are: those of every setting that any replica ever had."""
+        count: int = await self._pool.fetchval("SELECT count(*) FROM partitions")
+        return count
+
+    async def orphans(self) -> list[int]:
+        """Partitions that no living replica holds."""
+        rows = await self._pool.fetch(
+            """
+            SELECT partition FROM partitions p
+            WHERE NOT EXISTS (SELECT FROM replicas r WHERE r.replica_id = p.owner AND r.expires_at > now())
+            """
+        )
+        return [row["partition"] for row in rows]
+
     async def living(self) -> list[str]:
         """Ids of the live replicas."""
         rows = await self._pool.fetch("SELECT replica_id FROM replicas WHERE expires_at > now() ORDER BY replica_id")

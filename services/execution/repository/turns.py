@@ -18,7 +18,10 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class TurnBatch:
-    """The rows of the turns of several executions, written in one transaction. Tuples are in the order of columns."""
+    """The rows of the turns of several executions, written in one transaction.
+
+    Tuples are in the order of the statement's columns. The feed sequences of turns are drawn when they are written.
+    """
 
     turns: list[tuple[Any, ...]] = field(default_factory=list)
     outcomes: list[tuple[Any, ...]] = field(default_factory=list)
@@ -45,9 +48,9 @@ WRITE = """
 WITH fence AS MATERIALIZED (
     SELECT FROM replicas WHERE replica_id = $1 FOR KEY SHARE
 ), turn AS (
-    INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, node_executions,
+    INSERT INTO turns (feed_sequence, execution_id, turn, partition, first_event, last_event, node_executions,
         commands_through, now_ms, facts, events, checksum)
-    SELECT u.* FROM fence, unnest($2::uuid[], $3::int[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[],
+    SELECT u.* FROM fence, unnest($2::bigint[], $3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::bigint[],
         $8::bigint[], $9::int[], $10::bigint[], $11::bytea[], $12::bytea[], $13::bigint[]) AS u
 ), outcome AS (
     INSERT INTO node_executions (execution_id, number, node_id, block_id, status, attempts, first_turn, last_turn,
@@ -87,7 +90,8 @@ SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal
 """
 """Which database this is, and which of its histories: one that was restored or promoted may lack commits (rule 20)."""
 
-WIDTHS = (12, 16, 7, 5, 10)
+WIDTHS = (11, 16, 7, 5, 10)
+"""Columns of the rows of a TurnBatch."""
 
 
 class TurnRepository:
@@ -123,13 +127,13 @@ class TurnRepository:
             writer.terminate()
             await self._pool.release(writer)
 
-    async def write(self, replica_id: str, batch: TurnBatch) -> None:
+    async def write(self, replica_id: str, batch: TurnBatch, feed_sequences: Sequence[int]) -> None:
         """Commits the turns, or raises and has written nothing; LeaseLost if this replica was taken over.
 
         Any other error than LeaseLost or a DataError leaves open whether they were committed.
         """
         kinds = (batch.turns, batch.outcomes, batch.incomplete, batch.outputs, batch.executions)
-        columns: list[Sequence[Any]] = []
+        columns: list[Sequence[Any]] = [feed_sequences]
         for rows, width in zip(kinds, WIDTHS, strict=True):
             columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
         writer = await self._connected()
@@ -231,14 +235,16 @@ class TurnRepository:
         )
         return {row["execution_id"] for row in rows}
 
-    async def park(self, execution_id: UUID, reason: str, seconds: float) -> None:
-        """Puts an execution aside that cannot be driven, to be looked at again after a while."""
+    async def park(self, replica_id: str, execution_id: UUID, reason: str, seconds: float) -> None:
+        """Puts an execution aside that its owner cannot drive, to be looked at again after a while."""
         await self._pool.execute(
             """
-            UPDATE executions SET parked = $2, loads = 0, wake_reason = 'parked',
-                wake_at = now() + $3 * interval '1 second'
-            WHERE execution_id = $1 AND status < 4
+            UPDATE executions e SET parked = $3, loads = 0, wake_reason = 'parked',
+                wake_at = now() + $4 * interval '1 second'
+            FROM partitions p JOIN replicas r ON r.replica_id = p.owner
+            WHERE e.execution_id = $2 AND e.status < 4 AND p.partition = e.partition AND r.replica_id = $1
             """,
+            replica_id,
             execution_id,
             reason,
             seconds,

@@ -20,6 +20,7 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.execution.engine import Claimed, Fact
 from services.execution.leases import Leases
 from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.turns import TurnRepository
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, Silent, running
 from tests.integration.execution.test_guarantees import echo, first_run, one_node
@@ -68,6 +69,24 @@ INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, la
 VALUES ($1, 3, 0, 0, 0, 0, 0, 0, 0, '', '', 0)
 """
 """The row of a turn to come: whoever writes that turn waits in the middle of it."""
+
+
+async def test_only_the_owner_parks_an_execution(postgres: PostgresServer) -> None:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        execution = await built.client().start()
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        try:
+            turns = TurnRepository(pool)
+            parked = "SELECT parked FROM executions WHERE execution_id = $1"
+            await turns.park("one that was taken over", UUID(execution.id), "it cannot be loaded here", 3600)
+            assert await rows.fetchval(parked, UUID(execution.id)) is None
+            owner = await until(lambda: rows.fetchval("SELECT max(owner) FROM partitions"), "it is owned")
+            await turns.park(owner, UUID(execution.id), "it cannot be loaded here", 3600)
+            assert await rows.fetchval(parked, UUID(execution.id)) == "it cannot be loaded here"
+        finally:
+            await pool.close()
 
 
 async def finish_held(runner: ProtocolRunner, value: bytes) -> None:

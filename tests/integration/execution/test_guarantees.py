@@ -261,7 +261,7 @@ async def test_a_replica_that_was_taken_over_writes_nothing(postgres: PostgresSe
         turns = TurnRepository(pool)
         try:
             with pytest.raises(LeaseLost):
-                await turns.write("nobody", TurnBatch())
+                await turns.write("nobody", TurnBatch(), [])
             replica_id = await connection.fetchval("SELECT replica_id FROM execution.replicas")
             async with connection.transaction():
                 # A turn on its way: whoever takes over waits for it.
@@ -274,7 +274,7 @@ async def test_a_replica_that_was_taken_over_writes_nothing(postgres: PostgresSe
                 assert not taking.done()
             await taking
             with pytest.raises(LeaseLost):
-                await turns.write(replica_id, TurnBatch())
+                await turns.write(replica_id, TurnBatch(), [])
         finally:
             await turns.close()
             await pool.close()

@@ -17,6 +17,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import Ack, Message
 from services.execution.commands import Stop, encode_command
+from services.execution.repository.leases import LeaseRepository
 from services.execution.starting import new_id
 from tests.integration.execution.house import House, Replica, house
 from tests.integration.execution.protocol_runner import Held, Silent, running
@@ -165,6 +166,19 @@ async def test_what_is_overdue_and_in_nobodys_memory_is_an_alert(postgres: Postg
 OVERDUE = "blockyard_executions_overdue"
 
 
+async def test_partitions_whose_owner_is_silent_are_nobodys(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        try:
+            leases = LeaseRepository(pool)
+            await leases.join("silent", "there", 0.0, 4)
+            await leases.join("alive", "here", 30.0, 4)
+            await pool.execute("UPDATE partitions SET owner = CASE WHEN partition < 3 THEN 'silent' ELSE 'alive' END")
+            assert sorted(await leases.orphans()) == [0, 1, 2]
+        finally:
+            await pool.close()
+
+
 async def test_no_row_that_has_not_ended_is_without_a_time_and_a_reason(postgres: PostgresServer) -> None:
     async with house(postgres) as built, looking(built) as rows:
         one_node(built)
@@ -279,15 +293,18 @@ async def test_an_execution_goes_on_with_the_plan_of_its_start(postgres: Postgre
             assert await client.results(new.id) == {"other": [2]}
 
 
-async def test_an_execution_stays_in_the_partition_of_its_start(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize(("before", "after"), [(3, 7), (7, 3)])
+async def test_an_execution_stays_in_the_partition_of_its_start_and_is_driven_there(
+    postgres: PostgresServer, before: int, after: int
+) -> None:
     async with house(postgres) as built, looking(built) as rows:
         one_node(built)
-        first = await built.add_replica(partitions=3)
+        first = await built.add_replica(partitions=before)
         started = [await built.client().start() for _ in range(12)]
         await close(built, first)
         found = await rows.fetch("SELECT execution_id, partition FROM executions")
         stored = {row["execution_id"]: row["partition"] for row in found}
-        await built.add_replica(partitions=7)
+        await built.add_replica(partitions=after)
         async with running(built.bus, {"work": echo}) as runner:
             for execution in started:
                 await built.client().events(execution.id)

@@ -17,7 +17,7 @@ from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task, TaskBatch
 
 from services.common.bus import EVENTS, RESULTS, TASKS, Delivery
-from services.execution.driver import REFUSED_PAUSE
+from services.execution.sending import REFUSED_PAUSE
 from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, running
 from tests.integration.execution.test_fences import finish_held

@@ -199,6 +199,11 @@ async def test_an_execution_whose_rows_cannot_be_stored_is_parked_and_others_of_
             reason = await until(lambda: rows.fetchval(parked, UUID(bad.id)), "the poisoned one is parked")
             assert "cannot be stored" in reason
             assert await rows.fetchval("SELECT count(*) FROM executions WHERE parked IS NOT NULL") == 1
+            # What was numbered for a turn that could not be stored is given to the next one: no gap, none twice.
+            await client.start()
+            sequences = "SELECT array_agg(feed_sequence ORDER BY feed_sequence) FROM turns"
+            found = await rows.fetchval(sequences)
+            assert found == list(range(1, len(found) + 1))
 
 
 async def test_an_execution_that_the_engine_cannot_carry_on_is_parked_alone(postgres: PostgresServer) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.blobs import BlobCorrupt, BlobMissing, BlobReference, BlobStore, BlobStoreAway, blob_key
+from tests.stack.object_store import BUCKET_URL, object_store
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -67,3 +68,19 @@ def test_a_key_never_leaves_the_store(tmp_path: Path, key: str) -> None:
     (tmp_path / "outside").write_bytes(b"secret")
     with pytest.raises(BlobMissing):
         asyncio.run(store.get(BlobReference(key, 6, "0" * 64)))
+
+
+async def test_a_store_that_does_not_answer_in_time_counts_as_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with object_store() as there:
+        for name, value in there.environment.items():
+            monkeypatch.setenv(name, value)
+        store = BlobStore(BUCKET_URL, wait_seconds=0.5)
+        reference = await store.put("a/b/c/d", b"value")
+        assert await store.get(reference) == b"value"
+        there.answers.clear()
+        with pytest.raises(BlobStoreAway, match="could not be written: no answer within"):
+            await store.put("a/b/c/d", b"value")
+        with pytest.raises(BlobStoreAway, match="could not be read: no answer within"):
+            await store.get(reference)
+        with pytest.raises(BlobStoreAway, match="below a could not be deleted: no answer within"):
+            await store.delete_prefix("a")
