@@ -1,5 +1,6 @@
 """Turns whose commit nobody confirmed, and partitions that are taken while parts are away."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -70,6 +71,37 @@ async def _loaded_again(connection: "asyncpg.Connection[asyncpg.Record]", pid: i
     return any(row["pid"] != pid for row in await connection.fetch(WAITING_TURNS))
 
 
+@asynccontextmanager
+async def waiting_for_a_standby(rows: "asyncpg.Connection[asyncpg.Record]", built: House) -> AsyncIterator[None]:
+    """Within, commits wait for a standby that never comes: the first one that waits shows that it is so."""
+    over = asyncio.Event()
+
+    async def write(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await connection.execute("CREATE TABLE first_to_wait (number int)")
+        while not over.is_set():
+            await connection.execute("INSERT INTO first_to_wait VALUES (1)")
+
+    async with looking(built) as other:
+        await rows.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        await rows.execute("SELECT pg_reload_conf()")
+        writing = asyncio.create_task(write(other))
+        try:
+            await until(lambda: rows.fetchval(FIRST_TO_WAIT), "commits wait")
+            yield
+        finally:
+            over.set()
+            await rows.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await rows.execute("SELECT pg_reload_conf()")
+            await writing
+
+
+FIRST_TO_WAIT = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event = 'SyncRep' AND query LIKE '%first_to_wait%'
+AND pid <> pg_backend_pid()
+"""
+
+
 async def test_a_commit_that_happened_but_was_not_confirmed_counts_once() -> None:
     async with running_postgres() as own, house(own, lease_seconds=30) as built, looking(built) as rows:
         one_node(built)
@@ -79,13 +111,10 @@ async def test_a_commit_that_happened_but_was_not_confirmed_counts_once() -> Non
             execution = await client.start()
             await until(lambda: len(runner.held) == 1, "the node runs")
             # A commit is on disk before it waits for a standby: who is cut off there is not told that it happened.
-            await rows.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            await rows.execute("SELECT pg_reload_conf()")
-            await let_go(runner, execution.id)
-            pid = await until(lambda: rows.fetchval(UNCONFIRMED_TURNS), "the turn waits for the standby")
-            await rows.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            await rows.execute("SELECT pg_terminate_backend($1)", pid)
-            await rows.execute("SELECT pg_reload_conf()")
+            async with waiting_for_a_standby(rows, built):
+                await let_go(runner, execution.id)
+                pid = await until(lambda: rows.fetchval(UNCONFIRMED_TURNS), "the turn waits for the standby")
+                await rows.execute("SELECT pg_terminate_backend($1)", pid)
             events = await client.events(execution.id)
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
             assert await client.results(execution.id) == {"out": [1]}
