@@ -11,8 +11,8 @@ from services.runner.runs import Run
 CLAIM_SECONDS = 2.0
 
 
-async def claim(bus: Bus, runner_id: str, run: Run) -> bool:
-    """Whether the run may begin. Asked with the same run id until it is answered: the answer does not change.
+async def claim(bus: Bus, runner_id: str, run: Run) -> ClaimResponse:
+    """Whether the run may begin, or why not. Asked with the same run id until it is answered: the answer stays.
 
     Whoever does not want the run any more cancels this.
     """
@@ -24,5 +24,5 @@ async def claim(bus: Bus, runner_id: str, run: Run) -> bool:
         except BusError:
             await asyncio.sleep(pause)
         else:
-            return ClaimResponse.FromString(delivery.data).granted
+            return ClaimResponse.FromString(delivery.data)
     raise AssertionError("delays never end")

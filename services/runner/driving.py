@@ -17,12 +17,13 @@ from services.common.backoff import delays
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.common.bus import Bus
 from services.runner import outcomes
+from services.runner.casualty import HeldRuns, State
 from services.runner.claims import claim
 from services.runner.inputs import decode_inputs, has_references, resolve
 from services.runner.kept import Kept
 from services.runner.outbox import Outbox
 from services.runner.outputs import Encoded, Yielded
-from services.runner.processes import Processes
+from services.runner.processes import NotBegun, Processes
 from services.runner.runs import Run
 from services.runner.threads import Threads
 from services.runner.watch import EventLoopHeld, EventLoopWatch, Watched
@@ -48,6 +49,7 @@ class Driver:
         threads: Threads,
         processes: Processes,
         watch: EventLoopWatch,
+        held: HeldRuns,
     ) -> None:
         self._bus = bus
         self._runner_id = runner_id
@@ -57,6 +59,7 @@ class Driver:
         self._threads = threads
         self._processes = processes
         self._watch = watch
+        self._held = held
 
     async def drive(self, run: Run) -> None:
         """The run, to its end. What ends it from outside has said so before it cancels this."""
@@ -72,12 +75,16 @@ class Driver:
 
     async def _claim_and_run(self, run: Run) -> None:
         if run.once and not run.claimed:
-            run.claimed = await claim(self._bus, self._runner_id, run)
+            # It counts as begun already: once its owner has granted it, it must not go back.
+            self._held.begins(run.entry, State.RUNS, 0)
+            answer = await claim(self._bus, self._runner_id, run)
+            run.claimed = answer.granted
             if not run.claimed:
-                log.info("a run was not granted")
+                log.info("a run was not granted", reason=answer.reason)
                 self._outbox.retract(run)
                 return
         run.begin()
+        self._held.begins(run.entry, State.RUNS, run.started_ms)
         context = run.context()
         try:
             await self._run(run, context)
@@ -86,6 +93,9 @@ class Driver:
                 raise
             # Nobody ended the run from outside: the block itself raised this.
             self._outbox.say(run, finish=outcomes.failed(run, error, context))
+        except NotBegun as error:
+            log.warning("a run could not begin", error=str(error))
+            self._outbox.say(run, finish=outcomes.not_begun(run, str(error)))
         except EventLoopHeld:
             self._outbox.say(run, finish=outcomes.held_event_loop(run, self._watch.seconds))
         except BaseException as error:  # an edge: whatever a block raises is its outcome

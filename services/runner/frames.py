@@ -17,11 +17,13 @@ class Kind(IntEnum):
     """To the process: run this. Header: block, context, selectors; body: the inputs as JSON."""
     READY = 2
     """From the process: its blocks are loaded."""
-    OUTPUT = 3
+    BEGUN = 3
+    """From the process: it has the run. Until then nothing of the block has happened."""
+    OUTPUT = 4
     """Header: pin and index; body: the value as JSON."""
-    COMPLETED = 4
+    COMPLETED = 5
     """Header: the block's stats."""
-    FAILED = 5
+    FAILED = 6
     """Header: reason, error, the block's stats."""
 
 

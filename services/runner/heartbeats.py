@@ -55,7 +55,8 @@ class Heartbeats:
         """Tell of everything that is held."""
         self._number += 1
         holdings = [run.holding() for run in self._scheduler.held.values() if not run.ended]
-        holdings += self._kept.holdings(UNRECORDED_SECONDS)
+        # Not two heartbeats in a row may leave it out: it would count as lost (rule 5).
+        holdings += self._kept.holdings(min(UNRECORDED_SECONDS, self._interval))
         heartbeat = Heartbeat(
             runner_id=self._runner_id,
             pool=self._pool,

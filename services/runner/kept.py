@@ -13,6 +13,7 @@ import structlog
 from blockyard.runner.v1.heartbeat_pb2 import Holding
 
 from services.common.bus import Message
+from services.runner.casualty import NO_ENTRY, HeldRuns
 from services.runner.runs import Run
 from services.runner.spill import Spilled, SpillFile
 
@@ -35,9 +36,18 @@ class Batch:
 class Kept:
     """All batches that are kept, by number, in the order in which they were made."""
 
-    def __init__(self, runner_id: str, spill: SpillFile, memory_bytes: int, max_runs: int, streamed_bytes: int) -> None:
+    def __init__(
+        self,
+        runner_id: str,
+        spill: SpillFile,
+        table: HeldRuns,
+        memory_bytes: int,
+        max_runs: int,
+        streamed_bytes: int,
+    ) -> None:
         self._runner_id = runner_id
         self._spill = spill
+        self._table = table
         self._memory_bytes = memory_bytes
         self._max_runs = max_runs
         self._streamed_bytes = streamed_bytes
@@ -110,6 +120,8 @@ class Kept:
 
     def forget(self, run: Run) -> None:
         """Nothing of this run is needed any more."""
+        self._table.remove(run.entry)
+        run.entry = NO_ENTRY
         for number in tuple(run.batches):
             batch = self._batches[number]
             batch.runs.remove(run)

@@ -8,6 +8,7 @@ from blockyard.runner.v1.result_pb2 import Finish, Outcome
 from blockyard.values import encode
 
 from services.common.blobs import BlobCorrupt, BlobMissing
+from services.runner.casualty import Death
 from services.runner.runs import Run
 
 MAX_ERROR_CHARACTERS = 8_000
@@ -71,6 +72,18 @@ def killed() -> Finish:
     """The run hung where only the end of its whole process could end it."""
     message = "held the event loop in code that could not be interrupted: the runner was killed for it"
     return Finish(outcome=FAILED, error=message, reason=NodeErrorReason.NODE_ERROR_REASON_TIMEOUT)
+
+
+def ended_process(death: Death) -> Finish:
+    """The run ended the process that it ran in."""
+    message = f"the block ended the process of its runner, which {death}"
+    return Finish(outcome=FAILED, error=message, reason=NodeErrorReason.NODE_ERROR_REASON_BLOCK_ERROR)
+
+
+def not_begun(run: Run, why: str) -> Finish:
+    """Nothing of the block has happened: the task goes back, unless its owner has granted this one run of it."""
+    reason = NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
+    return Finish(outcome=FAILED, error=why, reason=reason) if run.claimed else returned(why, reason)
 
 
 def returned(

@@ -35,6 +35,7 @@ def _run(connection: socket.socket, block: Block, frame: Frame) -> None:
     fields = frame.header["context"]
     context = Context(**fields) if fields is not None else None
     stats: dict[str, Any] = context.stats if context is not None else {}
+    connection.sendall(pack(Kind.BEGUN, None))
     try:
         for pin, index, value in encoded_outputs(block, orjson.loads(frame.body), context, frame.header["selectors"]):
             connection.sendall(pack(Kind.OUTPUT, [pin, index], value))

@@ -20,12 +20,18 @@ from services.runner.runs import Run
 
 MODULE = "services.runner.process_worker"
 START_SECONDS = 60.0
+MOST_TRIES = 2
+"""Processes that a run is given to, at most, when they die before they begin with it."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class ProcessDied(Exception):
     """The process that the block ran in ended."""
+
+
+class NotBegun(Exception):
+    """No process took the run: nothing of the block has happened."""
 
 
 class _Process:
@@ -114,15 +120,14 @@ class Processes:
     async def outputs(self, run: Run, inputs: dict[str, Any], context: Context | None) -> AsyncGenerator[Encoded, None]:
         """The run's outputs. Closed early, it kills the process."""
         async with self._free:
-            process = await self._process()
+            header = {
+                "block": run.block.id,
+                "context": asdict(context) if context is not None else None,
+                "selectors": list(run.task.selectors),
+            }
+            process = await self._begin(pack(Kind.RUN, header, orjson.dumps(inputs)))
             done = False
             try:
-                header = {
-                    "block": run.block.id,
-                    "context": asdict(context) if context is not None else None,
-                    "selectors": list(run.task.selectors),
-                }
-                await process.send(pack(Kind.RUN, header, orjson.dumps(inputs)))
                 while True:
                     frame = await process.receive()
                     if frame.kind is Kind.OUTPUT:
@@ -138,10 +143,7 @@ class Processes:
                 if done:
                     self._idle.append(process)
                 else:
-                    # Not awaited here: whoever is being cancelled has no time.
-                    ending = asyncio.get_running_loop().create_task(process.kill())
-                    self._endings.add(ending)
-                    ending.add_done_callback(self._endings.discard)
+                    self._end(process)
 
     async def close(self) -> None:
         """End those that have nothing to do, and wait for those that were killed."""
@@ -150,6 +152,34 @@ class Processes:
         self._idle.clear()
         if self._endings:
             await asyncio.wait(self._endings)
+
+    async def _begin(self, request: bytes) -> _Process:
+        """A process that has begun with the run."""
+        trouble = ""
+        for _ in range(MOST_TRIES):
+            try:
+                process = await self._process()
+            except (ProcessDied, TimeoutError, OSError) as error:
+                trouble = str(error) or "the process of the block did not start in time"
+                continue
+            begun = False
+            try:
+                await process.send(request)
+                await process.receive()
+                begun = True
+                return process
+            except ProcessDied as error:
+                trouble = str(error)
+            finally:
+                if not begun:
+                    self._end(process)
+        raise NotBegun(f"the block could not begin: {trouble}")
+
+    def _end(self, process: _Process) -> None:
+        # Not awaited here: whoever is being cancelled has no time.
+        ending = asyncio.get_running_loop().create_task(process.kill())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
 
     async def _process(self) -> _Process:
         while self._idle:

@@ -12,6 +12,8 @@ from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
 from blockyard.runner.v1.heartbeat_pb2 import Holding
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.runner.casualty import NO_ENTRY
+
 Place = tuple[bytes, int]
 """Execution (16 bytes) and number of the node execution."""
 
@@ -40,6 +42,8 @@ class Run:
     """None if this runner does not have it as the task wants it: then the task goes back."""
     place: Place
     run_id: int = field(default_factory=new_run_id)
+    entry: int = NO_ENTRY
+    """Where it stands in the memory that the runner shares with its supervisor."""
     started: float = 0.0
     """time.monotonic() of its start; 0 while it waits."""
     started_ms: int = 0

@@ -14,6 +14,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.runner import outcomes
 from services.runner.blocks_here import BlocksHere
+from services.runner.casualty import HeldRuns
 from services.runner.driving import Driver
 from services.runner.inline import Inline
 from services.runner.outbox import Outbox
@@ -33,13 +34,16 @@ log = structlog.stdlib.get_logger(__name__)
 class Scheduler:
     """Takes tasks, and sees every run to its end."""
 
-    def __init__(self, slots: int, blocks: BlocksHere, inline: Inline, driver: Driver, outbox: Outbox) -> None:
+    def __init__(
+        self, slots: int, blocks: BlocksHere, inline: Inline, driver: Driver, outbox: Outbox, table: HeldRuns
+    ) -> None:
         self.slots = slots
         self.held: dict[Place, Run] = {}
         self._blocks = blocks
         self._inline = inline
         self._driver = driver
         self._outbox = outbox
+        self._table = table
         self._quick: deque[Run] = deque()
         self._waiting: deque[Run] = deque()
         self._running: set[Run] = set()
@@ -79,6 +83,7 @@ class Scheduler:
             self._outbox.say(run, finish=outcomes.returned(why, reason))
             return
         self.held[place] = run
+        run.entry = self._table.add(run.once, *place, task.attempt, task.partition, run.run_id)
         (self._quick if self._inline.takes(run) else self._waiting).append(run)
         if not self._pumping:
             self._pumping = True

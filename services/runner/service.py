@@ -13,14 +13,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
-from blockyard.runner.v1.task_pb2 import Task
 
 from services.common import bus as nats
 from services.common import grpc_client, grpc_server, run
 from services.common.blobs import BlobStore
-from services.runner import casualty, outcomes
+from services.runner import casualty
 from services.runner.blocks_here import BlocksHere, Loading
-from services.runner.casualty import Mark
+from services.runner.casualty import HeldRuns, Mark
 from services.runner.config import RunnerSettings
 from services.runner.draining import Drain
 from services.runner.driving import Driver
@@ -28,12 +27,12 @@ from services.runner.heartbeats import Heartbeats
 from services.runner.inline import Inline
 from services.runner.intake import Intake
 from services.runner.kept import Kept
+from services.runner.last_words import tell_of_casualties
 from services.runner.metrics import RunMetrics
 from services.runner.outbox import Outbox
 from services.runner.parent import die_with
 from services.runner.processes import Processes
 from services.runner.registration import Registration
-from services.runner.runs import Run
 from services.runner.scheduling import Scheduler
 from services.runner.sending import Sender
 from services.runner.spill import SpillFile
@@ -55,11 +54,12 @@ async def start(
     structlog.contextvars.bind_contextvars(runner_id=runner_id)
     loading = Loading.of(settings)
     blocks = BlocksHere.load(loading)
-    mark = Mark(memory, settings.event_loop_seconds * 1.5)
+    last_one = casualty.take_over(memory)
+    mark, held = Mark(memory, settings.event_loop_seconds * 1.5), HeldRuns(memory)
     watch = EventLoopWatch(settings.event_loop_seconds, mark)
     watch.start()
     resources.callback(watch.stop)
-    threads = Threads(settings.threads, mark.in_threads)
+    threads = Threads(settings.threads, mark.in_threads, held)
     resources.callback(threads.close)
     processes = Processes(settings.processes, [loading.argument()])
     resources.push_async_callback(processes.close)
@@ -70,11 +70,12 @@ async def start(
     channel = await resources.enter_async_context(grpc_client.channel(settings.graph_address, credentials))
 
     metrics = RunMetrics()
-    kept = Kept(runner_id, spill, settings.kept_bytes, settings.kept_runs, settings.streamed_bytes)
+    kept = Kept(runner_id, spill, held, settings.kept_bytes, settings.kept_runs, settings.streamed_bytes)
     sender = Sender(bus, kept)
     outbox = Outbox(runner_id, settings.pool, kept, sender.send, metrics)
-    driver = Driver(bus, runner_id, outbox, kept, BlobStore(settings.blob_url), threads, processes, watch)
-    scheduler = Scheduler(settings.slots, blocks, Inline(watch), driver, outbox)
+    blobs = BlobStore(settings.blob_url)
+    driver = Driver(bus, runner_id, outbox, kept, blobs, threads, processes, watch, held)
+    scheduler = Scheduler(settings.slots, blocks, Inline(watch), driver, outbox, held)
     intake = Intake(bus, settings.pool, scheduler, kept)
     heartbeats = Heartbeats(bus, runner_id, settings.pool, settings.heartbeat_seconds, scheduler, kept, sender)
     registration = Registration(channel, runner_id, settings.pool, blocks)
@@ -86,7 +87,8 @@ async def start(
         blockyard_runner_stuck_threads=("Threads that cannot be ended", lambda: float(threads.stuck)),
     )
     resources.callback(metrics.register())
-    _tell_of_casualty(mark, outbox)
+    if last_one is not None:
+        tell_of_casualties(outbox, *last_one)
 
     async def pull() -> None:
         await registration.done.wait()
@@ -126,21 +128,6 @@ async def _tell_turns(mark: Mark) -> None:
         mark.stopped()
 
 
-def _tell_of_casualty(mark: Mark, outbox: Outbox) -> None:
-    """The process before this one was killed for a run: its owner is told how that ended."""
-    lost = mark.take_casualty()
-    if lost is None:
-        return
-    task = Task(
-        execution_id=lost.execution_id,
-        node_execution=lost.node_execution,
-        attempt=lost.attempt,
-        partition=lost.partition,
-    )
-    ended = Run(task, None, (lost.execution_id, lost.node_execution), run_id=lost.run_id, outputs=lost.outputs)
-    outbox.say(ended, finish=outcomes.killed())
-
-
 async def _watch_threads(threads: Threads, most: int, process: run.Process) -> None:
     """End the process when too many threads hang: memory and locks that they hold come back no other way."""
     while True:
@@ -154,7 +141,11 @@ def main(arguments: list[str]) -> None:
     """Run under a supervisor."""
     descriptor, parent = map(int, arguments)
     die_with(parent)
-    run.main(RunnerSettings, partial(start, memory=mmap.mmap(descriptor, casualty.SIZE)))
+    memory = mmap.mmap(descriptor, casualty.SIZE)
+    try:
+        run.main(RunnerSettings, partial(start, memory=memory))
+    finally:
+        casualty.ends_in_order(memory)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The parent of a runner. It does one thing that a runner cannot do for itself: end it when a block hangs in C code.
 
 It also starts the runner anew when it crashed, so that a block that takes the process down costs a second and not a
-pod. It knows nothing of tasks; which run the runner hung in stands in memory that both share (casualty.py).
+pod. It knows nothing of tasks; what the runner held and did stands in memory that both share (casualty.py).
 """
 
 import mmap
@@ -24,8 +24,10 @@ LOOK_SECONDS = 0.25
 LOOKS = 3
 """A runner is killed when it is overdue for so many looks in a row."""
 QUICK_END_SECONDS = 10.0
-"""A runner that crashed sooner after its start has not been of use."""
-MOST_QUICK_ENDS = 5
+"""A runner that crashed sooner after its start is started again a little later each time."""
+LONGEST_PAUSE_SECONDS = 2.0
+MOST_VAIN_STARTS = 5
+"""So many runners in a row that crashed soon and without any work: it is not a block that ends them."""
 
 
 class Supervisor:
@@ -41,19 +43,26 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until the runner ends for good; answers the exit code."""
         wake = _listen(self._forward)
-        quick_ends = 0
+        quick_ends = vain_starts = 0
         while True:
             started = time.monotonic()
             self._start()
-            code = self._watch(wake)
-            if self._ending or (code >= 0 and code != EXIT_START_ANEW):
-                return code if code >= 0 else 128 - code
-            quick_ends = quick_ends + 1 if time.monotonic() - started < QUICK_END_SECONDS else 0
-            if quick_ends >= MOST_QUICK_ENDS:
-                _say(f"the runner crashed {quick_ends} times in a row")
-                return 1
+            code, hung = self._watch(wake)
+            in_order, worked = self._sight.in_order, self._sight.worked
+            if self._ending or (in_order and code != EXIT_START_ANEW):
+                return _own(code)
+            if in_order:
+                self._sight.reset()
+            else:
+                self._sight.bury(code, hung)
+            quick = time.monotonic() - started < QUICK_END_SECONDS
+            quick_ends = quick_ends + 1 if quick else 0
+            vain_starts = vain_starts + 1 if quick and not worked else 0
+            if vain_starts >= MOST_VAIN_STARTS:
+                _say(f"the runner crashed {vain_starts} times in a row without any work")
+                return _own(code) or 1
             _say(f"the runner ended ({code}), starting it again")
-            select.select([wake], [], [], 0.1 * 2**quick_ends)
+            select.select([wake], [], [], min(LONGEST_PAUSE_SECONDS, 0.1 * 2**quick_ends))
             if self._ending:
                 return 1
 
@@ -66,8 +75,8 @@ class Supervisor:
             start_new_session=True,
         )
 
-    def _watch(self, wake: int) -> int:
-        """Wait for the runner's end, and bring it about if it hangs; answers how it ended."""
+    def _watch(self, wake: int) -> tuple[int, bool]:
+        """Wait for the runner's end, and bring it about if it hangs; answers how it ended, and whether it hung."""
         assert self._child is not None
         looks, seen = 0, 0.0
         while (code := self._child.poll()) is None:
@@ -82,11 +91,8 @@ class Supervisor:
             if looks >= LOOKS:
                 _say("a block hangs where it cannot be interrupted, the runner is killed for it")
                 self._child.kill()
-                code = self._child.wait()
-                self._sight.bury()
-                return code
-        self._sight.reset()
-        return code
+                return self._child.wait(), True
+        return code, False
 
     def _forward(self, number: int, _: FrameType | None) -> None:
         self._ending = True
@@ -104,6 +110,11 @@ def _listen(forward: Callable[[int, FrameType | None], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
     return reader
+
+
+def _own(code: int) -> int:
+    """The exit code of a supervisor whose runner ended with this one."""
+    return code if code >= 0 else 128 - code
 
 
 def _drain(descriptor: int) -> None:

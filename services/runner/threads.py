@@ -17,6 +17,7 @@ from typing import Any
 from blockyard.block import Context
 
 from services.runner.blocking import encoded_outputs
+from services.runner.casualty import HeldRuns, State
 from services.runner.outputs import Encoded
 from services.runner.runs import Run
 
@@ -136,9 +137,10 @@ class _Worker:
 class Threads:
     """At most `limit` runs at once; further ones wait."""
 
-    def __init__(self, limit: int, tell_busy: Callable[[int], None]) -> None:
+    def __init__(self, limit: int, tell_busy: Callable[[int], None], held: HeldRuns) -> None:
         self._free = asyncio.Semaphore(limit)
         self._tell_busy = tell_busy
+        self._held = held
         self._busy = 0
         self._idle: list[_Worker] = []
         self._retired: list[_Worker] = []
@@ -150,11 +152,13 @@ class Threads:
             selectors = tuple(run.task.selectors)
             job = _Job(lambda: encoded_outputs(run.block, inputs, context, selectors))
             self._count(1)
+            self._held.begins(run.entry, State.IN_THREAD, run.started_ms)
             worker.give(job)
             try:
                 async for output in job.outputs():
                     yield output
             finally:
+                self._held.begins(run.entry, State.RUNS, run.started_ms)
                 if job.done:
                     self._idle.append(worker)
                     self._count(-1)

@@ -54,9 +54,7 @@ class EventLoopWatch:
         """A step of this run begins."""
         self._run = run
         self._since = time.monotonic()
-        task = run.task
-        execution_id, number = run.place
-        self._mark.set(self._since, execution_id, number, task.attempt, task.partition, run.run_id, run.outputs)
+        self._mark.set(self._since, run.entry, run.started_ms)
 
     def leave(self) -> None:
         """The step has ended."""

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import blockyard
@@ -36,10 +36,12 @@ def shout() -> Graph:
 
 
 @contextlib.asynccontextmanager
-async def own_stack(home: Path, *, replicas: int = 1) -> AsyncIterator[tuple[Stack, Client, str]]:
+async def own_stack(
+    home: Path, *, replicas: int = 1, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[Stack, Client, str]]:
     """A stack of the test's own, a client of it, and the id of a graph."""
     async with (
-        Stack(home, runners=1, replicas=replicas, environment=SHORT_TIMES) as stack,
+        Stack(home, runners=1, replicas=replicas, environment=settings) as stack,
         blockyard.connect(home=home) as client,
     ):
         yield stack, client, (await client.graphs.create(shout())).id
@@ -56,10 +58,13 @@ async def all_end(started: dict[str, ExecutionHandle]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 MB, which `remount` makes larger."""
+    """A disk of 24 MB, which `remount` makes larger.
+
+    A larger one takes more executions, and PostgreSQL a second of computing for every twenty: it compresses values.
+    """
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("this user may not mount a small disk")
     try:
@@ -127,7 +132,7 @@ async def test_a_full_disk_refuses_starts_and_loses_nothing_that_was_accepted(tm
 async def test_services_that_start_before_nats_wait_for_it_and_what_was_accepted_meanwhile_ends(
     tmp_path: Path,
 ) -> None:
-    async with own_stack(tmp_path, replicas=2) as (stack, client, graph_id):
+    async with own_stack(tmp_path, replicas=2, settings=SHORT_TIMES) as (stack, client, graph_id):
         early = ("execution-2", "runner-1")
         for name in early:
             await stack.halt(name)
@@ -153,7 +158,7 @@ async def test_services_that_start_before_nats_wait_for_it_and_what_was_accepted
 
 async def test_nats_away_for_a_while_under_load_loses_nothing(tmp_path: Path) -> None:
     """The outage is ten seconds long, well above SHORT_TIMES: what a minute is to the defaults."""
-    async with own_stack(tmp_path) as (stack, client, graph_id):
+    async with own_stack(tmp_path, settings=SHORT_TIMES) as (stack, client, graph_id):
         clock = asyncio.get_running_loop().time
         started: dict[str, ExecutionHandle] = {}
         refused: list[CallError] = []

@@ -8,6 +8,13 @@ class DevelopmentStackError(RuntimeError):
     """The laptop stack cannot go on; the message says why and what to do."""
 
 
+class PortTaken(DevelopmentStackError):
+    """Another program listens on the port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Port {port} of 127.0.0.1 is taken by another program.")
+
+
 def explain_os_error(error: OSError, path: Path, purpose: str) -> DevelopmentStackError:
     """Turn what the operating system refused into a sentence that names the place and the remedy."""
     if error.errno == errno.ENOSPC:

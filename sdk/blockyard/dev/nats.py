@@ -6,15 +6,14 @@ import os
 import secrets
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from blockyard.dev.errors import DevelopmentStackError, disk_full, explain_os_error, not_permitted
-from blockyard.dev.ports import free_port
+from blockyard.dev.errors import DevelopmentStackError, PortTaken, disk_full, explain_os_error, not_permitted
 from blockyard.dev.process import ChildProcess, places
+from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
 SETTINGS = {
     "max_payload": "8MB",
@@ -69,12 +68,7 @@ class NatsServer:
         if self.process.alive():
             return
         self._write_configuration()
-        self.process.start()
-        try:
-            await self._until_ready(timeout_seconds)
-        except BaseException:
-            await self.process.kill()
-            raise
+        await start_whole(self.process, lambda: self._until_ready(timeout_seconds), self.kill)
 
     async def stop(self, grace_seconds: float = 15.0) -> None:
         """Shut down in order: streams are written out."""
@@ -112,16 +106,11 @@ class NatsServer:
             raise explain_os_error(error, self.data_dir, "Making NATS's folder") from error
 
     async def _until_ready(self, timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        while (await self._information()).get("jetstream") is not True:
-            if not self.process.alive():
-                raise self._explain_end()
-            if time.monotonic() >= deadline:
-                raise DevelopmentStackError(
-                    f"nats-server did not get ready within {timeout_seconds:.0f} s; the end of "
-                    f"{self.process.log_file}:\n{self.process.last_lines()}"
-                )
-            await asyncio.sleep(0.01)
+        explain_end = self._explain_end
+        await until_ready(self.process, self._ready, timeout_seconds, name="nats-server", explain_end=explain_end)
+
+    async def _ready(self) -> bool:
+        return (await self._information()).get("jetstream") is True
 
     async def _information(self) -> dict[str, Any]:  # the server's own INFO object, of which one field is read
         try:
@@ -143,7 +132,9 @@ class NatsServer:
             return disk_full(self.data_dir, "Starting NATS")
         if "permission denied" in output:
             return not_permitted(self.data_dir, "Starting NATS")
-        return DevelopmentStackError(f"nats-server ended at its start; the end of {self.process.log_file}:\n{output}")
+        if "address already in use" in output:
+            return PortTaken(self.port)
+        return failed(self.process, "nats-server ended at its start")
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,13 +167,4 @@ async def start_nats(
     beside the data directory.
     """
     place, log = places(data_dir, log_file)
-    attempts = 1 if port else 5  # between choosing a free port and taking it another process may take it
-    while True:
-        server = NatsServer(place, port or free_port(), log, settings or {})
-        try:
-            await server.start()
-            return server
-        except DevelopmentStackError:
-            attempts -= 1
-            if not attempts or "address already in use" not in server.process.last_lines():
-                raise
+    return await start_on_port(port, lambda chosen: NatsServer(place, chosen, log, settings or {}))

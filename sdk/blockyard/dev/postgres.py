@@ -5,16 +5,15 @@ It trusts who comes over loopback, so it is for a machine of one's own: it liste
 
 import asyncio
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from blockyard.dev.cluster import DATABASE, SUPERUSER, clear_dead_server, ensure_cluster, programs, server_user
-from blockyard.dev.errors import DevelopmentStackError, disk_full, not_permitted
-from blockyard.dev.ports import free_port
+from blockyard.dev.errors import DevelopmentStackError, PortTaken, disk_full, not_permitted
 from blockyard.dev.process import ChildProcess, places
+from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
 # Room for a laptop's worth of services; everything that decides about durability stays at PostgreSQL's defaults.
 SETTINGS = {
@@ -63,12 +62,7 @@ class PostgresServer:
         if self.process.alive():
             return
         await asyncio.to_thread(clear_dead_server, self.data_dir)
-        self.process.start()
-        try:
-            await self._until_ready(timeout_seconds)
-        except BaseException:
-            await self.abandon()
-            raise
+        await start_whole(self.process, lambda: self._until_ready(timeout_seconds), self.abandon)
 
     async def stop(self, grace_seconds: float = 30.0) -> None:
         """Shut down in order (sessions are ended, a checkpoint is written)."""
@@ -98,18 +92,10 @@ class PostgresServer:
         self.process.thaw()
 
     async def _until_ready(self, timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        while not self._ready():
-            if not self.process.alive():
-                raise self._explain_end()
-            if time.monotonic() >= deadline:
-                raise DevelopmentStackError(
-                    f"PostgreSQL did not get ready within {timeout_seconds:.0f} s; the end of "
-                    f"{self.process.log_file}:\n{self.process.last_lines()}"
-                )
-            await asyncio.sleep(0.01)
+        explain_end = self._explain_end
+        await until_ready(self.process, self._ready, timeout_seconds, name="PostgreSQL", explain_end=explain_end)
 
-    def _ready(self) -> bool:
+    async def _ready(self) -> bool:
         # The server itself writes its state into the eighth line; pg_ctl waits for the same.
         try:
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
@@ -124,8 +110,8 @@ class PostgresServer:
         if "Permission denied" in output:
             return not_permitted(self.data_dir, "Starting PostgreSQL")
         if "Address already in use" in output:
-            return PortTaken(f"Port {self.port} of 127.0.0.1 is taken by another program.")
-        return DevelopmentStackError(f"PostgreSQL ended at its start; the end of {self.process.log_file}:\n{output}")
+            return PortTaken(self.port)
+        return failed(self.process, "PostgreSQL ended at its start")
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,10 +120,6 @@ class PostgresServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-class PortTaken(DevelopmentStackError):
-    """Another program listens on the port."""
 
 
 async def start_postgres(
@@ -153,13 +135,4 @@ async def start_postgres(
     """
     place, log = places(data_dir, log_file)
     await asyncio.to_thread(ensure_cluster, place)
-    attempts = 1 if port else 5  # between choosing a free port and taking it another process may take it
-    while True:
-        server = PostgresServer(place, port or free_port(), log, settings or {})
-        try:
-            await server.start()
-            return server
-        except PortTaken:
-            attempts -= 1
-            if not attempts:
-                raise
+    return await start_on_port(port, lambda chosen: PostgresServer(place, chosen, log, settings or {}))

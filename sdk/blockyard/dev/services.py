@@ -1,10 +1,8 @@
 """Blockyard's services as processes: their names, their environment, and when they are of use."""
 
-import asyncio
 import importlib.util
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from blockyard.dev.health import HealthProbe
 from blockyard.dev.home import StackFolder
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
+from blockyard.dev.starting import failed, start_whole, until_ready
 
 MIGRATED = ("graph", "execution")
 
@@ -66,26 +65,15 @@ class ServiceProcess:
 
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Start it and wait until its health says SERVING."""
-        if self.process.alive():
-            return
-        self.process.start()
-        try:
-            await self.until_serving(timeout_seconds)
-        except BaseException:
-            await self.process.kill()
-            raise
+        if not self.process.alive():
+            await start_whole(self.process, lambda: self.until_serving(timeout_seconds), self.kill)
 
     async def until_serving(self, timeout_seconds: float = 60.0) -> None:
         """Wait until its health says SERVING; raises when it ends instead or the time is over."""
-        deadline = time.monotonic() + timeout_seconds
         probe = HealthProbe(self.address)
         try:
-            while not await probe.serving():
-                if not self.process.alive():
-                    raise self._failed(f"ended with exit code {self.process.exit_code}")
-                if time.monotonic() >= deadline:
-                    raise self._failed(f"did not get ready within {timeout_seconds:.0f} s")
-                await asyncio.sleep(0.02)
+            explain_end = self._explain_end
+            await until_ready(self.process, probe.serving, timeout_seconds, name=self.name, explain_end=explain_end)
         finally:
             await probe.close()
 
@@ -110,10 +98,8 @@ class ServiceProcess:
         """Let a frozen service go on."""
         self.process.thaw()
 
-    def _failed(self, what: str) -> DevelopmentStackError:
-        return DevelopmentStackError(
-            f"{self.name} {what}; the end of {self.process.log_file}:\n{self.process.last_lines()}"
-        )
+    def _explain_end(self) -> DevelopmentStackError:
+        return failed(self.process, f"{self.name} ended with exit code {self.process.exit_code}")
 
 
 def require_services() -> None:
@@ -139,9 +125,7 @@ async def migrate(surroundings: Surroundings, postgres_url: str, timeout_seconds
     finally:
         await process.kill()
     if not ended or process.exit_code != 0:
-        raise DevelopmentStackError(
-            f"The migrations of the database failed; the end of {process.log_file}:\n{process.last_lines()}"
-        )
+        raise failed(process, "The migrations of the database failed")
 
 
 def service(

@@ -215,6 +215,9 @@ class _ConnectionLog:
         self._last = 0.0
         log.info("connected to NATS again", server=self._where)
         if self._bus is not None:
+            if why := too_small(self._bus.client.max_payload):
+                # What is running goes on: all that fits into its messages still does.
+                log.error("NATS has come back with another configuration", server=self._where, reason=why)
             self._bus.reconnected()
 
 
@@ -242,7 +245,8 @@ async def connect(
         reconnected_cb=connection_log.reconnected,
     )
     try:
-        refuse_small_messages(client.max_payload)
+        if why := too_small(client.max_payload):
+            raise StartRefused(why)
         bus = Bus(client, max_in_flight)
         connection_log.watch(bus)
         yield bus
@@ -250,10 +254,11 @@ async def connect(
         await client.close()
 
 
-def refuse_small_messages(max_payload: int) -> None:
-    """Refuse to start on a NATS that takes small messages only: a larger one would be tried again for ever."""
-    if max_payload < PAYLOAD_BYTES:
-        raise StartRefused(
-            f"NATS runs with max_payload = {max_payload} bytes, so large tasks, results and events could not be sent. "
-            "Set max_payload = 8MB or more (and max_pending at least as much) at every server, then start again."
-        )
+def too_small(max_payload: int) -> str:
+    """What is wrong with a NATS that takes messages of this size: nothing, or that larger ones would never be sent."""
+    if max_payload >= PAYLOAD_BYTES:
+        return ""
+    return (
+        f"NATS runs with max_payload = {max_payload} bytes, so large tasks, results and events could not be sent. "
+        "Set max_payload = 8MB or more (and max_pending at least as much) at every server, then start again."
+    )

@@ -10,6 +10,8 @@ from services.common.bus.errors import ConsumerMissing, JetStreamRefused, NoResp
 from services.common.bus.messages import ConsumerInfo, Delivery, StreamInfo
 
 REQUEST_SECONDS = 5.0
+EVENTS_SECONDS = 24 * 3600
+"""How long an event stays: rows have it for longer."""
 NANOSECONDS = 1_000_000_000
 
 _CONSUMER_NOT_FOUND = 10014
@@ -23,18 +25,16 @@ EVENTS = "EVENTS"
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How large each stream may grow, and how long an event stays. Sizes of their own: none chokes another."""
+    """How large each stream may grow. Sizes of their own: none chokes another."""
 
     tasks_bytes: int = 1 << 30
     results_bytes: int = 2 << 30
     events_bytes: int = 1 << 30
-    events_max_age_seconds: int = 24 * 3600
-    replicas: int = 1
 
     def configurations(self) -> list[dict[str, Any]]:
         """What JetStream is told, RESULTS first: room for what was done matters more than room for what is to do."""
         queue = {"retention": "workqueue", "discard": "new"}
-        log = {"retention": "limits", "discard": "old", "max_age": self.events_max_age_seconds * NANOSECONDS}
+        log = {"retention": "limits", "discard": "old", "max_age": EVENTS_SECONDS * NANOSECONDS}
         return [
             self._stream(RESULTS, "blockyard.result.>", self.results_bytes, queue),
             self._stream(TASKS, "blockyard.task.>", self.tasks_bytes, queue),
@@ -46,7 +46,7 @@ class StreamLimits:
             "name": name,
             "subjects": [subject],
             "storage": "file",
-            "num_replicas": self.replicas,
+            "num_replicas": 1,
             "max_bytes": max_bytes,
             "duplicate_window": 120 * NANOSECONDS,
             **policy,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from blockyard.dev.nats import NatsServer, start_nats
+from structlog.testing import capture_logs
 
 from services.common.bus import (
     Delivery,
@@ -48,6 +49,28 @@ async def test_a_server_whose_messages_are_too_small_is_refused_at_the_start_wit
         with pytest.raises(StartRefused, match=r"max_payload = 1048576 .* Set max_payload = 8MB or more"):
             async with connect(server.url, "test"):
                 pass
+    finally:
+        await server.kill()
+
+
+async def test_a_server_that_comes_back_with_small_messages_is_told_of_in_the_log(tmp_path: Path) -> None:
+    server = await start_nats(tmp_path / "nats")
+    try:
+        with capture_logs() as logged:
+            async with connect(server.url, "test") as bus:
+                reconnects: list[None] = []
+                bus.on_reconnect(lambda: reconnects.append(None))
+                await server.restart()
+                await until(lambda: len(reconnects) == 1, "the connection is back")
+                before = [line for line in logged if line["log_level"] == "error"]
+                server.settings["max_payload"] = "1MB"
+                await server.restart()
+                await until(lambda: len(reconnects) == 2, "the connection is back again")
+
+        errors = [line["reason"] for line in logged if line["log_level"] == "error"]
+        assert before == []
+        assert len(errors) == 1
+        assert "max_payload = 1048576" in errors[0]
     finally:
         await server.kill()
 

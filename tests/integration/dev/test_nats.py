@@ -82,8 +82,8 @@ async def test_a_frozen_server_goes_on_where_it_was(tmp_path: Path) -> None:
         assert await stored(server) == {"KEPT": 1}
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     port = free_port()
     async with await start_nats(tmp_path / "one", port):
-        with pytest.raises(DevelopmentStackError, match="address already in use"):
+        with pytest.raises(DevelopmentStackError, match=rf"Port {port} of 127\.0\.0\.1 is taken"):
             await start_nats(tmp_path / "two", port)

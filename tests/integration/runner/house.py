@@ -95,6 +95,11 @@ class House:
         """A block by the name of its class."""
         return self.blocks.by_name[name]
 
+    @property
+    def breaks(self) -> Path:
+        """A program that is named here, with an exit code, ends with it while it loads blocks."""
+        return self.folder / "breaks"
+
     async def add_runner(self, **settings: Any) -> RunnerProcess:
         """Start a runner with these settings and wait until it is ready."""
         port = free_port()
@@ -113,6 +118,7 @@ class House:
         }
         values = {f"BLOCKYARD_{name.upper()}": str(value) for name, value in {**defaults, **settings}.items()}
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **values}
+        environment["BREAKS"] = str(self.breaks)
         log = self.folder / f"runner-{len(self.runners)}.log"
         process = ChildProcess(
             "runner", [sys.executable, "-m", "services.runner"], log, environment=environment, folder=self.folder

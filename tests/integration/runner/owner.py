@@ -19,6 +19,8 @@ from blockyard.runner.v1.task_pb2 import Task, TaskBatch
 from services.common.bus import RESULTS, Ack, Bus, Delivery, Message
 
 PARTITION = 3
+WHY_NOT = "the owner of this test has its reasons"
+"""Of a claim that is not granted."""
 FINISHED = {Outcome.OUTCOME_COMPLETED, Outcome.OUTCOME_FAILED, Outcome.OUTCOME_RETURNED}
 
 
@@ -190,7 +192,7 @@ class Owner:
         self.changed.set()
         granted = self.grants(request)
         if granted is not None:
-            self.bus.publish_now(delivery.reply, ClaimResponse(granted=granted).SerializeToString())
+            self.bus.publish_now(delivery.reply, ClaimResponse(granted=granted, reason=WHY_NOT).SerializeToString())
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """Runs that are ended from outside: by their timeout, by their owner, and whatever they do against it."""
 
+import signal
 import time
+from typing import Any
 
 import pytest
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
@@ -100,13 +102,15 @@ async def test_a_hang_in_c_code_in_a_thread_costs_the_process_and_is_blamed_on_n
     await broken_house.add_runner(event_loop_seconds=0.5)
     first = await owner.beats_after(lambda beat: True, "a heartbeat")
 
-    await owner.send(owner.task(broken_house.block("EndlessRegexThreadBlock")))
-    await owner.beats_after(lambda beat: beat.runner_id != first.runner_id, "a new process")
+    ended = await owner.run(broken_house.block("EndlessRegexThreadBlock"))
     next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
 
     assert next_one.on("value") == [1]
-    # Many runs may have been in threads; their owners find them missing.
-    assert owner.runs.keys() == {2}
+    assert owner.beats[-1].runner_id != first.runner_id
+    # It need not have been this thread: its owner sends it again, though not for ever.
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_RETURNED
+    assert ended.finish.error == "the process of its runner was killed by signal 9 (SIGKILL) during the run"
 
 
 async def test_a_runner_that_was_stopped_for_a_while_goes_on(broken_house: House) -> None:
@@ -141,6 +145,99 @@ async def test_a_runner_that_crashes_is_started_anew(broken_house: House) -> Non
     # The task that did it was acknowledged before it ran: only its owner sends it again, and not for ever.
     assert tasks is not None
     assert tasks.num_ack_pending == 0
+
+
+@pytest.mark.parametrize(
+    ("block", "inputs", "how"),
+    [
+        ("ExitingBlock", {"count": 7}, "ended with exit code 7"),
+        # The runner's own way to say that it wants to be started again.
+        ("ExitingBlock", {"count": 75}, "ended with exit code 75"),
+        ("ExitingThreadBlock", {"count": 0}, "ended with exit code 0"),
+        ("ExitingPaymentBlock", {"text": "SIGSEGV"}, "was killed by signal 11 (SIGSEGV)"),
+    ],
+)
+async def test_a_block_that_ends_its_process_fails_at_once_and_the_runner_goes_on(
+    broken_house: House, block: str, inputs: dict[str, Any], how: str
+) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner()
+
+    ended = await owner.run(broken_house.block(block), **inputs)
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_FAILED
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_BLOCK_ERROR
+    assert ended.finish.error == f"the block ended the process of its runner, which {how}"
+    assert next_one.on("value") == [1]
+
+
+async def test_runs_beside_one_that_ends_the_process_go_back_but_none_that_must_not_be_repeated(
+    broken_house: House,
+) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner(slots=3)
+    beside = owner.task(broken_house.block("StreamingBlock"), seconds=60)
+    payment = owner.task(broken_house.block("PaymentBlock"), seconds=60)
+    cause = owner.task(broken_house.block("ExitingPaymentBlock"), seconds=1)
+    waiting = owner.task(broken_house.block("StreamingBlock"))
+
+    await owner.send(beside, payment, cause, waiting, together=True)
+    ended = [await owner.end_of(task) for task in (beside, cause, waiting)]
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    finishes = [run.finish for run in ended if run.finish is not None]
+    assert [(finish.outcome, finish.error) for finish in finishes] == [
+        (Outcome.OUTCOME_RETURNED, "the process of its runner ended with exit code 1 during the run"),
+        (Outcome.OUTCOME_FAILED, "the block ended the process of its runner, which ended with exit code 1"),
+        # Without a reason: it had no part in it, and may be sent as often as it takes.
+        (Outcome.OUTCOME_RETURNED, ""),
+    ]
+    assert next_one.on("value") == [1]
+    assert owner.ended(payment) is None
+
+
+async def test_results_that_died_with_the_process_are_not_waited_for(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner()
+    before = [owner.task(broken_house.block("EchoBlock"), value=number) for number in range(5)]
+    cause = owner.task(broken_house.block("ExitingBlock"))
+
+    await owner.send(*before, cause, together=True)
+    ended = [await owner.end_of(task) for task in before]
+
+    # Done, and perhaps not sent yet: their owner hears of each at once, of one of the two.
+    outcomes = {run.finish.outcome for run in ended if run.finish is not None}
+    assert outcomes <= {Outcome.OUTCOME_COMPLETED, Outcome.OUTCOME_RETURNED}
+    assert all(run.finish is not None and not run.finish.error for run in ended)
+
+
+async def test_blocks_that_end_the_process_again_and_again_do_not_end_the_runner(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner()
+    tasks = [owner.task(broken_house.block("ExitingBlock")) for _ in range(6)]
+
+    for task in tasks:
+        await owner.send(task)
+        await owner.end_of(task)
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    assert next_one.on("value") == [1]
+
+
+async def test_a_runner_that_dies_at_each_start_ends_with_its_exit_code(broken_house: House) -> None:
+    runner = await broken_house.add_runner()
+    broken_house.breaks.write_text("service 9")
+
+    runner.process.send(signal.SIGKILL)
+    await runner.process.ended(10)
+    runner.process.start()
+    ended = await runner.process.ended(60)
+
+    assert ended
+    assert runner.process.exit_code == 9
+    assert runner.log.count("starting it again") == 4
 
 
 async def test_threads_that_cannot_be_ended_are_bounded(broken_house: House) -> None:

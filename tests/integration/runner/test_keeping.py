@@ -5,7 +5,7 @@ from blockyard.runner.v1.result_pb2 import Outcome
 
 from services.common.bus import StreamLimits
 from tests.integration.runner.house import House
-from tests.integration.runner.owner import owning
+from tests.integration.runner.owner import WHY_NOT, owning
 
 SMALL = StreamLimits(64 << 20, 64 << 20, 64 << 20)
 
@@ -61,6 +61,21 @@ async def test_results_beyond_memory_go_to_disk_and_come_back(broken_house: Hous
     ended = [await owner.end_of(task) for task in tasks]
 
     assert [run.on("value") for run in ended] == [[f"{number}" + "x" * 200_000] for number in range(25)]
+
+
+async def test_no_two_heartbeats_in_a_row_leave_out_a_run_that_is_not_recorded(broken_house: House) -> None:
+    """An owner that is slow to record would call it lost, and send it again (rule 5)."""
+    owner = broken_house.owner
+    await broken_house.add_runner()
+    owner.deaf = True
+    task = owner.task(broken_house.block("StreamingBlock"), seconds=0.5)
+
+    await owner.send(task)
+    first = await owner.beats_after(lambda beat: bool(beat.holdings), "it runs")
+    last = await owner.beats_after(lambda beat: any(held.batch for held in beat.holdings), "it has ended")
+
+    between = owner.beats[owner.beats.index(first) : owner.beats.index(last)]
+    assert sum(not beat.holdings for beat in between) <= 1
 
 
 async def test_a_runner_with_too_many_unrecorded_results_pulls_no_more(broken_house: House) -> None:
@@ -125,7 +140,7 @@ async def test_a_task_that_must_not_be_repeated_asks_first_and_until_it_is_answe
     assert [claim.run.run_id for claim in owner.claims] == [ended.run_id, ended.run_id]
 
 
-async def test_a_claim_that_is_refused_leaves_nothing_said(shared_house: House) -> None:
+async def test_of_a_claim_that_is_refused_nothing_is_said_but_why_in_the_log(shared_house: House) -> None:
     owner = shared_house.owner
     refused: list[ClaimRequest] = []
 
@@ -140,6 +155,7 @@ async def test_a_claim_that_is_refused_leaves_nothing_said(shared_house: House) 
     await owner.beats_after(lambda beat: not beat.holdings, "nothing is held")
 
     assert task.node_execution not in owner.runs
+    assert WHY_NOT in shared_house.runners[0].log
 
 
 def _results() -> dict[str, object]:

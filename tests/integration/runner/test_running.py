@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
+from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
 from blockyard.runner.v1.result_pb2 import Outcome
 
 from tests.integration.runner.house import House
+from tests.waiting import until
 
 
 async def test_a_pure_block_answers_with_its_outputs_and_its_end_in_one_item(shared_house: House) -> None:
@@ -145,6 +147,55 @@ async def test_a_failure_in_a_process_is_the_runs_alone(shared_house: House, how
     assert ended.on("value") == [0]
     assert next_one.finish is not None
     assert next_one.finish.outcome == Outcome.OUTCOME_COMPLETED
+
+
+async def test_a_task_whose_process_died_before_it_began_runs_in_another_one(broken_house: House) -> None:
+    owner = broken_house.owner
+    runner = await broken_house.add_runner()
+    await until(lambda: len(runner.process.family()) == 3, "a process that waits for runs")
+    waiting = runner.process.family()[-1]
+    task = owner.task(broken_house.block("ProcessBlock"))
+
+    waiting.suspend()
+    await owner.send(task)
+    await owner.beats_after(lambda beat: bool(beat.holdings), "the task is with the process that does nothing")
+    waiting.kill()
+    ended = await owner.end_of(task)
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_COMPLETED
+
+
+async def test_a_task_for_which_no_process_starts_goes_back_with_the_reason(broken_house: House) -> None:
+    owner, block = broken_house.owner, broken_house.block("ProcessBlock")
+    broken_house.breaks.write_text("process_worker 9")
+    await broken_house.add_runner()
+
+    ended = await owner.run(block)
+    broken_house.breaks.unlink()
+    next_one = await owner.run(block)
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_RETURNED
+    # A reason is what its owner bounds the sends of a task by.
+    assert ended.finish.error == "the block could not begin: the process of the block ended with exit code 9"
+    assert next_one.finish is not None
+    assert next_one.finish.outcome == Outcome.OUTCOME_COMPLETED
+
+
+async def test_a_claimed_task_for_which_no_process_starts_fails_since_nobody_else_may_run_it(
+    broken_house: House,
+) -> None:
+    owner = broken_house.owner
+    broken_house.breaks.write_text("process_worker 9")
+    await broken_house.add_runner()
+
+    ended = await owner.run(broken_house.block("ProcessBlock"), effect=EFFECT_ONCE)
+
+    assert len(owner.claims) == 1
+    assert ended.finish is not None
+    assert ended.finish.outcome == Outcome.OUTCOME_FAILED
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
 
 
 async def test_a_task_for_another_schema_goes_back(shared_house: House) -> None:

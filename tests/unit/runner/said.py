@@ -1,5 +1,6 @@
 """Runs and an outbox without a bus, for tests of what is said and kept."""
 
+import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from blockyard.runner.v1.result_pb2 import ResultBatch
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.runner.casualty import SIZE, HeldRuns
 from services.runner.kept import Kept
 from services.runner.metrics import RunMetrics
 from services.runner.outbox import Outbox
@@ -41,6 +43,7 @@ class Desk:
 
 def a_desk(folder: Path, memory: int = 1 << 20, spilled: int = 1 << 20, runs: int = 1000, streamed: int = 1000) -> Desk:
     """With these bounds."""
-    kept = Kept("runner-1", SpillFile(folder, spilled), memory, runs, streamed)
+    table = HeldRuns(mmap.mmap(-1, SIZE))
+    kept = Kept("runner-1", SpillFile(folder, spilled), table, memory, runs, streamed)
     sent: list[int] = []
     return Desk(kept, Outbox("runner-1", "default", kept, sent.append, RunMetrics()), sent)

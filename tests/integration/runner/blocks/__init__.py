@@ -2,8 +2,12 @@
 
 import asyncio
 import hashlib
+import os
 import re
+import signal
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from blockyard.block import (
@@ -16,6 +20,13 @@ from blockyard.block import (
     SchemaField,
     SyncBlockOutput,
 )
+
+_breaks = Path(os.environ.get("BREAKS", "/nowhere"))
+"""Where it stands which program is to end while it loads these blocks, and with which exit code."""
+if _breaks.exists():
+    _program, _code = _breaks.read_text().split()
+    if Path(sys.argv[0]).stem == _program:
+        os._exit(int(_code))
 
 ENDLESS = re.compile(r"(a+)+$")
 
@@ -117,8 +128,6 @@ class ProcessBlock(_TestBlockBase):
         for number in range(input_data.count):
             yield "value", number
         if input_data.text == "die":
-            import os
-
             os._exit(7)
         if input_data.text == "fail":
             raise ValueError("in the process")
@@ -175,11 +184,43 @@ class CrashingBlock(_TestBlockBase):
     """Takes the whole runner down, as a fault in C code does."""
 
     async def run(self, input_data: _Input) -> BlockOutput:
-        import os
-        import signal
-
         os.kill(os.getpid(), signal.SIGKILL)
         yield "value", None
+
+
+class ExitingBlock(_TestBlockBase):
+    """Ends the whole process, as careless libraries do: with the code `count`, or by the signal that `text` names."""
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", "before"
+        _end_the_process(input_data)
+
+
+class ExitingThreadBlock(_TestBlockBase):
+    """The same in a thread."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        yield "value", "before"
+        _end_the_process(input_data)
+
+
+class ExitingPaymentBlock(_TestBlockBase):
+    """The same where nobody may try it again."""
+
+    effect_of_class = Effect.ONCE
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        await asyncio.sleep(input_data.seconds)
+        _end_the_process(input_data)
+        yield "value", None
+
+
+def _end_the_process(input_data: _Input) -> None:
+    if input_data.text:
+        os.kill(os.getpid(), signal.Signals[input_data.text])
+    os._exit(input_data.count)
 
 
 class PaymentBlock(_TestBlockBase):
