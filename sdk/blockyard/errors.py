@@ -125,9 +125,15 @@ class Conflict(CallError):
 
 
 class OutOfRange(CallError):
-    """What was asked for is no longer kept."""
+    """What was asked for is no longer kept, or is larger than a message."""
 
     code = grpc.StatusCode.OUT_OF_RANGE
+
+
+class DataLoss(CallError):
+    """A value is gone, or is not the one that was written."""
+
+    code = grpc.StatusCode.DATA_LOSS
 
 
 class LimitReached(CallError):

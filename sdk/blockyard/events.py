@@ -15,7 +15,7 @@ from blockyard.calls import Caller, Pauses
 from blockyard.errors import CallError, DeadlineExceeded, HistoryGap, OutOfRange, Unavailable
 from blockyard.event.v1 import event_pb2
 from blockyard.execution.v1 import execution_service_pb2 as messages
-from blockyard.records import ExecutionStatus, moment, node_error_reason
+from blockyard.records import ExecutionStatus, absence_name, moment, node_error_reason
 
 if TYPE_CHECKING:
     from blockyard.execution.v1.execution_service_pb2_grpc import (
@@ -71,6 +71,8 @@ class Event:
     reason: str
     wakes: datetime | None
     output_name: str
+    absence: str = ""
+    """Why an output comes without its value: "MISSING" or "TOO_LARGE"; `message` says more."""
 
     @property
     def is_last(self) -> bool:
@@ -96,6 +98,7 @@ class Event:
             reason=node_error_reason(proto.reason),
             wakes=moment(proto, "wake_time"),
             output_name=proto.output_name,
+            absence=absence_name(proto.value_absence),
         )
 
 

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from blockyard import values
 from blockyard.common.v1 import errors_pb2
 from blockyard.errors import FieldViolation
+from blockyard.event.v1 import event_pb2
 from blockyard.execution.v1 import execution_pb2, execution_service_pb2
 from blockyard.graph.v1 import block_pb2, graph_pb2
 
@@ -92,6 +93,18 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentValue:
+    """A value of a node execution that an answer cannot hold; None stands in the place of an output."""
+
+    pin: str
+    index: int
+    is_input: bool
+    absence: str
+    """MISSING or TOO_LARGE."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeExecution:
     """A run of one node. `outputs` holds for each pin the list of its values; events have those that were cut off."""
 
@@ -112,6 +125,7 @@ class NodeExecution:
     lineage: tuple[tuple[int, int], ...]
     missing_pins: tuple[str, ...]
     task_id: str
+    absent_values: tuple[AbsentValue, ...] = ()
 
     @classmethod
     def from_proto(cls, proto: execution_pb2.NodeExecution) -> "NodeExecution":
@@ -134,6 +148,10 @@ class NodeExecution:
             lineage=tuple((entry.node_execution, entry.index) for entry in proto.lineage),
             missing_pins=tuple(proto.missing_pins),
             task_id=proto.task_id,
+            absent_values=tuple(
+                AbsentValue(one.pin, one.index, one.input, absence_name(one.absence), one.message)
+                for one in proto.absent_values
+            ),
         )
 
 
@@ -288,6 +306,13 @@ def _whole_numbers(value: Json) -> Json:
     if isinstance(value, list):
         return [_whole_numbers(item) for item in value]
     return value
+
+
+def absence_name(absence: event_pb2.ValueAbsence.ValueType) -> str:
+    """Name of a reason to leave out a value without its prefix; empty if there is none."""
+    if absence == event_pb2.VALUE_ABSENCE_UNSPECIFIED:
+        return ""
+    return event_pb2.ValueAbsence.Name(absence).removeprefix("VALUE_ABSENCE_")
 
 
 def node_error_reason(reason: errors_pb2.NodeErrorReason.ValueType) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
@@ -17,6 +18,7 @@ from services.execution.api import Parts as ApiParts
 from services.execution.catalogue import Catalogue
 from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
+from services.execution.deciding import Decider
 from services.execution.history import History
 from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues
@@ -31,6 +33,9 @@ from services.execution.repository.turns import TurnRepository
 from services.execution.retiring import retire
 from services.execution.starting import Starter, StartLimits
 from services.execution.watching import Watchers
+
+OWNER_CONNECTIONS = 6
+"""To PostgreSQL, for what drives executions: however many calls wait for a connection, it has its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,20 +61,23 @@ class Present:
         if self.owner is None or not self.owner.commanded(execution_id, partition):
             self._hint(execution_id, partition)
 
+    def holder(self, execution_id: UUID, number: int) -> str:
+        return (self.owner.runners.holder((execution_id.bytes, number)) or "") if self.owner else ""
+
     def _hint(self, execution_id: UUID, partition: int) -> None:
         self.bus.publish_now(hint_subject(partition), hint_payload(execution_id))
 
 
 async def start(settings: ExecutionSettings, resources: AsyncExitStack, process: run.Process) -> None:
     """Builds everything, top to bottom."""
-    pool = await resources.enter_async_context(
-        database.connect(
-            settings.database_url.get_secret_value(),
-            "execution",
-            pool_size=settings.database_pool_size,
-            statement_timeout=settings.lease_seconds * 0.6,
-        )
+    connect = partial(
+        database.connect,
+        settings.database_url.get_secret_value(),
+        "execution",
+        statement_timeout=settings.lease_seconds * 0.6,
     )
+    pool = await resources.enter_async_context(connect(pool_size=settings.database_pool_size))
+    owner_pool = await resources.enter_async_context(connect(pool_size=OWNER_CONNECTIONS))
     await database.wait_for_schema(pool, "execution")
     await Retention(pool).make_partitions()
     bus = await resources.enter_async_context(nats.connect(settings.nats_url, "execution"))
@@ -83,14 +91,14 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     )
     limits = Limits(settings.max_node_executions, int(settings.max_duration * 1000), int(settings.node_timeout * 1000))
     executions = ExecutionRepository(pool)
-    loader = Loader(TurnRepository(pool))
+    loader = Loader(TurnRepository(owner_pool))
     watchers = Watchers()
     large_values = LargeValues(BlobStore(settings.blob_url))
     present = Present(bus)
     start_limits = StartLimits(settings.input_bytes, settings.input_depth, settings.partitions)
     acceptance = Acceptance(executions, settings.unended_executions)
     process.hold("starts", acceptance.run())
-    inspector = Inspector(loader)
+    inspector = Inspector(Loader(TurnRepository(pool)))
     catalogue = Catalogue(CatalogueServiceStub(channel), limits)
     starter = Starter(catalogue, executions, acceptance, loader, start_limits, present.own_partitions)
     api = ExecutionApi(
@@ -99,6 +107,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             executions=executions,
             leases=LeaseRepository(pool),
             inspector=inspector,
+            decider=Decider(catalogue, start_limits),
             history=History(executions, inspector, large_values),
             watchers=watchers,
             bus=bus,
@@ -106,6 +115,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             local=present.holds,
             accepted=present.accepted,
             commanded=present.commanded,
+            holder=present.holder,
         )
     )
     checks = {"postgresql": lambda: database.is_healthy(pool), "owner": lambda: _drives(present)}
@@ -113,7 +123,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
 
     async def own() -> None:
         while True:
-            async with owning(settings, pool, bus, loader, watchers, large_values) as owner:
+            async with owning(settings, owner_pool, bus, loader, watchers, large_values) as owner:
                 present.owner = owner
                 present.owns.set()
                 try:

@@ -3,49 +3,41 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-import orjson
-from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
-from blockyard.values import encode, parse
 from grpc.aio import ServicerContext
 
 from services.common.bus import Bus
-from services.common.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
+from services.common.errors import InvalidArgument, Violation
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
-from services.common.structs import to_struct
 from services.execution import translation
-from services.execution.commands import Decide, Stop, encode_command
+from services.execution.commands import Stop, encode_command
+from services.execution.deciding import Decider
 from services.execution.engine.effects import ExecutionStatus as Status
+from services.execution.engine.effects import NodeStatus
+from services.execution.errors import ExecutionNotFound, NodeExecutionNotFound, NodeNotWaiting
 from services.execution.history import ANSWER_BYTES, History
 from services.execution.inspection import Inspector
-from services.execution.recent import Watched
-from services.execution.records import ExecutionFilter, ExecutionRow
+from services.execution.records import ExecutionFilter, ExecutionRow, OutputPlace, Progress, Watched
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
-from services.execution.starting import LONGEST_REQUEST_ID, Starter, StartRequest
+from services.execution.starting import Starter, StartRequest
 from services.execution.telling import timestamp
 from services.execution.watching import Watchers, watch
 
+MOST_RESULTS = 100_000
+"""Results in an answer, if that many fit into it."""
+
+LONG_WORK = 64 << 10
+"""Bytes of JSON that take more than some milliseconds to be made a Struct."""
+
 STOP_SECONDS = 10.0
 """Longest time that a stop waits for the end of the execution."""
-
-
-class NodeNotWaiting(FailedPrecondition):
-    """The node execution does not wait for a decision."""
-
-    reason = ErrorReason.ERROR_REASON_NODE_NOT_WAITING
-
-
-class NodeExecutionNotFound(NotFound):
-    """There is no such node execution in this execution."""
-
-    reason = ErrorReason.ERROR_REASON_NODE_EXECUTION_NOT_FOUND
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +48,7 @@ class Parts:
     executions: ExecutionRepository
     leases: LeaseRepository
     inspector: Inspector
+    decider: Decider
     history: History
     watchers: Watchers
     bus: Bus
@@ -66,7 +59,11 @@ class Parts:
     """Whether a partition is held here."""
     commanded: Callable[[UUID, int], None]
     """Tells the owner (execution, partition) that there is a command."""
+    holder: Callable[[UUID, int], str]
+    """The runner that has told this replica that it holds a node execution; empty if none has."""
 
+
+Answer = TypeVar("Answer")
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -86,7 +83,7 @@ class ExecutionApi(ExecutionServiceServicer):
         row, is_new = await self._parts.starter.start(
             StartRequest(
                 user_id=current_caller().user_id,
-                graph_id=request.graph_id,
+                graph_id=translation.graph_id(request.graph_id),
                 graph_version=request.graph_version,
                 inputs=translation.json_object(request.inputs, request.inputs_json, path),
                 request_id=request.request_id,
@@ -97,15 +94,17 @@ class ExecutionApi(ExecutionServiceServicer):
         if is_new:
             self._parts.accepted(row)
         exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT
-        return messages.StartExecutionResponse(execution=translation.execution_message(row, 0, exact))
+        return messages.StartExecutionResponse(execution=translation.execution_message(row, None, exact))
 
     async def GetExecution(
         self, request: messages.GetExecutionRequest, context: Context
     ) -> messages.GetExecutionResponse:
         """Gets one execution."""
         row = await self._own(request.execution_id)
-        last = await self._last_event(row)
-        return messages.GetExecutionResponse(execution=translation.execution_message(row, last, request.value_format))
+        progress = await self._progress(row)
+        return messages.GetExecutionResponse(
+            execution=translation.execution_message(row, progress, request.value_format)
+        )
 
     async def ListExecutions(
         self, request: messages.ListExecutionsRequest, context: Context
@@ -115,18 +114,19 @@ class ExecutionApi(ExecutionServiceServicer):
         statuses = translation.statuses(request.statuses)
         labels = dict(request.labels)
         translation.check_text({"graph_id": request.graph_id, **_label_paths(labels)})
-        scope = f"ListExecutions {user_id} {request.graph_id} {statuses} {sorted(labels.items())}"
+        graph_id = translation.graph_id(request.graph_id)
+        scope = f"ListExecutions {user_id} {graph_id} {statuses} {sorted(labels.items())}"
         size = page_size(request.page_size)
         before = None
         if request.page_token:
             before = UUID(str(decode_page_token(self._parts.token_secret, scope, request.page_token)[0]))
-        of = ExecutionFilter(user_id, request.graph_id, statuses, labels)
+        of = ExecutionFilter(user_id, graph_id, statuses, labels)
         rows = await self._parts.executions.page(of, before, size + 1)
         unended = [row.execution_id for row in rows[:size] if row.status < Status.COMPLETED]
-        lasts = await self._parts.executions.last_events(unended) if unended else {}
+        progress = await self._parts.executions.progress(unended) if unended else {}
         answer = messages.ListExecutionsResponse(
             executions=[
-                translation.execution_message(row, lasts.get(row.execution_id, 0), 0, with_inputs=False)
+                translation.execution_message(row, progress.get(row.execution_id), 0, with_inputs=False)
                 for row in rows[:size]
             ]
         )
@@ -140,24 +140,25 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.StopExecutionResponse:
         """Stops an execution and waits for its end."""
         row = await self._own(request.execution_id)
-        if request.graph_id and request.graph_id != row.graph_id:
-            raise translation.ExecutionNotFound("That graph has no such execution.")
-        if row.status < Status.COMPLETED:
-            await self._stop(row.execution_id)
-            row = await self._ended(row, context)
-        last = await self._last_event(row)
-        return messages.StopExecutionResponse(execution=translation.execution_message(row, last, 0))
+        if request.graph_id and translation.graph_id(request.graph_id) != row.graph_id:
+            raise ExecutionNotFound("That graph has no such execution.")
+        progress = await self._progress(row)
+        if row.status < Status.COMPLETED and await self._stop(row.execution_id):
+            row = await self._ended(row, progress, context)
+            progress = await self._progress(row)
+        return messages.StopExecutionResponse(execution=translation.execution_message(row, progress, 0))
 
     async def StopExecutions(
         self, request: messages.StopExecutionsRequest, context: Context
     ) -> messages.StopExecutionsResponse:
         """Asks all of the caller's executions to stop."""
         translation.check_text({"graph_id": request.graph_id})
-        found = await self._parts.executions.unended_of(current_caller().user_id, request.graph_id)
-        stopping = 0
-        for execution_id, _ in found:
-            stopping += await self._stop(execution_id)
-        return messages.StopExecutionsResponse(stopping=stopping)
+        executions, user_id = self._parts.executions, current_caller().user_id
+        found = await executions.unended_of(user_id, translation.graph_id(request.graph_id))
+        stopping = await executions.command_each(found, *encode_command(_stop(user_id)))
+        for execution_id, partition in stopping.items():
+            self._parts.commanded(execution_id, partition)
+        return messages.StopExecutionsResponse(stopping=len(stopping))
 
     async def ListNodeExecutions(
         self, request: messages.ListNodeExecutionsRequest, context: Context
@@ -173,18 +174,15 @@ class ExecutionApi(ExecutionServiceServicer):
             position = (int(phase), int(first), int(second))
         answer = messages.ListNodeExecutionsResponse()
         room = ANSWER_BYTES
-        with translation.replaying():
-            async for found in self._parts.history.node_executions(row, request.node_id, position, size + 1):
-                node = translation.node_message(
-                    row.execution_id, found.row, found.outputs, found.truncated, request.value_format
-                )
-                room -= node.ByteSize()
-                held = len(answer.node_executions)
-                if held == size or (held and room < 0):
-                    answer.next_page_token = encode_page_token(self._parts.token_secret, scope, position)
-                    break
-                answer.node_executions.append(node)
-                position = found.position
+        async for found in self._parts.history.node_executions(row, request.node_id, position, size + 1):
+            node = await _aside(found.size, translation.node_message, row.execution_id, found, request.value_format)
+            room -= node.ByteSize()
+            held = len(answer.node_executions)
+            if held == size or (held and room < 0):
+                answer.next_page_token = encode_page_token(self._parts.token_secret, scope, position)
+                break
+            answer.node_executions.append(node)
+            position = found.position
         return answer
 
     async def GetExecutionResults(
@@ -192,13 +190,23 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.GetExecutionResultsResponse:
         """Gets the results so far."""
         row = await self._own(request.execution_id)
-        results = await self._parts.history.results(row)
-        joined = translation.lists_json(results)
+        scope = f"GetExecutionResults {row.execution_id}"
+        size = page_size(request.page_size, default=MOST_RESULTS, largest=MOST_RESULTS)
+        place = OutputPlace()
+        if request.page_token:
+            name, number, *position = decode_page_token(self._parts.token_secret, scope, request.page_token)
+            place = OutputPlace(str(name), tuple(map(int, position)), int(number))
         answer = messages.GetExecutionResultsResponse(status=_status(row))
-        if request.value_format == messages.VALUE_FORMAT_JSON:
-            answer.results_json = joined
-        else:
-            answer.results.CopyFrom(to_struct(orjson.loads(joined)))
+        page = translation.ResultPage(request.value_format)
+        async for result in self._parts.history.results(row.execution_id, place):
+            has_room = await _aside(len(result.value), page.add, result.place.name, result.value, ANSWER_BYTES)
+            place = result.place if has_room else place
+            # Whether there is more is not looked at: a value that cannot be had is the next page's.
+            if not has_room or page.count == size:
+                end: list[str | int] = [place.name, place.number, *place.position]
+                answer.next_page_token = encode_page_token(self._parts.token_secret, scope, end)
+                break
+        page.write(answer)
         return answer
 
     async def ListEvents(self, request: messages.ListEventsRequest, context: Context) -> messages.ListEventsResponse:
@@ -230,7 +238,7 @@ class ExecutionApi(ExecutionServiceServicer):
         owners = await self._parts.leases.owners()
         owner, _ = owners.get(row.partition, ("", ""))
         answer = messages.ExplainExecutionResponse(
-            execution=translation.execution_message(row, await self._last_event(row), 0), owner=owner
+            execution=translation.execution_message(row, await self._progress(row), 0), owner=owner
         )
         if row.status >= Status.COMPLETED:
             answer.summary = f"It has ended: {ExecutionStatus.Name(_status(row))}."
@@ -239,10 +247,11 @@ class ExecutionApi(ExecutionServiceServicer):
         if row.parked:
             answer.summary = f"It is parked, and will be tried again: {row.parked}"
             return answer
-        with translation.replaying():
-            waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
+        waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
         for wait in waits:
             waiting = answer.waiting.add(node_execution=wait.number, node_id=wait.node_id, reason=wait.reason)
+            if wait.number:
+                waiting.runner = self._parts.holder(row.execution_id, wait.number)
             if wait.wake_ms:
                 waiting.wake_time.CopyFrom(timestamp(wait.wake_ms))
         holder = f"replica {owner}" if owner else "no replica at this moment; the next one to take over its partition"
@@ -252,32 +261,31 @@ class ExecutionApi(ExecutionServiceServicer):
 
     async def ResumeNode(self, request: messages.ResumeNodeRequest, context: Context) -> messages.ResumeNodeResponse:
         """Decides what becomes of an AMBIGUOUS node execution."""
+        parts = self._parts
         row = await self._own(request.execution_id)
-        translation.check_text({"request_id": request.request_id})
-        decide = _decide(request)
-        if request.request_id and await self._parts.executions.has_command(row.execution_id, request.request_id):
+        outputs = parts.decider.read(request)
+        if request.request_id and await parts.executions.has_command(row.execution_id, request.request_id):
             # Repeated by a client that has not got the answer.
             return messages.ResumeNodeResponse()
         if row.status >= Status.COMPLETED:
             raise NodeNotWaiting("The execution has ended.")
-        with translation.replaying():
-            alive = await self._parts.inspector.alive(row)
-        node = next((one for one in alive if one.number == request.node_execution and one.status != 1), None)
+        node = await parts.inspector.find(row, request.node_execution)
         if node is None:
             raise NodeExecutionNotFound(f"Node execution {request.node_execution} is not alive in this execution.")
-        if node.status != 8:
-            raise NodeNotWaiting(f"Node execution {request.node_execution} of {node.node_id} is {node.status.name}.")
-        kind, body = encode_command(decide)
-        commanded = await self._parts.executions.command(row.execution_id, kind, body, request.request_id or None)
+        if node.status is not NodeStatus.AMBIGUOUS:
+            name = node.place.node.id
+            raise NodeNotWaiting(f"Node execution {request.node_execution} of {name} is {node.status.name}.")
+        kind, body = encode_command(await parts.decider.command(request, outputs, row, node.place))
+        commanded = await parts.executions.command(row.execution_id, kind, body, request.request_id or None)
         if commanded is None:
             raise NodeNotWaiting("The execution has ended.")
-        self._parts.commanded(row.execution_id, row.partition)
+        parts.commanded(row.execution_id, row.partition)
         return messages.ResumeNodeResponse()
 
     async def _own(self, text: str) -> ExecutionRow:
         row = await self._parts.executions.get(translation.execution_id(text), current_caller().user_id)
         if row is None:
-            raise translation.ExecutionNotFound
+            raise ExecutionNotFound
         return row
 
     async def _watched(self, text: str) -> Watched:
@@ -286,21 +294,24 @@ class ExecutionApi(ExecutionServiceServicer):
             return recent.watched
         return (await self._own(text)).watched
 
-    async def _last_event(self, row: ExecutionRow) -> int:
-        if row.status >= Status.COMPLETED:
-            return row.last_event
-        return (await self._parts.executions.last_events([row.execution_id]))[row.execution_id]
+    async def _progress(self, row: ExecutionRow) -> Progress:
+        """How far it has come; the row of one that has not ended says how far it had when its status changed last."""
+        if row.status < Status.COMPLETED:
+            found = await self._parts.executions.progress([row.execution_id])
+            if row.execution_id in found:
+                return found[row.execution_id]
+        return Progress(row.last_event, row.node_executions)
 
     async def _stop(self, execution_id: UUID) -> bool:
         """Stores the command; False if the execution has ended."""
-        kind, body = encode_command(Stop(f"stopped by {current_caller().user_id}"))
+        kind, body = encode_command(_stop(current_caller().user_id))
         row = await self._parts.executions.command(execution_id, kind, body)
         if row is None:
             return False
         self._parts.commanded(execution_id, row.partition)
         return True
 
-    async def _ended(self, row: ExecutionRow, context: Context) -> ExecutionRow:
+    async def _ended(self, row: ExecutionRow, progress: Progress, context: Context) -> ExecutionRow:
         """The execution once it has ended, or as it stands when the time is over: the stop is durable anyway."""
         remaining = context.time_remaining()
         seconds = STOP_SECONDS if remaining is None else min(STOP_SECONDS, remaining * 0.8)
@@ -308,12 +319,23 @@ class ExecutionApi(ExecutionServiceServicer):
         try:
             async with asyncio.timeout(seconds):
                 async for _ in watch(
-                    row.watched, row.last_event, parts.watchers, parts.bus, parts.executions, parts.local
+                    row.watched, progress.last_event, parts.watchers, parts.bus, parts.executions, parts.local
                 ):
                     pass
         except TimeoutError:
             pass
         return await self._own(str(row.execution_id))
+
+
+async def _aside(size: int, function: Callable[..., Answer], *args: Any) -> Answer:
+    """What a function makes of so many bytes; in a thread if they are many, so that turns go on meanwhile."""
+    if size < LONG_WORK:
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
+
+
+def _stop(user_id: str) -> Stop:
+    return Stop(f"stopped by {user_id}")
 
 
 def _status(row: ExecutionRow) -> ExecutionStatus.ValueType:
@@ -328,23 +350,3 @@ def _label_paths(labels: Mapping[str, str]) -> dict[str, str]:
 def _check_sequence(after: int) -> None:
     if after < 0:
         raise InvalidArgument(violations=[Violation("after_sequence", f"must not be negative, got {after}")])
-
-
-def _decide(request: messages.ResumeNodeRequest) -> Decide:
-    violations: list[Violation] = []
-    outputs: list[tuple[str, int, bytes]] = []
-    if request.decision not in (messages.DECISION_RETRY, messages.DECISION_COMPLETE, messages.DECISION_FAIL):
-        violations.append(Violation("decision", f"expected RETRY, COMPLETE or FAIL, got {request.decision}"))
-    if len(request.request_id) > LONGEST_REQUEST_ID:
-        violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
-    if request.outputs_json:
-        try:
-            value = parse(request.outputs_json)
-            if not isinstance(value, dict) or not all(isinstance(items, list) for items in value.values()):
-                raise ValueError("expected a JSON object with a list of values for each pin")
-            outputs = [(pin, at, encode(item)) for pin, items in value.items() for at, item in enumerate(items)]
-        except ValueError as error:
-            violations.append(Violation("outputs_json", str(error)))
-    if violations:
-        raise InvalidArgument(violations=violations)
-    return Decide(request.node_execution, request.decision, outputs, request.message)

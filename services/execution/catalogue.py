@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import grpc
-from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableGraphRequest
 
-from services.common.errors import FailedPrecondition, NotFound, Unavailable
+from services.common.errors import Unavailable
+from services.execution.errors import GraphNotFound, GraphNotRunnable
 from services.execution.planning import Limits, Runnable
 
 if TYPE_CHECKING:  # the asynchronous form exists for type checkers alone
@@ -22,18 +22,6 @@ KEPT = 1_000
 
 FRESH_SECONDS = 2.0
 """A version is fixed, but its blocks may have changed in the catalogue: asked again after this time."""
-
-
-class GraphNotFound(NotFound):
-    """There is no such graph, or no such version of it, or it belongs to somebody else."""
-
-    reason = ErrorReason.ERROR_REASON_GRAPH_NOT_FOUND
-
-
-class GraphNotRunnable(FailedPrecondition):
-    """The graph can no longer run, since a block that it uses is gone or has changed."""
-
-    reason = ErrorReason.ERROR_REASON_GRAPH_NOT_RUNNABLE
 
 
 Key = tuple[str, str, int]

@@ -16,6 +16,7 @@ from services.common.bus import Ack, Bus, Message, PublishRefused, Refusal
 from services.execution.records import FeedEntry
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
+from services.execution.telling import time_text
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ def subject(user_id: str, graph_id: str, execution_id: str) -> str:
 def event_message(batch: EventBatch, payload: bytes, first: int, last: int, kinds: str) -> Message:
     """The message of a turn: CloudEvents 1.0 attributes in headers (binary mode)."""
     execution_id = batch.execution_id
-    time = batch.events[0].time.ToJsonString()
+    time = time_text(batch.events[0].time.ToMilliseconds())
     return message_of(batch.user_id, batch.graph_id, execution_id, payload, first, last, kinds, time)
 
 

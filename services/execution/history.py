@@ -1,15 +1,18 @@
 """What is recorded of an execution, put together for readers: node executions with their outputs, results, events."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
+import msgspec
+from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind, ValueAbsence
 
-from services.execution.engine.effects import ExecutionStatus
+from services.execution.engine.effects import ExecutionStatus, NodeStatus
+from services.execution.errors import ValueMissing, ValueTooLarge
 from services.execution.inspection import Inspector
-from services.execution.large_values import MARK, LargeValues, resolve
-from services.execution.records import ExecutionRow, NodeExecutionRow
+from services.execution.large_values import LARGEST, MARK, LargeValues
+from services.execution.records import ExecutionRow, NodeExecutionRow, OutputPlace, OutputRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.watching import TERMINAL
 
@@ -23,21 +26,54 @@ OUTPUTS_SHOWN = 1_000
 """Outputs of a node execution that an answer holds; events have them all."""
 
 Position = tuple[int, int, int]
-"""Where a page begins: (0, last turn, number) among outcomes, (1, 0, index) among what has none."""
+"""Behind what a page begins: (0, last turn, number) of an outcome, (1, 0, number) of a node execution without one,
+(2, 0, number) of an input set that is not full."""
+
+Values = dict[str, list[bytes]]
+"""JSON values by pin."""
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A value that cannot be given, and why."""
+
+    pin: str
+    index: int
+    is_input: bool
+    absence: ValueAbsence.ValueType
+    message: str
+
+
+@dataclass(slots=True)
 class Found:
-    """A node execution with its outputs by pin, and where the page behind it begins."""
+    """A node execution with its outputs by pin, and the position of what comes behind it."""
 
     row: NodeExecutionRow
-    outputs: dict[str, list[bytes]]
-    truncated: bool
     position: Position
+    outputs: Values = field(default_factory=dict)
+    truncated: bool = False
+    absent: list[Absent] = field(default_factory=list)
+    """Of its inputs and outputs. In the place of an output is null, in that of an input nothing."""
+    _count: int = 0
+    _bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of its values."""
+        return len(self.row.inputs) + sum(len(value) for values in self.outputs.values() for value in values)
+
+    def take(self, pin: str, value: bytes) -> None:
+        """Takes an output in, unless an answer would not hold it."""
+        self._count += 1
+        self._bytes += len(value)
+        if self._count > OUTPUTS_SHOWN or (self._count > 1 and self._bytes > ANSWER_BYTES):
+            self.truncated = True
+        else:
+            self.outputs.setdefault(pin, []).append(value)
 
 
 class History:
-    """Reads what turns have recorded."""
+    """Reads what turns have recorded. Where a value cannot be had, whatever else there is can."""
 
     def __init__(self, executions: ExecutionRepository, inspector: Inspector, large_values: LargeValues) -> None:
         self._executions = executions
@@ -48,81 +84,114 @@ class History:
         self, row: ExecutionRow, node_id: str, position: Position, most: int
     ) -> AsyncIterator[Found]:
         """At most so many behind a position: outcomes in their order, then what is alive or was never complete."""
-        phase, first, second = position
+        phase, turn, number = position
         if phase == 0:
-            outcomes = await self._executions.node_executions(row.execution_id, node_id, (first, second), most)
+            outcomes = await self._executions.node_executions(row.execution_id, node_id, (turn, number), most)
             async for found in self._with_outputs(row.execution_id, outcomes):
-                yield found
+                yield await self._with_inputs(found)
             most -= len(outcomes)
-            second = 0
+            phase, number = 1, 0
         if most:
-            rest = await self._without_outcome(row, node_id)
-            for at, one in enumerate(rest[second : second + most], second + 1):
-                yield Found(one, {}, False, (1, 0, at))
+            for one in await self._without_outcome(row, node_id, phase, number, most):
+                place = (2 if one.status is NodeStatus.INCOMPLETE else 1, 0, one.number)
+                yield await self._with_inputs(Found(one, place))
 
-    async def _without_outcome(self, row: ExecutionRow, node_id: str) -> list[NodeExecutionRow]:
+    async def _without_outcome(
+        self, row: ExecutionRow, node_id: str, phase: int, after: int, most: int
+    ) -> list[NodeExecutionRow]:
         if row.status == ExecutionStatus.QUEUED:
             return []
+        after_set = after if phase == 2 else 0
         if row.status >= ExecutionStatus.COMPLETED:
-            return await self._executions.incomplete_sets(row.execution_id, node_id, 0, 1_000)
-        alive = await self._inspector.alive(row)
-        return [one for one in alive if not node_id or one.node_id == node_id]
+            return await self._executions.incomplete_sets(row.execution_id, node_id, after_set, most)
+        return await self._inspector.alive(row, node_id, after if phase == 1 else None, after_set, most)
 
     async def _with_outputs(self, execution_id: UUID, rows: list[NodeExecutionRow]) -> AsyncIterator[Found]:
         """Outputs are not stored with outcomes: the events of the turns between have them."""
         for some, span in _spans(rows):
             for found in await self._from_span(execution_id, some, span):
                 # One after the other: a page ends where an answer is full, so not all of them may be wanted.
-                for pin, values in found.outputs.items():
-                    found.outputs[pin] = [await self._large_values.whole(value) for value in values]
+                await self._resolve_outputs(found)
                 yield found
 
     async def _from_span(self, execution_id: UUID, rows: list[NodeExecutionRow], span: tuple[int, int]) -> list[Found]:
-        wanted = {one.number for one in rows}
-        limit = max(TURNS_OF_OUTPUTS, 6 * len(rows) + TURNS_OF_OUTPUTS)
-        batches = await self._executions.events_of_turns(execution_id, span, limit)
-        outputs: dict[int, dict[str, list[bytes]]] = {number: {} for number in wanted}
-        counts = dict.fromkeys(wanted, 0)
-        for data in batches:
+        found = {one.number: Found(one, (0, one.last_turn, one.number)) for one in rows}
+        left = 6 * len(rows) + TURNS_OF_OUTPUTS
+        async for data in self._executions.events_of_turns(execution_id, span):
+            if not left:
+                for each in found.values():
+                    each.truncated = True
+                break
+            left -= 1
             for event in EventBatch.FromString(data).events:
-                if event.kind != EventKind.EVENT_KIND_NODE_OUTPUT or event.provisional:
-                    continue
-                if event.node_execution not in wanted:
-                    continue
-                counts[event.node_execution] += 1
-                if counts[event.node_execution] <= OUTPUTS_SHOWN:
-                    outputs[event.node_execution].setdefault(event.pin, []).append(event.value)
-        cut = len(batches) == limit
-        return [
-            Found(
-                one,
-                outputs[one.number],
-                cut or counts[one.number] > OUTPUTS_SHOWN,
-                (0, one.last_turn, one.number),
-            )
-            for one in rows
-        ]
+                if event.kind == EventKind.EVENT_KIND_NODE_OUTPUT and not event.provisional:
+                    of = found.get(event.node_execution)
+                    if of is not None:
+                        of.take(event.pin, event.value)
+        return list(found.values())
 
-    async def results(self, row: ExecutionRow) -> dict[str, list[bytes]]:
-        """Values by name of the output."""
-        results: dict[str, list[bytes]] = {}
-        for name, value in await self._executions.outputs(row.execution_id):
-            results.setdefault(name, []).append(await self._large_values.whole(value))
-        return results
+    async def _resolve_outputs(self, found: Found) -> None:
+        """Puts whole values in the place of references, as many as an answer holds."""
+        room = ANSWER_BYTES
+        resolved: Values = {}
+        for pin, values in found.outputs.items():
+            for index, value in enumerate(values):
+                try:
+                    whole = await self._large_values.whole(value)
+                except (ValueMissing, ValueTooLarge) as error:
+                    found.absent.append(Absent(pin, index, False, absence_of(error), error.message))
+                    whole = b"null"
+                if resolved and len(whole) > room:
+                    found.truncated = True
+                    break
+                resolved.setdefault(pin, []).append(whole)
+                room -= len(whole)
+        found.outputs = resolved
+
+    async def _with_inputs(self, found: Found) -> Found:
+        """Puts whole values into the inputs; those that cannot be had are left out."""
+        inputs = found.row.inputs
+        if MARK not in inputs and found.size <= LARGEST:
+            return found
+        room = LARGEST - found.size + len(inputs)
+        kept: dict[str, bytes] = {}
+        for pin, value in msgspec.json.decode(inputs, type=dict[str, msgspec.Raw]).items():
+            try:
+                whole = await self._large_values.whole(bytes(value))
+                if len(whole) > room:
+                    raise ValueTooLarge("A message has no room for the value beside the other inputs and the outputs.")
+                kept[pin] = whole
+                room -= len(whole)
+            except (ValueMissing, ValueTooLarge) as error:
+                found.absent.append(Absent(pin, 0, True, absence_of(error), error.message))
+        found.row = dataclasses.replace(found.row, inputs=_object(kept))
+        return found
+
+    async def results(self, execution_id: UUID, after: OutputPlace) -> AsyncIterator[OutputRow]:
+        """The results behind a place, with whole values. Raises ValueMissing and ValueTooLarge with the output."""
+        async for row in self._executions.outputs(execution_id, after):
+            yield await self._whole_result(row)
+
+    async def _whole_result(self, row: OutputRow) -> OutputRow:
+        if MARK not in row.value and len(row.value) <= LARGEST:
+            return row
+        try:
+            return OutputRow(row.place, await self._large_values.whole(row.value))
+        except (ValueMissing, ValueTooLarge) as error:
+            name = row.place.name
+            raise type(error)(
+                f"Output {name[:100]!r}: {error.message}", metadata={**error.metadata, "output": name[:100]}
+            ) from error
 
     async def events(self, execution_id: UUID, after: int, size: int) -> tuple[list[Event], bool]:
         """Events above `after`, as many as an answer holds, and whether the last of them is the execution's last."""
         events: list[Event] = []
         read = 0
-        while len(events) < size and read < ANSWER_BYTES:
-            batches = await self._executions.event_batches(execution_id, after, 100)
-            for _, _, data in batches:
-                events += [event for event in EventBatch.FromString(data).events if event.sequence > after]
-                after = events[-1].sequence if events else after
-                read += len(data)
-                if len(events) >= size:
-                    break
-            if len(batches) < 100:
+        async for last, data in self._executions.event_batches(execution_id, after):
+            events += [event for event in EventBatch.FromString(data).events if event.sequence > after]
+            after = last
+            read += len(data)
+            if len(events) >= size or read >= ANSWER_BYTES:
                 break
         async for portion in self.portions(events[:size]):
             return portion, portion[-1].kind in TERMINAL
@@ -149,8 +218,25 @@ class History:
         # A copy: values that have been sent must not be held as long as all events of their turn are.
         whole = Event()
         whole.CopyFrom(event)
-        await resolve([whole], self._large_values)
+        try:
+            whole.value = await self._large_values.whole(event.value)
+        except (ValueMissing, ValueTooLarge) as error:
+            whole.value = b""
+            whole.value_absence = absence_of(error)
+            whole.message = error.message
         return whole
+
+
+def _object(values: Mapping[str, bytes]) -> bytes:
+    """The JSON object of JSON values by name."""
+    return b"{" + b",".join(msgspec.json.encode(name) + b":" + value for name, value in values.items()) + b"}"
+
+
+def absence_of(error: ValueMissing | ValueTooLarge) -> ValueAbsence.ValueType:
+    """How an answer says that it comes without a value."""
+    if isinstance(error, ValueMissing):
+        return ValueAbsence.VALUE_ABSENCE_MISSING
+    return ValueAbsence.VALUE_ABSENCE_TOO_LARGE
 
 
 def _spans(rows: list[NodeExecutionRow]) -> Iterator[tuple[list[NodeExecutionRow], tuple[int, int]]]:

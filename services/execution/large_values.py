@@ -5,29 +5,27 @@ its way into events and tasks: facts and state hold the value, so a replay needs
 """
 
 import hashlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 from uuid import UUID
 
 import msgspec
 import orjson
-from blockyard.common.v1.errors_pb2 import ErrorReason
-from blockyard.event.v1.event_pb2 import Event
 from blockyard.values import BLOB_KEY, decode, encode_reference
 
 from services.common.blobs import BlobCorrupt, BlobMissing, BlobReference, BlobStore, blob_key
-from services.common.errors import OutOfRange
 from services.execution.engine import Effects, NodeExecution, Topology
+from services.execution.errors import ValueMissing, ValueTooLarge
 
 LIMIT = 256 << 10
 """Bytes of JSON that travel inside a message."""
 
+LARGEST = 15 << 20
+"""Bytes of JSON of one value that readers are given: a message takes 16 MiB, and has more than the value in it."""
+
 MARK = BLOB_KEY.encode()
-
-
-class ValueGone(OutOfRange):
-    """A large value is no longer in the blob store, or is not the one that was written."""
-
-    reason = ErrorReason.ERROR_REASON_HISTORY_GONE
+REFERENCE = b'{"' + MARK + b'":'
+"""How a value begins that is nothing but a reference."""
 
 
 class LargeValues:
@@ -54,10 +52,8 @@ class LargeValues:
         return topology.inputs(execution.node, tuple(values))
 
     async def whole(self, value: bytes) -> bytes:
-        """The JSON value with all references in it resolved."""
-        if MARK not in value:
-            return value
-        return orjson.dumps(await self._resolved(decode(value)))
+        """The JSON value with all references in it resolved. Raises ValueMissing and ValueTooLarge."""
+        return await _Reading(self._blobs, LARGEST).whole(value)
 
     async def delete(self, execution_id: UUID) -> None:
         """Removes all blobs of an execution."""
@@ -69,21 +65,51 @@ class LargeValues:
         reference = await self._blobs.put(blob_key(str(execution_id), task_id, "engine", sha256), value)
         return encode_reference(reference.key, reference.size, reference.sha256)
 
+
+@dataclass(slots=True)
+class _Reading:
+    """Puts one value together. What has no room is not even fetched."""
+
+    blobs: BlobStore
+    room: int
+
+    async def whole(self, value: bytes) -> bytes:
+        if value.startswith(REFERENCE):
+            return await self._fetch(decode(value)[BLOB_KEY])
+        self._take(len(value))
+        if MARK not in value:
+            return value
+        return orjson.dumps(await self._resolved(decode(value)))
+
     async def _resolved(self, value: Any) -> Any:  # Any: a JSON value
         if isinstance(value, dict):
             if BLOB_KEY in value:
-                try:
-                    return decode(await self._blobs.get(BlobReference(**value[BLOB_KEY])))
-                except (BlobMissing, BlobCorrupt) as error:
-                    raise ValueGone(str(error)) from error
+                return orjson.Fragment(await self._fetch(value[BLOB_KEY]))
             return {name: await self._resolved(item) for name, item in value.items()}
         if isinstance(value, list):
             return [await self._resolved(item) for item in value]
         return value
 
+    async def _fetch(self, description: Any) -> bytes:
+        try:
+            reference = BlobReference(str(description["key"]), int(description["size"]), str(description["sha256"]))
+            if reference.size > self.room:
+                self._refuse(reference.size)
+            # What was stored may have references in it: a long list of large items is stored with those.
+            return await self.whole(await self.blobs.get(reference))
+        except (BlobMissing, BlobCorrupt) as error:
+            raise ValueMissing(f"The value cannot be had any more: {error}.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueMissing("The value cannot be had: what stands for it is no reference.") from error
 
-async def resolve(events: list[Event], large_values: LargeValues) -> None:
-    """Puts whole values into events, in place."""
-    for event in events:
-        if MARK in event.value:
-            event.value = await large_values.whole(event.value)
+    def _take(self, size: int) -> None:
+        if size > self.room:
+            self._refuse(size)
+        self.room -= size
+
+    def _refuse(self, size: int) -> NoReturn:
+        most = LARGEST
+        raise ValueTooLarge(
+            f"The value has {most - self.room + size} bytes of JSON or more, and at most {most} fit into a message.",
+            metadata={"bytes": str(most - self.room + size), "most_bytes": str(most)},
+        )

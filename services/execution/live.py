@@ -66,7 +66,6 @@ class Receipt:
     """For what cannot be taken in for a while."""
     runner_id: str
     batch: int
-    size: int
     remaining: int
 
 

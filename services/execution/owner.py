@@ -65,6 +65,7 @@ class Owner:
     lease_rows: LeaseRepository
     driver: Driver
     dispatcher: Dispatcher
+    runners: Runners
     sender: TaskSender
     watchers: Watchers
     residence: Residence
@@ -315,6 +316,7 @@ async def owning(
         lease_rows,
         driver,
         dispatcher,
+        runners,
         sender,
         watchers,
         residence,

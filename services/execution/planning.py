@@ -42,6 +42,15 @@ class InputProblem:
     description: str
 
 
+@dataclass(frozen=True, slots=True)
+class OutputPins:
+    """The output pins of a block."""
+
+    declared: frozenset[str]
+    closed: bool
+    """False for blocks that may have further ones of their own making, such as the tools of a model."""
+
+
 class Runnable:
     """A graph version as it can be started: its plan, and how its inputs are checked. Shared by all its executions."""
 
@@ -54,6 +63,10 @@ class Runnable:
         schema = from_struct(graph.input_schema)
         self.names: dict[str, Any] = schema.get("properties", {})
         self.required: list[str] = schema.get("required", [])
+        self.output_pins = {
+            (block.id, block.schema_hash): pins for block in blocks if (pins := _output_pins(block)).declared
+        }
+        """By block and schema hash, of blocks that say them."""
         self._validators = {name: Draft202012Validator(rule) for name, rule in self.names.items()}
 
     def problems(self, inputs: Mapping[str, Any]) -> list[InputProblem]:
@@ -74,6 +87,11 @@ class Runnable:
             if name in self._validators and value is not None:
                 found += [_problem(name, error) for error in self._validators[name].iter_errors(value)]
         return found
+
+
+def _output_pins(block: Block) -> OutputPins:
+    names = from_struct(block.output_schema).get("properties", ())
+    return OutputPins(frozenset(names), block.type == BlockType.BLOCK_TYPE_STANDARD)
 
 
 def _problem(name: str, error: ValidationError) -> InputProblem:

@@ -6,22 +6,13 @@ read from there, so anything may be dropped at any time.
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from uuid import UUID
+
+from services.execution.records import Watched
 
 MOST_EXECUTIONS = 5_000
 MOST_BYTES = 16 << 20
 LONGEST_BYTES = 64 << 10
 """Of one execution: with more than this it is not recent any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """An execution as far as watching it needs to know."""
-
-    execution_id: UUID
-    user_id: str
-    graph_id: str
-    partition: int
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,16 @@ from uuid import UUID
 from services.execution.engine.effects import ExecutionStatus, NodeStatus
 from services.execution.engine.lineage import Lineage
 from services.execution.engine.plan import Reason
-from services.execution.recent import Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An execution as far as watching it needs to know."""
+
+    execution_id: UUID
+    user_id: str
+    graph_id: str
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,33 @@ class NodeExecutionRow:
     error: str
     reason: Reason
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an execution had come after a turn."""
+
+    last_event: int = 0
+    node_executions: int = 0
+    """Numbered so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPlace:
+    """Where a result stands among those of its execution. Without arguments: before the first."""
+
+    name: str = ""
+    position: tuple[int, ...] = ()
+    """Its indices in the fan-outs that it stems from."""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """A result: a JSON value."""
+
+    place: OutputPlace
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)

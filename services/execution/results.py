@@ -105,7 +105,6 @@ class Results:
             hand_back_later=lambda: self._answer(delivery, LATER),
             runner_id=batch.runner_id,
             batch=number,
-            size=len(delivery.data),
             remaining=len(own) + bool(foreign),
         )
         for result in own:

@@ -56,14 +56,6 @@ class Runners:
         """Slots of a pool's live runners that take tasks."""
         return sum(runner.slots for runner in self._runners.values() if runner.pool == pool and not runner.draining)
 
-    def count(self, pool: str) -> int:
-        """Live runners of a pool that take tasks."""
-        return sum(1 for runner in self._runners.values() if runner.pool == pool and not runner.draining)
-
-    def pools(self) -> set[str]:
-        """Pools with live runners."""
-        return {runner.pool for runner in self._runners.values()}
-
     def holder(self, place: Place) -> str | None:
         """The live runner that holds a run of this node execution, as far as the last heartbeats say."""
         return next((runner.runner_id for runner in self._runners.values() if place in runner.held), None)

@@ -10,37 +10,24 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-from blockyard.common.v1.errors_pb2 import ErrorReason
 from blockyard.values import encode
 
 from services.common import telemetry
-from services.common.errors import AlreadyExists, BlockyardError, InvalidArgument, ResourceExhausted, Violation
+from services.common.errors import BlockyardError, InvalidArgument, Violation
 from services.execution.accepting import Acceptance, TooManyUnended
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
+from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
 from services.execution.loading import Loader
 from services.execution.planning import Runnable
 from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import ExecutionRepository
-from services.execution.translation import InputsInvalid, depth
+from services.execution.translation import depth
 
 MOST_LABELS = 32
 LONGEST_LABEL = 100
 LONGEST_REQUEST_ID = 100
 PRIORITIES = range(-100, 101)
-
-
-class RequestIdReused(AlreadyExists):
-    """The same request id was used before with another request. Draw a new one for each new start."""
-
-    reason = ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
-
-
-class TooManyExecutions(ResourceExhausted):
-    """As many unfinished executions as are allowed: wait for some to end, or stop some."""
-
-    reason = ErrorReason.ERROR_REASON_TOO_MANY_EXECUTIONS
-    retry_after = 5.0
 
 
 @dataclass(frozen=True, slots=True)

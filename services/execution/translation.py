@@ -1,50 +1,26 @@
 """Between protobuf messages and values: the one place that knows both. Values of users are JSON bytes in between."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from blockyard.common.v1.errors_pb2 import ErrorReason
-from blockyard.execution.v1.execution_pb2 import Execution, LineageEntry, NodeExecution
-from blockyard.execution.v1.execution_service_pb2 import ValueFormat
+from blockyard.event.v1.event_pb2 import ValueAbsence
+from blockyard.execution.v1.execution_pb2 import AbsentValue, Execution, LineageEntry, NodeExecution
+from blockyard.execution.v1.execution_service_pb2 import GetExecutionResultsResponse, ValueFormat
 from blockyard.values import parse
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
-from services.common.structs import from_struct, to_struct
+from services.common.errors import InvalidArgument, Violation
+from services.common.structs import LEVELS, from_struct, to_struct, to_value
 from services.execution.engine.effects import ExecutionStatus as Status
-from services.execution.loading import CannotLoad
-from services.execution.records import ExecutionRow, NodeExecutionRow
+from services.execution.errors import ExecutionNotFound, InputsInvalid, ValueTooLarge
+from services.execution.history import Found
+from services.execution.large_values import LARGEST
+from services.execution.records import ExecutionRow, Progress
 from services.execution.telling import timestamp
-
-
-class ExecutionNotFound(NotFound):
-    """There is no such execution, or it belongs to somebody else."""
-
-    reason = ErrorReason.ERROR_REASON_EXECUTION_NOT_FOUND
-
-
-class ExecutionNotReadable(FailedPrecondition):
-    """The execution's history cannot be replayed by this release."""
-
-
-class InputsInvalid(InvalidArgument):
-    """The inputs do not fit the graph's input schema."""
-
-    reason = ErrorReason.ERROR_REASON_INPUTS_INVALID
-
-
-@contextmanager
-def replaying() -> Iterator[None]:
-    """What replays an execution for a reader: the reader is told why it cannot be done."""
-    try:
-        yield
-    except CannotLoad as error:
-        raise ExecutionNotReadable(f"The execution cannot be replayed by this release: {error}.") from error
 
 
 def execution_id(text: str) -> UUID:
@@ -107,8 +83,19 @@ def depth(value: Any) -> int:  # Any: a JSON value
     return deepest
 
 
-def execution_message(row: ExecutionRow, last_event: int, value_format: int, with_inputs: bool = True) -> Execution:
-    """An execution as clients see it."""
+def graph_id(text: str) -> str:
+    """A graph's id as it is stored: UUIDs may be written in other ways."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
+
+
+def execution_message(
+    row: ExecutionRow, progress: Progress | None, value_format: int, with_inputs: bool = True
+) -> Execution:
+    """An execution as clients see it. `progress` is that of its last turn, where the row may be older."""
+    progress = progress or Progress()
     message = Execution(
         id=str(row.execution_id),
         graph_id=row.graph_id,
@@ -121,8 +108,8 @@ def execution_message(row: ExecutionRow, last_event: int, value_format: int, wit
         create_time=time_of(row.create_time),
         start_time=time_of(row.start_time),
         end_time=time_of(row.end_time),
-        node_executions=row.node_executions,
-        last_event_sequence=max(last_event, row.last_event),
+        node_executions=max(progress.node_executions, row.node_executions),
+        last_event_sequence=max(progress.last_event, row.last_event),
     )
     if with_inputs:
         if value_format == ValueFormat.VALUE_FORMAT_JSON:
@@ -132,10 +119,9 @@ def execution_message(row: ExecutionRow, last_event: int, value_format: int, wit
     return message
 
 
-def node_message(
-    key: UUID, row: NodeExecutionRow, outputs: Mapping[str, list[bytes]], truncated: bool, value_format: int
-) -> NodeExecution:
-    """A node execution as clients see it. `outputs` holds JSON values by pin."""
+def node_message(key: UUID, found: Found, value_format: int) -> NodeExecution:
+    """A node execution as clients see it."""
+    row = found.row
     message = NodeExecution(
         execution_id=str(key),
         number=0 if row.status == 1 else row.number,
@@ -143,12 +129,16 @@ def node_message(
         block_id=row.block_id,
         status=int(row.status),  # type: ignore[arg-type]  # the engine's enum has the numbers of the proto's
         attempts=row.attempts,
-        outputs_truncated=truncated,
+        outputs_truncated=found.truncated,
         error=row.error,
         error_reason=int(row.reason),  # type: ignore[arg-type]  # as above
         lineage=[LineageEntry(node_execution=number, index=index) for number, index in row.lineage],
         missing_pins=row.missing,
         task_id=f"{key}-{row.number}" if row.status != 1 else "",
+        absent_values=[
+            AbsentValue(pin=one.pin, index=one.index, input=one.is_input, absence=one.absence, message=one.message)
+            for one in found.absent
+        ],
     )
     for field, value_ms in (
         ("queue_time", row.queued_ms),
@@ -157,13 +147,70 @@ def node_message(
     ):
         if value_ms:
             getattr(message, field).CopyFrom(timestamp(value_ms))
+    _add_values(message, row.inputs, found.outputs, value_format)
+    return message
+
+
+def _add_values(message: NodeExecution, inputs: bytes, outputs: Mapping[str, list[bytes]], value_format: int) -> None:
     joined = lists_json(outputs)
     if value_format == ValueFormat.VALUE_FORMAT_JSON:
-        message.inputs_json = row.inputs
+        message.inputs_json = inputs
         message.outputs_json = joined
-    else:
-        message.inputs.CopyFrom(to_struct(orjson.loads(row.inputs)))
-        message.outputs.CopyFrom(to_struct(orjson.loads(joined)))
+        return
+    message.inputs.CopyFrom(to_struct(orjson.loads(inputs)))
+    message.outputs.CopyFrom(to_struct(orjson.loads(joined)))
+    if message.ByteSize() <= LARGEST:
+        return
+    # A Struct takes up to six times as many bytes as JSON.
+    given = [(pin, index, False) for pin, values in outputs.items() for index in range(len(values))]
+    given += [(pin, 0, True) for pin in message.inputs.fields]
+    for pin, index, is_input in given:
+        message.absent_values.add(
+            pin=pin, index=index, input=is_input, absence=ValueAbsence.VALUE_ABSENCE_TOO_LARGE, message=ASK_FOR_JSON
+        )
+    message.inputs.Clear()
+    message.outputs.Clear()
+
+
+ASK_FOR_JSON = "The value is too large for a message in the form google.protobuf.Struct: ask for VALUE_FORMAT_JSON."
+
+
+class ResultPage:
+    """Results of one answer, in the form that was asked for."""
+
+    def __init__(self, value_format: int) -> None:
+        self._json: dict[str, list[bytes]] | None = {} if value_format == ValueFormat.VALUE_FORMAT_JSON else None
+        self._struct = Struct()
+        self._size = 0
+        self.count = 0
+
+    def add(self, name: str, value: bytes, room: int) -> bool:
+        """Takes a result in; False if the answer would have more bytes than `room`, unless it is the first."""
+        message = Value() if self._json is not None else _result_value(name, value)
+        size = len(name.encode()) + (len(value) if self._json is not None else message.ByteSize()) + 8
+        if self.count and self._size + size > room:
+            return False
+        if self._json is not None:
+            self._json.setdefault(name, []).append(value)
+        else:
+            self._struct.fields[name].list_value.values.append(message)
+        self._size += size
+        self.count += 1
+        return True
+
+    def write(self, answer: GetExecutionResultsResponse) -> None:
+        """Puts them into the answer."""
+        if self._json is not None:
+            answer.results_json = lists_json(self._json)
+        else:
+            answer.results.CopyFrom(self._struct)
+
+
+def _result_value(name: str, value: bytes) -> Value:
+    """A result as a Value, in a list in a Struct."""
+    message = to_value(orjson.loads(value), LEVELS - 2)
+    if message.ByteSize() > LARGEST:
+        raise ValueTooLarge(f"Output {name[:100]!r}: {ASK_FOR_JSON}", metadata={"output": name[:100]})
     return message
 
 

@@ -9,7 +9,8 @@ from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 
 from services.common.bus import Bus
 from services.execution.feed import subject
-from services.execution.recent import RecentEvents, Watched
+from services.execution.recent import RecentEvents
+from services.execution.records import Watched
 from services.execution.repository.executions import ExecutionRepository
 
 TERMINAL = frozenset(
@@ -25,9 +26,6 @@ HELD = 1_000
 
 LOOK_SECONDS = 2.0
 """A watcher that hears nothing for so long looks at the rows: a message may have been lost on its way."""
-
-PAGE = 100
-"""Turns that one query reads."""
 
 
 class Watchers:
@@ -139,12 +137,8 @@ async def _next(queue: "asyncio.Queue[bytes]") -> list[Event]:
 
 
 async def _stored(executions: ExecutionRepository, execution_id: UUID, after: int) -> AsyncIterator[list[Event]]:
-    while True:
-        batches = await executions.event_batches(execution_id, after, PAGE)
-        for _, last, data in batches:
-            events = [event for event in EventBatch.FromString(data).events if event.sequence > after]
-            if events:
-                yield events
-            after = last
-        if len(batches) < PAGE:
-            return
+    async for last, data in executions.event_batches(execution_id, after):
+        events = [event for event in EventBatch.FromString(data).events if event.sequence > after]
+        if events:
+            yield events
+        after = last

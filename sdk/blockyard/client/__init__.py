@@ -18,6 +18,7 @@ from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceSt
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.records import (
+    AbsentValue,
     BlockRecord,
     Execution,
     ExecutionStatus,
@@ -32,6 +33,7 @@ from blockyard.records import (
 )
 
 __all__ = [
+    "AbsentValue",
     "BlockRecord",
     "BlocksClient",
     "Client",

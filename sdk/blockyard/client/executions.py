@@ -147,11 +147,20 @@ class ExecutionsClient:
 
     async def results(self, execution_id: str) -> Results:
         """The values that the graph's outputs have been given so far, by name."""
-        request = messages.GetExecutionResultsRequest(execution_id=execution_id, value_format=JSON)
-        answer = await self._call(
-            self._stub.GetExecutionResults, request, messages.GetExecutionResultsResponse, repeatable=True
-        )
-        return json_object(answer.results_json)
+        results: dict[str, list[Json]] = {}
+        token = ""
+        while True:
+            request = messages.GetExecutionResultsRequest(
+                execution_id=execution_id, value_format=JSON, page_token=token
+            )
+            answer = await self._call(
+                self._stub.GetExecutionResults, request, messages.GetExecutionResultsResponse, repeatable=True
+            )
+            for name, given in json_object(answer.results_json).items():
+                results.setdefault(name, []).extend(given)
+            token = answer.next_page_token
+            if not token:
+                return results
 
     def watch(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Events after a sequence, those to come included, without gaps; ends with the execution."""

@@ -1,7 +1,7 @@
 """Executions as their owners see them: starts, commands, lists, results, events."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,15 @@ import msgspec
 from services.execution.engine.effects import ExecutionStatus, NodeStatus
 from services.execution.engine.lineage import Lineage
 from services.execution.engine.plan import Reason
-from services.execution.records import ExecutionFilter, ExecutionRow, NewExecution, NodeExecutionRow
+from services.execution.records import (
+    ExecutionFilter,
+    ExecutionRow,
+    NewExecution,
+    NodeExecutionRow,
+    OutputPlace,
+    OutputRow,
+    Progress,
+)
 
 EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
     priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
@@ -34,6 +42,55 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bytea[
 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
 RETURNING execution_id, create_time
 """
+
+COMMANDS_AT_ONCE = 1_000
+
+# The numbers are drawn under the locks of the rows, as those of single commands are.
+COMMAND_EACH = """
+WITH free AS MATERIALIZED (
+    SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4 FOR UPDATE SKIP LOCKED
+), due AS (
+    UPDATE executions e SET commands = commands + 1, wake_at = now() FROM free
+    WHERE e.execution_id = free.execution_id RETURNING e.execution_id, e.partition, e.commands
+), command AS (
+    INSERT INTO commands (execution_id, number, kind, body) SELECT execution_id, commands, $2, $3 FROM due
+)
+SELECT execution_id, partition FROM due
+"""
+UNENDED = "SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4"
+
+ROWS_READ = 5_000
+TURNS_READ = 100
+BYTES_READ = 8 << 20
+"""Of values that one query reads, unless the first alone has more: there may be thousands, of a MiB each."""
+
+
+def _within(columns: str, order: str, source: str) -> str:
+    """A query for the first rows of a source, as many as have fewer bytes in their values than its last parameter."""
+    return f"""
+SELECT * FROM (
+    SELECT page.*, sum(octet_length(value)) OVER (ORDER BY {order}) - octet_length(value) AS before
+    FROM (SELECT {columns} FROM {source}) AS page
+) AS page WHERE before < ${source.count("$") + 1} ORDER BY {order}
+"""
+
+
+OUTPUTS = _within(
+    "name, position, number, value",
+    "name, position, number",
+    """outputs WHERE execution_id = $1 AND (name, position, number) > ($2, $3::bigint[], $4)
+    ORDER BY name, position, number LIMIT $5""",
+)
+EVENTS = _within(
+    "last_event, events AS value",
+    "last_event",
+    "turns WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY last_event LIMIT $3",
+)
+EVENTS_OF_TURNS = _within(
+    "turn, events AS value",
+    "turn",
+    "turns WHERE execution_id = $1 AND turn BETWEEN $2 AND $3 ORDER BY turn LIMIT $4",
+)
 
 
 def execution_row(row: asyncpg.Record) -> ExecutionRow:
@@ -119,16 +176,17 @@ class ExecutionRepository:
         )
         return [execution_row(row) for row in rows]
 
-    async def last_events(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Sequences of the last committed events of executions."""
+    async def progress(self, execution_ids: Sequence[UUID]) -> dict[UUID, Progress]:
+        """How far executions have come by their last committed turns; those that have had none are left out."""
         rows = await self._pool.fetch(
             """
-            SELECT id, (SELECT last_event FROM turns WHERE execution_id = id ORDER BY turn DESC LIMIT 1) AS last_event
-            FROM unnest($1::uuid[]) AS id
+            SELECT id, last.last_event, last.node_executions FROM unnest($1::uuid[]) AS id, LATERAL (
+                SELECT last_event, node_executions FROM turns WHERE execution_id = id ORDER BY turn DESC LIMIT 1
+            ) AS last
             """,
             execution_ids,
         )
-        return {row["id"]: row["last_event"] or 0 for row in rows}
+        return {row["id"]: Progress(row["last_event"], row["node_executions"]) for row in rows}
 
     async def has_ended_by(self, execution_id: UUID, sequence: int) -> bool:
         """True if an execution has ended and has no event above a sequence."""
@@ -171,6 +229,25 @@ class ExecutionRepository:
             )
             return execution_row(row)
 
+    async def command_each(self, execution_ids: Sequence[UUID], kind: int, body: bytes) -> dict[UUID, int]:
+        """Stores a command to each of these executions that has not ended; returns their partitions.
+
+        As many as `command` would, in slices. A slice waits for no row while it has others locked, or it and a turn
+        could wait for each other: rows that somebody has locked are then taken one by one.
+        """
+        partitions: dict[UUID, int] = {}
+        for start in range(0, len(execution_ids), COMMANDS_AT_ONCE):
+            some = execution_ids[start : start + COMMANDS_AT_ONCE]
+            rows = await self._pool.fetch(COMMAND_EACH, some, kind, body)
+            partitions.update((row["execution_id"], row["partition"]) for row in rows)
+            locked = [row["execution_id"] for row in await self._pool.fetch(UNENDED, some)]
+            for execution_id in locked:
+                if execution_id not in partitions:
+                    row = await self.command(execution_id, kind, body)
+                    if row is not None:
+                        partitions[execution_id] = row.partition
+        return partitions
+
     async def has_command(self, execution_id: UUID, request_id: str) -> bool:
         """True if a command with this request id is stored, whether it was taken or not."""
         stored: bool = await self._pool.fetchval(
@@ -178,17 +255,17 @@ class ExecutionRepository:
         )
         return stored
 
-    async def unended_of(self, user_id: str, graph_id: str) -> list[tuple[UUID, int]]:
-        """Ids and partitions of a user's executions that have not ended, of one graph or ('') of all."""
+    async def unended_of(self, user_id: str, graph_id: str) -> list[UUID]:
+        """Ids of a user's executions that have not ended, of one graph or ('') of all."""
         rows = await self._pool.fetch(
             """
-            SELECT execution_id, partition FROM executions
+            SELECT execution_id FROM executions
             WHERE user_id = $1 AND status < 4 AND ($2 = '' OR graph_id = $2) ORDER BY execution_id
             """,
             user_id,
             graph_id,
         )
-        return [(row["execution_id"], row["partition"]) for row in rows]
+        return [row["execution_id"] for row in rows]
 
     async def node_executions(
         self, execution_id: UUID, node_id: str, after: tuple[int, int], limit: int
@@ -242,35 +319,43 @@ class ExecutionRepository:
             for row in rows
         ]
 
-    async def outputs(self, execution_id: UUID) -> list[tuple[str, bytes]]:
-        """The results: (name, JSON value), those of one name in the order of their fan-outs."""
-        rows = await self._pool.fetch(
-            "SELECT name, value FROM outputs WHERE execution_id = $1 ORDER BY name, position, number", execution_id
-        )
-        return [(row["name"], row["value"]) for row in rows]
+    async def outputs(self, execution_id: UUID, after: OutputPlace) -> AsyncIterator[OutputRow]:
+        """The results behind a place: by name, those of one name in the order of their fan-outs."""
+        while True:
+            rows = await self._pool.fetch(
+                OUTPUTS, execution_id, after.name, after.position, after.number, ROWS_READ, BYTES_READ
+            )
+            for row in rows:
+                after = OutputPlace(row["name"], tuple(row["position"]), row["number"])
+                yield OutputRow(after, row["value"])
+            if _is_last(rows, ROWS_READ):
+                return
 
-    async def event_batches(self, execution_id: UUID, after_sequence: int, limit: int) -> list[tuple[int, int, bytes]]:
-        """(first sequence, last sequence, EventBatch bytes) of turns with events above `after_sequence`, in order."""
-        rows = await self._pool.fetch(
-            """
-            SELECT first_event, last_event, events FROM turns
-            WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY last_event LIMIT $3
-            """,
-            execution_id,
-            after_sequence,
-            limit,
-        )
-        return [tuple(row) for row in rows]
+    async def event_batches(self, execution_id: UUID, after_sequence: int) -> AsyncIterator[tuple[int, bytes]]:
+        """(last sequence, EventBatch bytes) of turns with events above `after_sequence`, in order."""
+        while True:
+            rows = await self._pool.fetch(EVENTS, execution_id, after_sequence, TURNS_READ, BYTES_READ)
+            for row in rows:
+                after_sequence = row["last_event"]
+                yield after_sequence, row["value"]
+            if _is_last(rows, TURNS_READ):
+                return
 
-    async def events_of_turns(self, execution_id: UUID, turns: tuple[int, int], limit: int) -> list[bytes]:
+    async def events_of_turns(self, execution_id: UUID, turns: tuple[int, int]) -> AsyncIterator[bytes]:
         """EventBatch bytes of the turns from the first to the last of `turns`."""
-        rows = await self._pool.fetch(
-            "SELECT events FROM turns WHERE execution_id = $1 AND turn BETWEEN $2 AND $3 ORDER BY turn LIMIT $4",
-            execution_id,
-            *turns,
-            limit,
-        )
-        return [row["events"] for row in rows]
+        first, last = turns
+        while True:
+            rows = await self._pool.fetch(EVENTS_OF_TURNS, execution_id, first, last, TURNS_READ, BYTES_READ)
+            for row in rows:
+                first = row["turn"] + 1
+                yield row["value"]
+            if _is_last(rows, TURNS_READ):
+                return
+
+
+def _is_last(rows: Sequence[asyncpg.Record], limit: int) -> bool:
+    """True if nothing comes behind these rows: neither their number nor their bytes have cut them off."""
+    return len(rows) < limit and sum(len(row["value"]) for row in rows) < BYTES_READ
 
 
 def _node_execution(row: asyncpg.Record) -> NodeExecutionRow:

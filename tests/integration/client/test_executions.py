@@ -16,6 +16,8 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.common import identity
 from tests.integration.execution.house import SECRET, House, house
 from tests.integration.execution.protocol_runner import Block, Held, running
+from tests.integration.execution.test_answers import eight_nodes
+from tests.integration.execution.test_guarantees import echo
 
 
 def add(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
@@ -90,6 +92,16 @@ async def test_a_run_from_start_to_result(postgres: PostgresServer) -> None:
         (node,) = [node async for node in execution.nodes("node")]
         assert (node.status, node.outputs) == (NodeStatus.COMPLETED, {"result": [2**62 + 1]})
         assert node.task_id == f"{execution.id}-{node.number}"
+
+
+async def test_results_larger_than_an_answer_come_whole(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        eight_nodes(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}), client_of(built) as client:
+            value = "x" * 900_000
+            execution = await client.executions.start("graph", {"value": value})
+            assert await execution.result(timeout=30) == {f"out{at}": [value] for at in range(8)}
 
 
 async def test_events_come_once_in_order_and_can_be_resumed(postgres: PostgresServer) -> None:

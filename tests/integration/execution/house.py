@@ -127,12 +127,18 @@ class Client:
         return execution
 
     async def results(self, execution_id: str) -> dict[str, list[Any]]:
-        request = messages.GetExecutionResultsRequest(
-            execution_id=execution_id, value_format=messages.VALUE_FORMAT_JSON
-        )
-        answer = await self.stub.GetExecutionResults(request, metadata=self.metadata, timeout=20)
-        results: dict[str, list[Any]] = json.loads(answer.results_json)
-        return results
+        results: dict[str, list[Any]] = {}
+        token = ""
+        while True:
+            request = messages.GetExecutionResultsRequest(
+                execution_id=execution_id, value_format=messages.VALUE_FORMAT_JSON, page_token=token
+            )
+            answer = await self.stub.GetExecutionResults(request, metadata=self.metadata, timeout=20)
+            for name, values in json.loads(answer.results_json).items():
+                results.setdefault(name, []).extend(values)
+            token = answer.next_page_token
+            if not token:
+                return results
 
     async def call(self, method: str, request: Any, timeout: float = 20) -> Any:
         return await getattr(self.stub, method)(request, metadata=self.metadata, timeout=timeout)

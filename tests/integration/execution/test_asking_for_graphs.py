@@ -8,7 +8,8 @@ import grpc
 import pytest
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
-from services.execution.catalogue import Catalogue, GraphNotFound
+from services.execution.catalogue import Catalogue
+from services.execution.errors import GraphNotFound
 from services.execution.planning import Limits
 from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
 from tests.waiting import until

@@ -1,14 +1,15 @@
 """Pages of a long history: each reads about as many rows as it gives, wherever in the history it lies."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
 
 from services.common import migrate
-from services.execution.repository.executions import ExecutionRepository
+from services.execution.records import OutputPlace
+from services.execution.repository.executions import BYTES_READ, ExecutionRepository
 from services.execution.repository.retention import Retention
 from services.execution.starting import new_id
 
@@ -71,15 +72,65 @@ async def read_by(url: str, question: Callable[[ExecutionRepository], Awaitable[
     return len(given), rows_read(plan[0]["Plan"])
 
 
+async def first(found: AsyncIterator[Any]) -> list[Any]:
+    """The first page of what is found."""
+    page: list[Any] = []
+    async for each in found:
+        page.append(each)
+        if len(page) == PAGE:
+            break
+    return page
+
+
+async def test_one_query_reads_no_more_bytes_than_are_wanted_at_once(schema: str) -> None:
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+    size, count = BYTES_READ // 3, 10
+
+    async def listen(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        connection.add_query_logger(lambda query: asked.append((query.query, query.args)))
+
+    async with asyncpg.create_pool(
+        schema, min_size=1, max_size=1, server_settings={"search_path": "execution"}, init=listen
+    ) as pool:
+        await Retention(pool).make_partitions()
+        execution_id = new_id()
+        await pool.execute(
+            """INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event,
+                node_executions, commands_through, now_ms, facts, events, checksum)
+            SELECT $1, n, 0, n, n, n, 0, 0, 0, '', convert_to(repeat(n::text, $3), 'UTF8'), 0
+            FROM generate_series(1, $2::int) n""",
+            execution_id,
+            count - 1,
+            size,
+        )
+        await pool.execute(
+            """INSERT INTO outputs SELECT $1, n, 'name', ARRAY[n], convert_to(repeat(n::text, $3), 'UTF8')
+            FROM generate_series(1, $2::int) n""",
+            execution_id,
+            count - 1,
+            size,
+        )
+        executions = ExecutionRepository(pool)
+        values = [str(number).encode() * size for number in range(1, count)]
+        assert [row.value async for row in executions.outputs(execution_id, OutputPlace())] == values
+        assert [data async for _, data in executions.event_batches(execution_id, 0)] == values
+        assert [data async for data in executions.events_of_turns(execution_id, (2, 5))] == values[1:5]
+        questions = [(query, arguments) for query, arguments in asked if "octet_length" in query]
+        assert len(questions) >= 3 + 3 + 2
+        for query, arguments in questions:
+            rows = await pool.fetch(query, *arguments)
+            assert sum(len(row["value"]) for row in rows) < BYTES_READ + size
+
+
 @pytest.mark.parametrize("after", [0, 10 * LENGTH - 10 * PAGE])
 async def test_a_page_of_events_reads_no_more_turns_than_it_gives(schema: str, after: int) -> None:
-    given, read = await read_by(schema, lambda executions: executions.event_batches(EXECUTION, after, PAGE))
+    given, read = await read_by(schema, lambda executions: first(executions.event_batches(EXECUTION, after)))
     assert given == PAGE
     assert read == PAGE
 
 
 async def test_a_watcher_that_has_seen_all_events_reads_no_turn(schema: str) -> None:
-    given, read = await read_by(schema, lambda executions: executions.event_batches(EXECUTION, 10 * LENGTH, PAGE))
+    given, read = await read_by(schema, lambda executions: first(executions.event_batches(EXECUTION, 10 * LENGTH)))
     assert (given, read) == (0, 0)
 
 

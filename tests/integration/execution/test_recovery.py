@@ -228,9 +228,10 @@ async def test_weeks_past_retention_are_dropped_unless_something_in_them_is_aliv
                 )
             await connection.execute(
                 """INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules,
-                inputs, status) VALUES ($1, 'anna', 'g', 1, 0, '', 1, '{}', $2)""",
+                inputs, status, end_time) VALUES ($1, 'anna', 'g', 1, 0, '', 1, '{}', $2, $3)""",
                 UUID(int=first_id(week + timedelta(days=1)).int | new_id().int & 0xFFFF),
                 status,
+                week + WEEK if status == 4 else None,
             )
         values = LargeValues(BlobStore(f"file://{built.folder / 'blobs'}"))
         assert await drop_old(retention, values, datetime.now(UTC) - timedelta(days=30)) == 1

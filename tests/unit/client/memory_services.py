@@ -45,6 +45,8 @@ class Script:
     status: execution_pb2.ExecutionStatus.ValueType = execution_pb2.EXECUTION_STATUS_COMPLETED
     status_message: str = ""
     results: bytes = b"{}"
+    more_results: list[bytes] = field(default_factory=list)
+    """Those of further pages."""
     break_streams_after: list[int] = field(default_factory=list)
     unsaid: set[int] = field(default_factory=set)
     said_twice: set[int] = field(default_factory=set)
@@ -163,7 +165,9 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
         self, request: execution_messages.GetExecutionResultsRequest, context: Any
     ) -> execution_messages.GetExecutionResultsResponse:
         await self._begin("GetExecutionResults", context)
-        return execution_messages.GetExecutionResultsResponse(results_json=self._script.results)
+        pages, at = [self._script.results, *self._script.more_results], int(request.page_token or 0)
+        following = str(at + 1) if at + 1 < len(pages) else ""
+        return execution_messages.GetExecutionResultsResponse(results_json=pages[at], next_page_token=following)
 
     async def ListEvents(
         self, request: execution_messages.ListEventsRequest, context: Any

@@ -88,7 +88,8 @@ def test_limits_and_preconditions_are_violations_too(script: Script, address: st
         (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.LimitReached),
         (grpc.StatusCode.INTERNAL, errors.InternalError),
         (grpc.StatusCode.OUT_OF_RANGE, errors.OutOfRange),
-        (grpc.StatusCode.DATA_LOSS, errors.CallError),
+        (grpc.StatusCode.DATA_LOSS, errors.DataLoss),
+        (grpc.StatusCode.UNKNOWN, errors.CallError),
     ],
 )
 def test_each_status_code_has_its_error(
@@ -158,6 +159,17 @@ def test_a_wrong_token_is_unauthenticated(address: str) -> None:
 
     with pytest.raises(errors.Unauthenticated):
         asyncio.run(work())
+
+
+def test_results_are_put_together_from_their_pages(script: Script, address: str) -> None:
+    script.results = b'{"a": [1], "b": [2]}'
+    script.more_results = [b'{"b": [3, 4]}', b"{}", b'{"b": [5], "c": [6]}']
+
+    async def work() -> object:
+        async with client(address) as connected:
+            return await connected.executions.results(EXECUTION_ID)
+
+    assert asyncio.run(work()) == {"a": [1], "b": [2, 3, 4, 5], "c": [6]}
 
 
 def test_integers_of_64_bits_survive(script: Script, address: str) -> None:

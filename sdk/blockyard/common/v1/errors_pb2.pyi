@@ -70,6 +70,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A block that is registered breaks a rule of the catalogue. INVALID_ARGUMENT."""
     ERROR_REASON_HISTORY_GONE: _ErrorReason.ValueType  # 23
     """The events asked for are past retention. OUT_OF_RANGE."""
+    ERROR_REASON_EXECUTION_NOT_READABLE: _ErrorReason.ValueType  # 24
+    """This release cannot replay the execution, so what it does at this moment is not known. FAILED_PRECONDITION."""
+    ERROR_REASON_VALUE_MISSING: _ErrorReason.ValueType  # 25
+    """A value is no longer in the blob store, or is not the one that was written. DATA_LOSS."""
+    ERROR_REASON_VALUE_TOO_LARGE: _ErrorReason.ValueType  # 26
+    """A value alone is larger than a message may be. OUT_OF_RANGE."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, as google.rpc.ErrorInfo.reason carries it (the name without the prefix ERROR_REASON_), with
@@ -124,6 +130,12 @@ ERROR_REASON_BLOCK_INVALID: ErrorReason.ValueType  # 22
 """A block that is registered breaks a rule of the catalogue. INVALID_ARGUMENT."""
 ERROR_REASON_HISTORY_GONE: ErrorReason.ValueType  # 23
 """The events asked for are past retention. OUT_OF_RANGE."""
+ERROR_REASON_EXECUTION_NOT_READABLE: ErrorReason.ValueType  # 24
+"""This release cannot replay the execution, so what it does at this moment is not known. FAILED_PRECONDITION."""
+ERROR_REASON_VALUE_MISSING: ErrorReason.ValueType  # 25
+"""A value is no longer in the blob store, or is not the one that was written. DATA_LOSS."""
+ERROR_REASON_VALUE_TOO_LARGE: ErrorReason.ValueType  # 26
+"""A value alone is larger than a message may be. OUT_OF_RANGE."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _NodeErrorReason:

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ValueAbsence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ValueAbsenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueAbsence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VALUE_ABSENCE_UNSPECIFIED: _ValueAbsence.ValueType  # 0
+    """It is there."""
+    VALUE_ABSENCE_MISSING: _ValueAbsence.ValueType  # 1
+    """It is no longer in the blob store, or is not the one that was written."""
+    VALUE_ABSENCE_TOO_LARGE: _ValueAbsence.ValueType  # 2
+    """It alone is larger than a message may be."""
+
+class ValueAbsence(_ValueAbsence, metaclass=_ValueAbsenceEnumTypeWrapper):
+    """Why a value is not where it should be. Whatever else there is comes all the same."""
+
+VALUE_ABSENCE_UNSPECIFIED: ValueAbsence.ValueType  # 0
+"""It is there."""
+VALUE_ABSENCE_MISSING: ValueAbsence.ValueType  # 1
+"""It is no longer in the blob store, or is not the one that was written."""
+VALUE_ABSENCE_TOO_LARGE: ValueAbsence.ValueType  # 2
+"""It alone is larger than a message may be."""
+Global___ValueAbsence: _TypeAlias = ValueAbsence  # noqa: Y015
+
 class _EventKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -158,6 +182,7 @@ class Event(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     WAKE_TIME_FIELD_NUMBER: _builtins.int
     OUTPUT_NAME_FIELD_NUMBER: _builtins.int
+    VALUE_ABSENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1 for an execution's first event, and one more for each further one."""
     kind: Global___EventKind.ValueType
@@ -177,11 +202,13 @@ class Event(_message.Message):
     provisional: _builtins.bool
     """True if another run may still replace the value: progress, not yet an outcome."""
     message: _builtins.str
-    """What went wrong, in failed, retrying and waiting events."""
+    """What went wrong, in failed, retrying and waiting events; in output events, why the value is absent."""
     reason: _errors_pb2.NodeErrorReason.ValueType
     """Class of what went wrong with a node."""
     output_name: _builtins.str
     """Name of the output, in events of kind EXECUTION_OUTPUT."""
+    value_absence: Global___ValueAbsence.ValueType
+    """Why an output event comes without its value. Never in messages of JetStream, which have references."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the fact behind it was recorded."""
@@ -207,10 +234,11 @@ class Event(_message.Message):
         reason: _errors_pb2.NodeErrorReason.ValueType = ...,
         wake_time: _timestamp_pb2.Timestamp | None = ...,
         output_name: _builtins.str = ...,
+        value_absence: Global___ValueAbsence.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "wake_time", b"wake_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "kind", b"kind", "message", b"message", "node_execution", b"node_execution", "node_id", b"node_id", "output_name", b"output_name", "pin", b"pin", "provisional", b"provisional", "reason", b"reason", "sequence", b"sequence", "time", b"time", "value", b"value", "wake_time", b"wake_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "kind", b"kind", "message", b"message", "node_execution", b"node_execution", "node_id", b"node_id", "output_name", b"output_name", "pin", b"pin", "provisional", b"provisional", "reason", b"reason", "sequence", b"sequence", "time", b"time", "value", b"value", "value_absence", b"value_absence", "wake_time", b"wake_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from blockyard.common.v1 import errors_pb2 as blockyard_dot_common_dot_v1_dot_errors__pb2
+from blockyard.event.v1 import event_pb2 as blockyard_dot_event_dot_v1_dot_event__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&blockyard/execution/v1/execution.proto\x12\x16\x62lockyard.execution.v1\x1a blockyard/common/v1/errors.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x04\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08graph_id\x18\x02 \x01(\t\x12\x15\n\rgraph_version\x18\x03 \x01(\x05\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x37\n\x06status\x18\x05 \x01(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12\x16\n\x0estatus_message\x18\x06 \x01(\t\x12\'\n\x06inputs\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x08 \x01(\x0c\x12=\n\x06labels\x18\t \x03(\x0b\x32-.blockyard.execution.v1.Execution.LabelsEntry\x12\x10\n\x08priority\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fnode_executions\x18\x0e \x01(\x03\x12\x1b\n\x13last_event_sequence\x18\x0f \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x04\n\rNodeExecution\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x04 \x01(\t\x12;\n\x06status\x18\x05 \x01(\x0e\x32+.blockyard.execution.v1.NodeExecutionStatus\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12\'\n\x06inputs\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x08 \x01(\x0c\x12(\n\x07outputs\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0coutputs_json\x18\n \x01(\x0c\x12\x19\n\x11outputs_truncated\x18\x0b \x01(\x08\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12:\n\x0c\x65rror_reason\x18\r \x01(\x0e\x32$.blockyard.common.v1.NodeErrorReason\x12.\n\nqueue_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07lineage\x18\x11 \x03(\x0b\x32$.blockyard.execution.v1.LineageEntry\x12\x14\n\x0cmissing_pins\x18\x12 \x03(\t\x12\x0f\n\x07task_id\x18\x13 \x01(\t\"5\n\x0cLineageEntry\x12\x16\n\x0enode_execution\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x03*\xe9\x01\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATUS_QUEUED\x10\x01\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_WAITING\x10\x03\x12\x1e\n\x1a\x45XECUTION_STATUS_COMPLETED\x10\x04\x12\x1b\n\x17\x45XECUTION_STATUS_FAILED\x10\x05\x12\x1e\n\x1a\x45XECUTION_STATUS_CANCELLED\x10\x06*\xdb\x02\n\x13NodeExecutionStatus\x12%\n!NODE_EXECUTION_STATUS_UNSPECIFIED\x10\x00\x12$\n NODE_EXECUTION_STATUS_INCOMPLETE\x10\x01\x12 \n\x1cNODE_EXECUTION_STATUS_QUEUED\x10\x02\x12!\n\x1dNODE_EXECUTION_STATUS_RUNNING\x10\x03\x12#\n\x1fNODE_EXECUTION_STATUS_COMPLETED\x10\x04\x12 \n\x1cNODE_EXECUTION_STATUS_FAILED\x10\x05\x12#\n\x1fNODE_EXECUTION_STATUS_CANCELLED\x10\x06\x12!\n\x1dNODE_EXECUTION_STATUS_SKIPPED\x10\x07\x12#\n\x1fNODE_EXECUTION_STATUS_AMBIGUOUS\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&blockyard/execution/v1/execution.proto\x12\x16\x62lockyard.execution.v1\x1a blockyard/common/v1/errors.proto\x1a\x1e\x62lockyard/event/v1/event.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x04\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08graph_id\x18\x02 \x01(\t\x12\x15\n\rgraph_version\x18\x03 \x01(\x05\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x37\n\x06status\x18\x05 \x01(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12\x16\n\x0estatus_message\x18\x06 \x01(\t\x12\'\n\x06inputs\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x08 \x01(\x0c\x12=\n\x06labels\x18\t \x03(\x0b\x32-.blockyard.execution.v1.Execution.LabelsEntry\x12\x10\n\x08priority\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fnode_executions\x18\x0e \x01(\x03\x12\x1b\n\x13last_event_sequence\x18\x0f \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb3\x05\n\rNodeExecution\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x04 \x01(\t\x12;\n\x06status\x18\x05 \x01(\x0e\x32+.blockyard.execution.v1.NodeExecutionStatus\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12\'\n\x06inputs\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x08 \x01(\x0c\x12(\n\x07outputs\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0coutputs_json\x18\n \x01(\x0c\x12\x19\n\x11outputs_truncated\x18\x0b \x01(\x08\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12:\n\x0c\x65rror_reason\x18\r \x01(\x0e\x32$.blockyard.common.v1.NodeErrorReason\x12.\n\nqueue_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07lineage\x18\x11 \x03(\x0b\x32$.blockyard.execution.v1.LineageEntry\x12\x14\n\x0cmissing_pins\x18\x12 \x03(\t\x12\x0f\n\x07task_id\x18\x13 \x01(\t\x12:\n\rabsent_values\x18\x14 \x03(\x0b\x32#.blockyard.execution.v1.AbsentValue\"|\n\x0b\x41\x62sentValue\x12\x0b\n\x03pin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\r\n\x05input\x18\x03 \x01(\x08\x12\x31\n\x07\x61\x62sence\x18\x04 \x01(\x0e\x32 .blockyard.event.v1.ValueAbsence\x12\x0f\n\x07message\x18\x05 \x01(\t\"5\n\x0cLineageEntry\x12\x16\n\x0enode_execution\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x03*\xe9\x01\n\x0f\x45xecutionStatus\x12 \n\x1c\x45XECUTION_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATUS_QUEUED\x10\x01\x12\x1c\n\x18\x45XECUTION_STATUS_RUNNING\x10\x02\x12\x1c\n\x18\x45XECUTION_STATUS_WAITING\x10\x03\x12\x1e\n\x1a\x45XECUTION_STATUS_COMPLETED\x10\x04\x12\x1b\n\x17\x45XECUTION_STATUS_FAILED\x10\x05\x12\x1e\n\x1a\x45XECUTION_STATUS_CANCELLED\x10\x06*\xdb\x02\n\x13NodeExecutionStatus\x12%\n!NODE_EXECUTION_STATUS_UNSPECIFIED\x10\x00\x12$\n NODE_EXECUTION_STATUS_INCOMPLETE\x10\x01\x12 \n\x1cNODE_EXECUTION_STATUS_QUEUED\x10\x02\x12!\n\x1dNODE_EXECUTION_STATUS_RUNNING\x10\x03\x12#\n\x1fNODE_EXECUTION_STATUS_COMPLETED\x10\x04\x12 \n\x1cNODE_EXECUTION_STATUS_FAILED\x10\x05\x12#\n\x1fNODE_EXECUTION_STATUS_CANCELLED\x10\x06\x12!\n\x1dNODE_EXECUTION_STATUS_SKIPPED\x10\x07\x12#\n\x1fNODE_EXECUTION_STATUS_AMBIGUOUS\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTION_LABELSENTRY']._loaded_options = None
   _globals['_EXECUTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_EXECUTIONSTATUS']._serialized_start=1405
-  _globals['_EXECUTIONSTATUS']._serialized_end=1638
-  _globals['_NODEEXECUTIONSTATUS']._serialized_start=1641
-  _globals['_NODEEXECUTIONSTATUS']._serialized_end=1988
-  _globals['_EXECUTION']._serialized_start=164
-  _globals['_EXECUTION']._serialized_end=713
-  _globals['_EXECUTION_LABELSENTRY']._serialized_start=668
-  _globals['_EXECUTION_LABELSENTRY']._serialized_end=713
-  _globals['_NODEEXECUTION']._serialized_start=716
-  _globals['_NODEEXECUTION']._serialized_end=1347
-  _globals['_LINEAGEENTRY']._serialized_start=1349
-  _globals['_LINEAGEENTRY']._serialized_end=1402
+  _globals['_EXECUTIONSTATUS']._serialized_start=1623
+  _globals['_EXECUTIONSTATUS']._serialized_end=1856
+  _globals['_NODEEXECUTIONSTATUS']._serialized_start=1859
+  _globals['_NODEEXECUTIONSTATUS']._serialized_end=2206
+  _globals['_EXECUTION']._serialized_start=196
+  _globals['_EXECUTION']._serialized_end=745
+  _globals['_EXECUTION_LABELSENTRY']._serialized_start=700
+  _globals['_EXECUTION_LABELSENTRY']._serialized_end=745
+  _globals['_NODEEXECUTION']._serialized_start=748
+  _globals['_NODEEXECUTION']._serialized_end=1439
+  _globals['_ABSENTVALUE']._serialized_start=1441
+  _globals['_ABSENTVALUE']._serialized_end=1565
+  _globals['_LINEAGEENTRY']._serialized_start=1567
+  _globals['_LINEAGEENTRY']._serialized_end=1620
 # @@protoc_insertion_point(module_scope)

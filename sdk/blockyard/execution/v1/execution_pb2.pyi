@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from blockyard.common.v1 import errors_pb2 as _errors_pb2
+from blockyard.event.v1 import event_pb2 as _event_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -243,6 +244,7 @@ class NodeExecution(_message.Message):
     LINEAGE_FIELD_NUMBER: _builtins.int
     MISSING_PINS_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
+    ABSENT_VALUES_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """Execution it belongs to."""
     number: _builtins.int
@@ -295,6 +297,10 @@ class NodeExecution(_message.Message):
     def missing_pins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pins that are still without a value, in INCOMPLETE ones."""
 
+    @_builtins.property
+    def absent_values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbsentValue]:
+        """Values that should be in inputs and outputs and are not; null stands in place of an output."""
+
     def __init__(
         self,
         *,
@@ -317,14 +323,53 @@ class NodeExecution(_message.Message):
         lineage: _abc.Iterable[Global___LineageEntry] | None = ...,
         missing_pins: _abc.Iterable[_builtins.str] | None = ...,
         task_id: _builtins.str = ...,
+        absent_values: _abc.Iterable[Global___AbsentValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "inputs", b"inputs", "outputs", b"outputs", "queue_time", b"queue_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "block_id", b"block_id", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "execution_id", b"execution_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "lineage", b"lineage", "missing_pins", b"missing_pins", "node_id", b"node_id", "number", b"number", "outputs", b"outputs", "outputs_json", b"outputs_json", "outputs_truncated", b"outputs_truncated", "queue_time", b"queue_time", "start_time", b"start_time", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_values", b"absent_values", "attempts", b"attempts", "block_id", b"block_id", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "execution_id", b"execution_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "lineage", b"lineage", "missing_pins", b"missing_pins", "node_id", b"node_id", "number", b"number", "outputs", b"outputs", "outputs_json", b"outputs_json", "outputs_truncated", b"outputs_truncated", "queue_time", b"queue_time", "start_time", b"start_time", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeExecution: _TypeAlias = NodeExecution  # noqa: Y015
+
+@_typing.final
+class AbsentValue(_message.Message):
+    """A value of a node execution that an answer cannot hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    ABSENCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    pin: _builtins.str
+    """Pin."""
+    index: _builtins.int
+    """Which value on that pin, from 0; 0 for an input."""
+    input: _builtins.bool
+    """True if the pin is an input pin."""
+    absence: _event_pb2.ValueAbsence.ValueType
+    """Why it is absent."""
+    message: _builtins.str
+    """The same as a sentence."""
+    def __init__(
+        self,
+        *,
+        pin: _builtins.str = ...,
+        index: _builtins.int = ...,
+        input: _builtins.bool = ...,
+        absence: _event_pb2.ValueAbsence.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence", b"absence", "index", b"index", "input", b"input", "message", b"message", "pin", b"pin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbsentValue: _TypeAlias = AbsentValue  # noqa: Y015
 
 @_typing.final
 class LineageEntry(_message.Message):

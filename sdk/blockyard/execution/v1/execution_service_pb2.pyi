@@ -479,19 +479,27 @@ class GetExecutionResultsRequest(_message.Message):
 
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     VALUE_FORMAT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id."""
     value_format: Global___ValueFormat.ValueType
     """Form of the values in the answer."""
+    page_size: _builtins.int
+    """Most values in the answer, up to 100000; 0 means as many as an answer holds."""
+    page_token: _builtins.str
+    """next_page_token of the answer before this one."""
     def __init__(
         self,
         *,
         execution_id: _builtins.str = ...,
         value_format: Global___ValueFormat.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "value_format", b"value_format"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "page_size", b"page_size", "page_token", b"page_token", "value_format", b"value_format"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,13 +514,18 @@ class GetExecutionResultsResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     RESULTS_JSON_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     status: _execution_pb2.ExecutionStatus.ValueType
     """Where the execution stands: results of one that has not ended may grow."""
     results_json: _builtins.bytes
     """The same as UTF-8 JSON object. Only with VALUE_FORMAT_JSON, and results is then absent."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last. An answer takes at most 4 MB, so that clients take it by default, unless
+    one value alone has more.
+    """
     @_builtins.property
     def results(self) -> _struct_pb2.Struct:
-        """Lists of values by name of the output."""
+        """Lists of values by name of the output. A list goes on in the next answer where this one has no room for all of it."""
 
     def __init__(
         self,
@@ -520,10 +533,11 @@ class GetExecutionResultsResponse(_message.Message):
         status: _execution_pb2.ExecutionStatus.ValueType = ...,
         results: _struct_pb2.Struct | None = ...,
         results_json: _builtins.bytes = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "results_json", b"results_json", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "results", b"results", "results_json", b"results_json", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -721,7 +735,9 @@ class Waiting(_message.Message):
     reason: _builtins.str
     """What is awaited: "a runner of pool default", "attempt 2 at ...", "a decision", "items of ..."."""
     runner: _builtins.str
-    """Runner that has told that it holds the task, where one has."""
+    """Runner that has told that it holds the task, by the last heartbeats that the replica which was asked has heard;
+    empty where none has.
+    """
     @_builtins.property
     def wake_time(self) -> _timestamp_pb2.Timestamp:
         """When it wakes by itself, where that is known."""

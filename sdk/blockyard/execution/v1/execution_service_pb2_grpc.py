@@ -140,6 +140,7 @@ class ExecutionServiceServicer:
 
     def GetExecutionResults(self, request, context):
         """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
+        A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class ExecutionServiceStub:
     ListNodeExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListNodeExecutionsRequest, _execution_service_pb2.ListNodeExecutionsResponse]
     """Lists the node executions of an execution in order of their outcome; those that have none yet come last."""
     GetExecutionResults: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionResultsRequest, _execution_service_pb2.GetExecutionResultsResponse]
-    """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs."""
+    """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
+    A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]
     """Lists events after a sequence."""
     WatchExecution: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]
@@ -74,7 +76,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     ListNodeExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListNodeExecutionsRequest, _execution_service_pb2.ListNodeExecutionsResponse]  # type: ignore[assignment]
     """Lists the node executions of an execution in order of their outcome; those that have none yet come last."""
     GetExecutionResults: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionResultsRequest, _execution_service_pb2.GetExecutionResultsResponse]  # type: ignore[assignment]
-    """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs."""
+    """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
+    A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events after a sequence."""
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]  # type: ignore[assignment]
@@ -141,7 +145,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.GetExecutionResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.GetExecutionResultsResponse, _abc.Awaitable[_execution_service_pb2.GetExecutionResultsResponse]]:
-        """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs."""
+        """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
+        A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+        """
 
     @_abc_1.abstractmethod
     def ListEvents(

@@ -1,0 +1,82 @@
+"""What a caller of ExecutionService may be told. services/common/error_status.py makes statuses of them."""
+
+import grpc
+from blockyard.common.v1.errors_pb2 import ErrorReason
+
+from services.common.errors import (
+    AlreadyExists,
+    BlockyardError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+)
+
+
+class GraphNotFound(NotFound):
+    """There is no such graph, or no such version of it, or it belongs to somebody else."""
+
+    reason = ErrorReason.ERROR_REASON_GRAPH_NOT_FOUND
+
+
+class GraphNotRunnable(FailedPrecondition):
+    """The graph can no longer run, since a block that it uses is gone or has changed."""
+
+    reason = ErrorReason.ERROR_REASON_GRAPH_NOT_RUNNABLE
+
+
+class InputsInvalid(InvalidArgument):
+    """The inputs do not fit the graph's input schema."""
+
+    reason = ErrorReason.ERROR_REASON_INPUTS_INVALID
+
+
+class RequestIdReused(AlreadyExists):
+    """The same request id was used before with another request. Draw a new one for each new start."""
+
+    reason = ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class TooManyExecutions(ResourceExhausted):
+    """As many unfinished executions as are allowed: wait for some to end, or stop some."""
+
+    reason = ErrorReason.ERROR_REASON_TOO_MANY_EXECUTIONS
+    retry_after = 5.0
+
+
+class ExecutionNotFound(NotFound):
+    """There is no such execution, or it belongs to somebody else."""
+
+    reason = ErrorReason.ERROR_REASON_EXECUTION_NOT_FOUND
+
+
+class ExecutionNotReadable(FailedPrecondition):
+    """The execution's history cannot be replayed by this release."""
+
+    reason = ErrorReason.ERROR_REASON_EXECUTION_NOT_READABLE
+
+
+class NodeExecutionNotFound(NotFound):
+    """There is no such node execution in this execution."""
+
+    reason = ErrorReason.ERROR_REASON_NODE_EXECUTION_NOT_FOUND
+
+
+class NodeNotWaiting(FailedPrecondition):
+    """The node execution does not wait for a decision."""
+
+    reason = ErrorReason.ERROR_REASON_NODE_NOT_WAITING
+
+
+class ValueMissing(BlockyardError):
+    """A value is no longer in the blob store, or is not the one that was written."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = ErrorReason.ERROR_REASON_VALUE_MISSING
+
+
+class ValueTooLarge(OutOfRange):
+    """A value alone is larger than a message may be."""
+
+    reason = ErrorReason.ERROR_REASON_VALUE_TOO_LARGE
