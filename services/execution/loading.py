@@ -12,9 +12,6 @@ from services.execution.live import Live
 from services.execution.records import ExecutionRow, Snapshot, StoredTurn
 from services.execution.repository.turns import TurnRepository
 
-PAGE = 500
-"""Turns that one query reads."""
-
 KNOWN_TOPOLOGIES = 1_000
 """Plans whose topology is kept."""
 
@@ -99,11 +96,8 @@ class Loader:
         live = self.fresh(row, topology)
         if snapshot is not None and snapshot.rules == RULES:
             await work(_restore, live, snapshot)
-        while True:
-            turns = await self._turns.turns_after(row.execution_id, live.machine.state.turn, PAGE)
+        async for turns in self._turns.turns_after(row.execution_id, live.machine.state.turn):
             await work(_replay, live, turns)
-            if len(turns) < PAGE:
-                break
         live.reloaded = True
         live.begun = live.machine.state.turn > 0
         return live

@@ -21,6 +21,7 @@ from services.execution.records import (
     OutputRow,
     Progress,
 )
+from services.execution.repository.portions import BYTES_READ, is_last, within
 
 EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
     priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
@@ -61,32 +62,18 @@ UNENDED = "SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid
 
 ROWS_READ = 5_000
 TURNS_READ = 100
-BYTES_READ = 8 << 20
-"""Of values that one query reads, unless the first alone has more: there may be thousands, of a MiB each."""
-
-
-def _within(columns: str, order: str, source: str) -> str:
-    """A query for the first rows of a source, as many as have fewer bytes in their values than its last parameter."""
-    return f"""
-SELECT * FROM (
-    SELECT page.*, sum(octet_length(value)) OVER (ORDER BY {order}) - octet_length(value) AS before
-    FROM (SELECT {columns} FROM {source}) AS page
-) AS page WHERE before < ${source.count("$") + 1} ORDER BY {order}
-"""
-
-
-OUTPUTS = _within(
+OUTPUTS = within(
     "name, position, number, value",
     "name, position, number",
     """outputs WHERE execution_id = $1 AND (name, position, number) > ($2, $3::bigint[], $4)
     ORDER BY name, position, number LIMIT $5""",
 )
-EVENTS = _within(
+EVENTS = within(
     "last_event, events AS value",
     "last_event",
     "turns WHERE execution_id = $1 AND last_event > $2 AND events <> '' ORDER BY last_event LIMIT $3",
 )
-EVENTS_OF_TURNS = _within(
+EVENTS_OF_TURNS = within(
     "turn, events AS value",
     "turn",
     "turns WHERE execution_id = $1 AND turn BETWEEN $2 AND $3 ORDER BY turn LIMIT $4",
@@ -328,7 +315,7 @@ class ExecutionRepository:
             for row in rows:
                 after = OutputPlace(row["name"], tuple(row["position"]), row["number"])
                 yield OutputRow(after, row["value"])
-            if _is_last(rows, ROWS_READ):
+            if is_last(rows, ROWS_READ):
                 return
 
     async def event_batches(self, execution_id: UUID, after_sequence: int) -> AsyncIterator[tuple[int, bytes]]:
@@ -338,7 +325,7 @@ class ExecutionRepository:
             for row in rows:
                 after_sequence = row["last_event"]
                 yield after_sequence, row["value"]
-            if _is_last(rows, TURNS_READ):
+            if is_last(rows, TURNS_READ):
                 return
 
     async def events_of_turns(self, execution_id: UUID, turns: tuple[int, int]) -> AsyncIterator[bytes]:
@@ -349,13 +336,8 @@ class ExecutionRepository:
             for row in rows:
                 first = row["turn"] + 1
                 yield row["value"]
-            if _is_last(rows, TURNS_READ):
+            if is_last(rows, TURNS_READ):
                 return
-
-
-def _is_last(rows: Sequence[asyncpg.Record], limit: int) -> bool:
-    """True if nothing comes behind these rows: neither their number nor their bytes have cut them off."""
-    return len(rows) < limit and sum(len(row["value"]) for row in rows) < BYTES_READ
 
 
 def _node_execution(row: asyncpg.Record) -> NodeExecutionRow:

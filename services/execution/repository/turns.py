@@ -1,6 +1,6 @@
 """Turns: what an owner writes, and what it reads to load an execution."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ import asyncpg
 
 from services.execution.records import CommandRow, ExecutionRow, FeedEntry, Snapshot, StoredTurn
 from services.execution.repository.executions import EXECUTION_COLUMNS, execution_row
+from services.execution.repository.portions import BYTES_READ, is_last, within
 
 
 class LeaseLost(Exception):
@@ -89,6 +90,19 @@ HISTORY = """
 SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
 """
 """Which database this is, and which of its histories: one that was restored or promoted may lack commits (rule 20)."""
+
+TURNS = within(
+    "turn, now_ms, commands_through, facts AS value, checksum",
+    "turn",
+    "turns WHERE execution_id = $1 AND turn > $2 ORDER BY turn LIMIT $3",
+)
+FEED = within(
+    "feed_sequence, execution_id, events AS value, first_event, last_event",
+    "feed_sequence",
+    """turns WHERE partition = $1 AND feed_sequence > $2 AND feed_sequence <= $3
+    ORDER BY feed_sequence LIMIT $4""",
+)
+TURNS_READ = 500
 
 WIDTHS = (11, 16, 7, 5, 10)
 """Columns of the rows of a TurnBatch."""
@@ -281,18 +295,19 @@ class TurnRepository:
                 "DELETE FROM snapshots WHERE execution_id = $1 AND turn < $2", snapshot.execution_id, snapshot.turn
             )
 
-    async def turns_after(self, execution_id: UUID, turn: int, limit: int) -> list[StoredTurn]:
-        """Turns above `turn`, in order."""
-        rows = await self._pool.fetch(
-            """
-            SELECT turn, now_ms, commands_through, facts, checksum FROM turns
-            WHERE execution_id = $1 AND turn > $2 ORDER BY turn LIMIT $3
-            """,
-            execution_id,
-            turn,
-            limit,
-        )
-        return [StoredTurn(*row) for row in rows]
+    async def turns_after(self, execution_id: UUID, turn: int) -> AsyncIterator[list[StoredTurn]]:
+        """Turns above `turn`, in order, some at a time."""
+        while True:
+            rows = await self._pool.fetch(TURNS, execution_id, turn, TURNS_READ, BYTES_READ)
+            turns = [
+                StoredTurn(row["turn"], row["now_ms"], row["commands_through"], row["value"], row["checksum"])
+                for row in rows
+            ]
+            if turns:
+                turn = turns[-1].turn
+                yield turns
+            if is_last(rows, TURNS_READ):
+                return
 
     async def commands_after(self, marks: dict[UUID, int]) -> list[CommandRow]:
         """Commands above each execution's mark, in order."""
@@ -309,15 +324,9 @@ class TurnRepository:
         return [CommandRow(*row) for row in rows]
 
     async def feed(self, partition: int, after: int, through: int, limit: int) -> list[FeedEntry]:
-        """A partition's turns by feed sequence, above `after` and up to `through`."""
-        rows = await self._pool.fetch(
-            """
-            SELECT feed_sequence, execution_id, events, first_event, last_event FROM turns
-            WHERE partition = $1 AND feed_sequence > $2 AND feed_sequence <= $3 ORDER BY feed_sequence LIMIT $4
-            """,
-            partition,
-            after,
-            through,
-            limit,
-        )
-        return [FeedEntry(*row) for row in rows]
+        """The first of a partition's turns by feed sequence, above `after` and up to `through`."""
+        rows = await self._pool.fetch(FEED, partition, after, through, limit, BYTES_READ)
+        return [
+            FeedEntry(row["feed_sequence"], row["execution_id"], row["value"], row["first_event"], row["last_event"])
+            for row in rows
+        ]
