@@ -35,18 +35,27 @@ async def retire(retention: Retention, large_values: LargeValues, days: float) -
 
 
 async def drop_old(retention: Retention, large_values: LargeValues, before: datetime, at_once: int = SLICE) -> int:
-    """Drops the weeks that end before a moment and whose executions have all ended; returns how many those were.
+    """Deletes the executions of weeks past that ended before a moment; returns how many those were.
+
+    A week whose executions had all ended then is dropped. Where one had not, it holds the week: what there is of the
+    others is deleted row by row, so that it holds nothing but empty pages.
 
     May end anywhere, and be run by several replicas: blobs go before the row that leads to them, rows before the
     tables of their week, and what is gone already is no error.
     """
     dropped = 0
-    for week in await retention.ended_weeks(before):
-        while execution_ids := await retention.executions_of(week, at_once):
+    for week in await retention.past_weeks(before):
+        held = await retention.is_held(week, before)
+        last: UUID | None = None
+        while execution_ids := await retention.ended(week, before, last, at_once):
             await _delete_blobs(large_values, execution_ids)
+            for execution_id in execution_ids if held else ():
+                await retention.delete_history(execution_id)
             await retention.delete(execution_ids)
             dropped += len(execution_ids)
-        await retention.drop(week)
+            last = execution_ids[-1]
+        if not held:
+            await retention.drop(week)
     return dropped
 
 

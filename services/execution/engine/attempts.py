@@ -42,7 +42,7 @@ class Attempts:
         """A run has ended, and all of its outputs are there."""
         if finish.failed and self._retry(execution, finish):
             return
-        if outputs and not self._turn.has_room(outputs):
+        if not self._turn.has_room(outputs):
             self._put_off(execution, outputs, finish)
             return
         turn, router = self._turn, self._router
@@ -61,7 +61,7 @@ class Attempts:
         self._retire(execution)
 
     def pass_on(self) -> None:
-        """Goes on with what was put off, until the turn is full: at least one output of it."""
+        """Goes on with what was put off, until the turn is full: at least one output, or end, of it."""
         passing, turn = self._state.passing, self._turn
         while passing and not turn.full:
             number, left = next(iter(passing.items()))
@@ -77,7 +77,7 @@ class Attempts:
                 self._finish(execution, left.finish)
 
     def _put_off(self, execution: NodeExecution, outputs: Sequence[Output], finish: Finish) -> None:
-        """This turn has no room for the outputs of a run that has ended. Nothing more is wanted of any run of it."""
+        """This turn has no room for the end of a run, or its outputs. Nothing more is wanted of any run of it."""
         if execution.status not in IN_PROGRESS:
             self._state.busy += 1
         execution.status = LiveStatus.RUNNING

@@ -67,6 +67,7 @@ class Ends:
         state.busy = 0
         turn.effects.incomplete.extend(self._leftover())
         turn.tell(Event(ENDS[status], message=state.message))
+        state.later.clear()
         for left in (state.sets, state.latches, state.scopes, state.timers, state.fan_outs, state.closed):
             left.clear()
         return False

@@ -75,6 +75,7 @@ class Machine:
         if state.more:
             self._attempts.pass_on()
             self._settle()
+            self._catch_up()
         for fact in facts:
             if state.ending:
                 break
@@ -86,8 +87,22 @@ class Machine:
         state.events += len(effects.events)
         return effects
 
+    def _catch_up(self) -> None:
+        """Facts that had to wait, in their order, until the turn is full."""
+        waiting, self.state.later = self.state.later, []
+        for fact in waiting:
+            if self.state.ending:
+                break
+            self._apply(fact)
+            self._settle()
+
     def _apply(self, fact: Fact) -> None:
         match fact:
+            case Reported() if self.state.later or self._turn.full:
+                self.state.later.append(fact)
+            case Decided() | RunLost() | StopRequested() if self.state.later:
+                # Order decides: the end of a run that waits here was known before.
+                self.state.later.append(fact)
             case Reported():
                 if self._runs.wants(fact):
                     self._runs.report(fact)
@@ -145,7 +160,7 @@ class Machine:
         state = self.state
         if state.ending:
             effects.more = self._ends.wind_up()
-        elif effects.more or state.passing:
+        elif effects.more or state.passing or state.later:
             effects.more = True
         else:
             drop_stale(state)

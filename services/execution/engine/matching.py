@@ -52,11 +52,12 @@ class Matcher:
         self._observer = observer
         self._sets: dict[int, dict[int, AgreementIndex[InputSet]]] = {}
         self._latches: dict[tuple[int, int], AgreementIndex[Latch]] = {}
+        self._latched_at: dict[tuple[int, int, Lineage], int] = {}
         self._held: dict[tuple[int, int], int] = {}
         for waiting in state.sets.values():
             self._index(waiting)
         for latch in state.latches.values():
-            self._latches.setdefault((latch.node, latch.pin), AgreementIndex()).add(latch.order, latch.lineage, latch)
+            self._index_latch(latch)
 
     def deliver(self, place: Place, pin: int, token: Token) -> list[Full]:
         """Takes a value in; gives the sets that it makes full, oldest first."""
@@ -113,14 +114,19 @@ class Matcher:
         return Full(tuple(values), strengthen(lineage, waiting.weak))
 
     def _latch(self, place: Place, pin: int, token: Token) -> None:
-        index = self._latches.setdefault((place.index, pin), AgreementIndex())
-        for order in index.at(token.lineage):
-            index.remove(order)
-            del self._state.latches[order]
+        before = self._latched_at.get((place.index, pin, token.lineage))
+        if before is not None:
+            self._latches[place.index, pin].remove(before)
+            del self._state.latches[before]
         self._state.orders += 1
         latch = Latch(self._state.orders, place.index, pin, token.value, token.lineage)
-        index.add(latch.order, latch.lineage, latch)
         self._state.latches[latch.order] = latch
+        self._index_latch(latch)
+
+    def _index_latch(self, latch: Latch) -> None:
+        index = self._latches.setdefault((latch.node, latch.pin), AgreementIndex(self._state.fan_outs))
+        index.add(latch.order, latch.lineage, latch)
+        self._latched_at[latch.node, latch.pin, latch.lineage] = latch.order
 
     def _serve(self, place: Place, pin: int, lineage: Lineage) -> list[Full]:
         index = self._sets.get(place.index, {}).get(pin)
@@ -154,7 +160,7 @@ class Matcher:
     def _index(self, waiting: InputSet) -> None:
         indices = self._sets.setdefault(waiting.node, {})
         for pin in self._wanted(waiting):
-            indices.setdefault(pin, AgreementIndex()).add(waiting.order, waiting.lineage, waiting)
+            indices.setdefault(pin, AgreementIndex(self._state.fan_outs)).add(waiting.order, waiting.lineage, waiting)
         for pin in waiting.values:
             self._held[waiting.node, pin] = self._held.get((waiting.node, pin), 0) + 1
 

@@ -70,7 +70,7 @@ class Natives:
             )
             turn.tell(told)
         turn.tell(Event(EventKind.NODE_COMPLETED, number, place.index, 1))
-        turn.effects.outcomes.append(
+        turn.conclude(
             NodeOutcome(
                 number=number,
                 node=place.index,

@@ -5,6 +5,8 @@ Several runs of one attempt may speak, in turn and more than once; parts may com
 
 import zlib
 
+import msgspec
+
 from services.execution.engine.attempts import Attempts
 from services.execution.engine.effects import EventKind
 from services.execution.engine.facts import Claimed, Finish, Output, Reported
@@ -92,7 +94,10 @@ class Runs:
             execution.runs = {}
         run = execution.runs.setdefault(report.run, Run())
         pure = self._topology.plan.nodes[execution.node].effect is Effect.PURE
-        for output in report.outputs:
+        for at, output in enumerate(report.outputs):
+            if self._turn.full:
+                self._state.later.append(msgspec.structs.replace(report, outputs=report.outputs[at:]))
+                return
             place = (output.pin, output.index)
             if place in run.seen:
                 continue

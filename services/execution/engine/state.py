@@ -4,7 +4,7 @@ from enum import IntEnum
 
 import msgspec
 
-from services.execution.engine.facts import Finish, Output
+from services.execution.engine.facts import Decided, Finish, Output, Reported, RunLost, StopRequested
 from services.execution.engine.lineage import Lineage
 
 
@@ -167,3 +167,5 @@ class State(msgspec.Struct, array_like=True):
     """By node execution, which is alive until all is passed on; the longest waiting first."""
     more: bool = False
     """True if the last turn was full, and left work over."""
+    later: list[Reported | RunLost | Decided | StopRequested] = msgspec.field(default_factory=list)
+    """Reports, or what is left of one, that the last turn had no room for; and what came after them."""

@@ -16,6 +16,8 @@ class Bounds:
     """Told in one turn."""
     bytes: int = 1 << 20
     """Of the values among them: they travel in one message."""
+    recorded: int = 8 << 20
+    """Bytes of the inputs that outcomes repeat: they are stored in one transaction, and may be the same large value."""
     at_once: int = 1_000
     """Outputs of one run that are passed on together, if there is room for them."""
 
@@ -23,12 +25,22 @@ class Bounds:
 class Turn:
     """One object for all turns of a machine, begun anew for each."""
 
-    __slots__ = ("_at_once", "_bytes", "_most_bytes", "_most_events", "effects", "now")
+    __slots__ = (
+        "_at_once",
+        "_bytes",
+        "_most_bytes",
+        "_most_events",
+        "_most_recorded",
+        "_recorded",
+        "effects",
+        "now",
+    )
 
     def __init__(self, bounds: Bounds) -> None:
         self._at_once = bounds.at_once
         self._most_bytes = bounds.bytes
         self._most_events = bounds.events
+        self._most_recorded = bounds.recorded
         self.begin(0)
 
     def begin(self, now_ms: int) -> Effects:
@@ -36,16 +48,23 @@ class Turn:
         self.effects = Effects()
         self.now = now_ms
         self._bytes = 0
+        self._recorded = 0
         return self.effects
 
     @property
     def full(self) -> bool:
         """True if what is not done yet has to wait for the next turn."""
-        return self._bytes >= self._most_bytes or len(self.effects.events) >= self._most_events
+        return (
+            self._bytes >= self._most_bytes
+            or len(self.effects.events) >= self._most_events
+            or self._recorded >= self._most_recorded
+        )
 
     def has_room(self, outputs: Sequence[Output]) -> bool:
-        """True if all of these can be passed on in this turn."""
+        """True if a run that has yielded these can end in this turn, and all of them be passed on."""
         if len(outputs) > self._at_once or len(self.effects.events) >= self._most_events:
+            return False
+        if self._recorded >= self._most_recorded:
             return False
         size = self._bytes
         for output in outputs:
@@ -79,7 +98,7 @@ class Turn:
 
     def record(self, execution: NodeExecution, status: NodeStatus, finish: Finish) -> None:
         """The one outcome of a node execution."""
-        self.effects.outcomes.append(
+        self.conclude(
             NodeOutcome(
                 number=execution.number,
                 node=execution.node,
@@ -95,3 +114,10 @@ class Turn:
                 stats=finish.stats,
             )
         )
+
+    def conclude(self, outcome: NodeOutcome) -> None:
+        """Adds an outcome."""
+        self.effects.outcomes.append(outcome)
+        for value in outcome.values:
+            if value is not None:
+                self._recorded += len(value)

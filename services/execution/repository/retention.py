@@ -25,6 +25,11 @@ LOCK_MILLISECONDS = 500
 DROP_TRIES = 5
 """How long a drop waits for its lock, and how often it tries in a row."""
 
+PARTITIONS = """
+SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+WHERE inhparent = $1::text::regclass ORDER BY c.relname
+"""
+
 
 def first_id(moment: datetime) -> UUID:
     """The least UUIDv7 of a moment."""
@@ -44,48 +49,77 @@ class Retention:
 
     async def make_partitions(self) -> None:
         """Partitions from the last week to WEEKS_AHEAD from now are there after this."""
-        week = week_of(datetime.now(UTC)) - WEEK
+        first = week_of(datetime.now(UTC)) - WEEK
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            for _ in range(WEEKS_AHEAD + 2):
-                for table in TABLES:
-                    await connection.execute(
-                        f"""CREATE TABLE IF NOT EXISTS {table}_{week:%Y%m%d} PARTITION OF {table}
-                        FOR VALUES FROM ('{first_id(week)}') TO ('{first_id(week + WEEK)}')"""
-                    )
-                week += WEEK
+            for table in TABLES:
+                rows = await connection.fetch(PARTITIONS, table)
+                there = {row["relname"] for row in rows}
+                for number in range(WEEKS_AHEAD + 2):
+                    week = first + number * WEEK
+                    name = f"{table}_{week:%Y%m%d}"
+                    if name not in there:
+                        # Attaching lets turns go on, and readers: CREATE TABLE .. PARTITION OF would lock them out.
+                        await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+                        await connection.execute(
+                            f"""ALTER TABLE {table} ATTACH PARTITION {name}
+                            FOR VALUES FROM ('{first_id(week)}') TO ('{first_id(week + WEEK)}')"""
+                        )
 
-    async def ended_weeks(self, before: datetime) -> list[datetime]:
-        """The weeks that are still there, end before a moment, and whose executions have all ended."""
-        rows = await self._pool.fetch(
-            """
-            SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
-            WHERE inhparent = $1::text::regclass ORDER BY c.relname
-            """,
-            TABLES[-1],
-        )
+    async def past_weeks(self, before: datetime) -> list[datetime]:
+        """The weeks that are still there and end before a moment."""
+        rows = await self._pool.fetch(PARTITIONS, TABLES[-1])
         weeks = [datetime.strptime(row["relname"][-8:], "%Y%m%d").replace(tzinfo=UTC) for row in rows]
-        return [week for week in weeks if week + WEEK <= before and not await self._lives(week)]
+        return [week for week in weeks if week + WEEK <= before]
 
-    async def executions_of(self, week: datetime, limit: int) -> list[UUID]:
-        """The first executions of a week."""
-        rows = await self._pool.fetch(
-            """
-            SELECT execution_id FROM executions WHERE execution_id >= $1 AND execution_id < $2
-            ORDER BY execution_id LIMIT $3
-            """,
-            first_id(week),
-            first_id(week + WEEK),
-            limit,
-        )
+    async def is_held(self, week: datetime, before: datetime) -> bool:
+        """True if an execution of the week had not ended at that moment."""
+        async with self._unhurried() as connection:
+            held: bool = await connection.fetchval(
+                """
+                SELECT EXISTS (SELECT FROM executions WHERE execution_id >= $1 AND execution_id < $2
+                    AND (status < 4 OR end_time IS NULL OR end_time > $3))
+                """,
+                first_id(week),
+                first_id(week + WEEK),
+                before,
+                timeout=LONGEST_SECONDS,
+            )
+        return held
+
+    async def ended(self, week: datetime, before: datetime, after: UUID | None, limit: int) -> list[UUID]:
+        """The first executions of a week, or the first after one, that had ended at that moment."""
+        async with self._unhurried() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT execution_id FROM executions
+                WHERE execution_id >= $1 AND execution_id < $2 AND ($3::uuid IS NULL OR execution_id > $3)
+                  AND status >= 4 AND end_time <= $4
+                ORDER BY execution_id LIMIT $5
+                """,
+                first_id(week),
+                first_id(week + WEEK),
+                after,
+                before,
+                limit,
+                timeout=LONGEST_SECONDS,
+            )
         return [row["execution_id"] for row in rows]
 
     async def delete(self, execution_ids: list[UUID]) -> None:
-        """Deletes executions; what else there is of them goes with their week."""
+        """Deletes executions; what else there is of them goes with their week, or has gone."""
         async with self._unhurried() as connection:
             await connection.execute(
                 "DELETE FROM executions WHERE execution_id = ANY($1)", execution_ids, timeout=LONGEST_SECONDS
             )
+
+    async def delete_history(self, execution_id: UUID) -> None:
+        """Deletes all that there is of one execution in tables by week: there may be very much of it."""
+        for table in TABLES:
+            async with self._unhurried() as connection:
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE execution_id = $1", execution_id, timeout=LONGEST_SECONDS
+                )
 
     async def drop(self, week: datetime) -> None:
         """Drops the tables of a week.
@@ -109,16 +143,6 @@ class Retention:
                 if not tries_left:
                     raise
             await asyncio.sleep(next(pauses))
-
-    async def _lives(self, week: datetime) -> bool:
-        async with self._unhurried() as connection:
-            lives: bool = await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM executions WHERE status < 4 AND execution_id >= $1 AND execution_id < $2)",
-                first_id(week),
-                first_id(week + WEEK),
-                timeout=LONGEST_SECONDS,
-            )
-        return lives
 
     @asynccontextmanager
     async def _unhurried(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"]:

@@ -3,8 +3,10 @@
 The execution service decides the same when it compiles a graph. Here it is needed to judge the graph before that.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Set
 
+from blockyard.block.dynamic_pins import base_pin
 from blockyard.graph.v1.block_pb2 import BlockType
 
 from services.graph.layout import Layout, PlacedNode
@@ -26,6 +28,32 @@ def gathered_fan_outs(layout: Layout) -> Gathered:
         if gathered == before:
             break
     return gathered
+
+
+def reached_by(layout: Layout, fan_out: PlacedNode, gathered: Gathered) -> Set[int]:
+    """The nodes that something of a node's fan-out may come to. It goes on behind a Collect of a fan-out inside of this
+    one, and behind no other."""
+    many = fan_out.block.many_pins if fan_out.block else frozenset()
+    waiting = deque(link.sink for link in layout.out_of(fan_out) if base_pin(link.message.source_pin) in many)
+    passed: set[int] = set()
+    ends: set[int] = set()
+    ends_of: dict[int, list[PlacedNode]] = {}
+    while waiting:
+        node = waiting.popleft()
+        if node.index in passed:
+            continue
+        if node.is_a(BlockType.BLOCK_TYPE_COLLECT):
+            of = gathered[node.index]
+            if of is None or of is fan_out or of.index not in passed:
+                ends.add(node.index)
+                # That the fan-out which it gathers lies inside may turn out later.
+                if of is not None and of is not fan_out:
+                    ends_of.setdefault(of.index, []).append(node)
+                continue
+        passed.add(node.index)
+        waiting.extend(link.sink for link in layout.out_of(node))
+        waiting.extend(ends_of.pop(node.index, ()))
+    return passed | ends
 
 
 def _upstream_first(layout: Layout) -> list[PlacedNode]:

@@ -1,12 +1,13 @@
 """What is allowed but may surprise: values that race, nodes that never run, constants that nothing reads."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from blockyard.graph.v1.block_pb2 import BlockType
 
 from services.common.errors import Violation
 from services.graph.layout import Layout, PlacedLink, PlacedNode
+from services.graph.rules.fan_outs import gathered_fan_outs, reached_by
 
 MOST_COMPARED = 20
 """Links into one pin that are compared; to warn of more would not help anybody."""
@@ -17,6 +18,7 @@ def flow_warnings(layout: Layout) -> Iterator[Violation]:
     if not any(node.is_a(BlockType.BLOCK_TYPE_OUTPUT) for node in layout.nodes):
         yield Violation("nodes", "no node is an output, so executions will have no results")
     yield from _never_running(layout)
+    yield from _gathering_nothing(layout)
     for node in layout.nodes:
         if node.block is not None and node.block.unavailable:
             yield Violation(
@@ -53,6 +55,30 @@ def _running(layout: Layout) -> set[int]:
                 runs.add(link.sink.index)
                 ready.append(link.sink)
     return runs
+
+
+def _gathering_nothing(layout: Layout) -> Iterator[Violation]:
+    """Collects of a fan-out of which no item can come to them."""
+    gathered = gathered_fan_outs(layout)
+    reached: dict[int, Set[int]] = {}
+    for at, fan_out in gathered.items():
+        if fan_out is None:
+            continue
+        if fan_out.index not in reached:
+            reached[fan_out.index] = reached_by(layout, fan_out, gathered)
+        if at not in reached[fan_out.index]:
+            node = layout.nodes[at]
+            yield Violation(
+                f"{node.path}.inputs.of",
+                f"gathers nothing of the fan-out of {fan_out.id[:100]!r}: it gives an empty list for each run of that "
+                "node, and a list of what does arrive for the whole execution. Nothing leads here from its pins that "
+                f"yield more than once, {_named(fan_out)}: link one of them, or name another node in 'of'",
+            )
+
+
+def _named(fan_out: PlacedNode) -> str:
+    pins = fan_out.block.many_pins if fan_out.block else ()
+    return ", ".join(repr(pin) for pin in sorted(pins))[:150]
 
 
 def _races(layout: Layout, node: PlacedNode) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from blockyard.dev.postgres import PostgresServer
 
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.execution.large_values import LargeValues
-from services.execution.repository.retention import TABLES, WEEK, Retention, first_id, week_of
+from services.execution.repository.retention import TABLES, WEEK, WEEKS_AHEAD, Retention, first_id, week_of
 from services.execution.retiring import drop_old, retire
 from services.execution.starting import new_id
 from tests.integration.execution.house import House, house
@@ -28,8 +28,10 @@ SLOW_DELETION = """
 """
 
 
-async def execution_of(rows: "asyncpg.Connection[asyncpg.Record]", moment: datetime, status: int) -> UUID:
-    """An execution that began at this moment, in a partition of its week."""
+async def execution_of(
+    rows: "asyncpg.Connection[asyncpg.Record]", moment: datetime, status: int, end: datetime | None = None
+) -> UUID:
+    """An execution that began at this moment, and ended then if nothing else is said, in a partition of its week."""
     week = week_of(moment)
     for table in TABLES:
         await rows.execute(
@@ -39,9 +41,10 @@ async def execution_of(rows: "asyncpg.Connection[asyncpg.Record]", moment: datet
     execution_id = UUID(int=first_id(moment).int | new_id().int & ((1 << 80) - 1))
     await rows.execute(
         """INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs,
-        status) VALUES ($1, 'anna', 'g', 1, 0, '', 1, '{}', $2)""",
+        status, end_time) VALUES ($1, 'anna', 'g', 1, 0, '', 1, '{}', $2, $3)""",
         execution_id,
         status,
+        (end or moment) if status == ENDED else None,
     )
     return execution_id
 
@@ -105,6 +108,23 @@ async def test_turns_are_written_while_the_drop_of_another_table_waits(postgres:
         await stop(retiring, pool)
 
 
+async def test_partitions_are_made_beside_readers_and_turns(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as reader:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        await Retention(pool).make_partitions()
+        newest = f"turns_{week_of(datetime.now(UTC)) + WEEKS_AHEAD * WEEK:%Y%m%d}"
+        await rows.execute(f"DROP TABLE {newest}")
+        async with reader.transaction():
+            await reader.execute("INSERT INTO turns VALUES ($1, 1, 0, 1, 1, 1, 0, 0, 0, '', '', 0)", new_id())
+            await asyncio.wait_for(Retention(pool).make_partitions(), 5)
+        later = first_id(datetime.now(UTC) + WEEKS_AHEAD * WEEK)
+        await rows.execute("INSERT INTO turns VALUES ($1, 1, 0, 2, 1, 1, 0, 0, 0, '', '', 0)", later)
+        assert await rows.fetchval(f"SELECT count(*) FROM {newest}") == 1
+        indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = $1"
+        assert await rows.fetchval(indexes, newest) == await rows.fetchval(indexes, "turns")
+        await pool.close()
+
+
 async def test_a_week_whose_deletion_takes_longer_than_a_statement_may_goes_all_the_same(
     postgres: PostgresServer,
 ) -> None:
@@ -147,6 +167,58 @@ async def test_all_of_a_week_that_is_larger_than_a_slice_goes(postgres: Postgres
         store = blob_store(built)
         assert await drop_old(Retention(pool), LargeValues(store), now - timedelta(days=30), at_once=2) == 5
         assert await rows.fetchval("SELECT count(*) FROM executions") == 0
+        await pool.close()
+
+
+async def history_of(rows: "asyncpg.Connection[asyncpg.Record]", execution_id: UUID) -> None:
+    """A row in two of the tables that are partitioned."""
+    await rows.execute("INSERT INTO turns VALUES ($1, 1, 0, 1, 1, 1, 0, 0, 0, '', '', 0)", execution_id)
+    await rows.execute("INSERT INTO outputs VALUES ($1, 1, 'out', '{}', '1')", execution_id)
+
+
+async def histories(rows: "asyncpg.Connection[asyncpg.Record]") -> set[UUID]:
+    turns, outputs = [
+        {row["execution_id"] for row in await rows.fetch(f"SELECT execution_id FROM {table}")}
+        for table in ("turns", "outputs")
+    ]
+    assert turns == outputs
+    return turns
+
+
+async def test_what_ended_goes_while_a_living_execution_holds_its_week(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        retention, store, now = Retention(pool), blob_store(built), datetime.now(UTC)
+        monday = week_of(now - timedelta(days=80))
+        alive = await execution_of(rows, monday + timedelta(days=1), RUNNING)
+        ended = [await execution_of(rows, monday + timedelta(hours=hour), ENDED) for hour in (1, 2, 30, 40)]
+        blobs = {id_: await blob_of(store, id_) for id_ in (alive, *ended)}
+        for id_ in blobs:
+            await history_of(rows, id_)
+        assert await drop_old(retention, LargeValues(store), now - timedelta(days=30), at_once=2) == 4
+        assert await histories(rows) == {alive}
+        assert [row["execution_id"] for row in await rows.fetch("SELECT execution_id FROM executions")] == [alive]
+        assert [id_ for id_, blob in blobs.items() if kept(built, blob)] == [alive]
+        assert await drop_old(retention, LargeValues(store), now - timedelta(days=30)) == 0
+        assert await histories(rows) == {alive}
+        await rows.execute("UPDATE executions SET status = $1, end_time = $2", ENDED, now - timedelta(days=31))
+        assert await drop_old(retention, LargeValues(store), now - timedelta(days=30)) == 1
+        assert not kept(built, blobs[alive])
+        assert await rows.fetchval("SELECT to_regclass($1) IS NULL", f"turns_{monday:%Y%m%d}")
+        await pool.close()
+
+
+async def test_what_ran_for_long_is_kept_as_long_after_its_end_as_others_are(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        store, now = blob_store(built), datetime.now(UTC)
+        long = await execution_of(rows, now - timedelta(days=80), ENDED, end=now - timedelta(days=29))
+        await history_of(rows, long)
+        blob = await blob_of(store, long)
+        assert await drop_old(Retention(pool), LargeValues(store), now - timedelta(days=30)) == 0
+        assert await histories(rows) == {long}
+        assert await rows.fetchval("SELECT count(*) FROM executions") == 1
+        assert kept(built, blob)
         await pool.close()
 
 

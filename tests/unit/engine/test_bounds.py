@@ -206,6 +206,35 @@ def joined_branches(count: int) -> Callable[[], object]:
     return work
 
 
+def joined_fan_outs(count: int) -> Callable[[], object]:
+    """Two fan-outs that know nothing of each other, joined with a branch of the second that comes the other way round:
+    some of the sets that wait are of both, some of one, and the oldest of them is hardly ever the one."""
+    builder = PlanBuilder()
+    for name, many in (("one", ("item",)), ("two", ("item",)), ("left", ()), ("right", ()), ("join", ())):
+        builder.node(name, nothing, many=many)
+    builder.collect("all", of="two")
+    builder.link("one.item", "join.a")
+    builder.link("two.item", "left.value")
+    builder.link("two.item", "right.value")
+    builder.link("left.value", "join.b")
+    builder.link("right.value", "join.c")
+    builder.link("join.value", "all.item")
+    driven = Driven(builder)
+    driven.end("one", *items(count))
+    driven.end("two", *items(count))
+    driven.waiting["right"].reverse()
+
+    def work() -> None:
+        for _ in range(count):
+            driven.end("left", ("value", 0, b"1"))
+            driven.end("right", ("value", 0, b"1"))
+        for _ in range(count):
+            driven.end("join", ("value", 0, b"1"))
+        assert driven.machine.ended
+
+    return work
+
+
 def all_closing_at_once(count: int) -> Callable[[], object]:
     """Very many collects that the end of one slow node lets close."""
     work_before = held_open(count)
@@ -225,7 +254,8 @@ def wide_plan(count: int) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(
-    "work", [held_open, leftover_sets, static_values, joined_branches, all_closing_at_once, wide_plan]
+    "work",
+    [held_open, leftover_sets, static_values, joined_branches, joined_fan_outs, all_closing_at_once, wide_plan],
 )
 def test_the_steps_for_a_node_execution_do_not_grow_with_what_waits(
     work: Callable[[int], Callable[[], object]],
@@ -364,7 +394,7 @@ def test_fan_outs_inside_one_another_without_end_come_to_a_limit() -> None:
 
 
 def test_orders_of_sets_that_have_left_do_not_pile_up() -> None:
-    index: AgreementIndex[int] = AgreementIndex()
+    index: AgreementIndex[int] = AgreementIndex({1: 0})
     index.add(0, ((1, 0),), 0)
 
     for order in range(1, 5_000):

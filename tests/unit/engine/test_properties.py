@@ -18,7 +18,13 @@ from tests.unit.engine.simulation import Faults, Outcome, Simulation, replay
 
 UNKIND = Faults(duplicate=0.2, rerun=0.2, split=0.5, reload=0.1, lose=0.1)
 SEEDS = st.integers(0, 2**32)
-NARROW = st.builds(Bounds, events=st.integers(1, 20), bytes=st.integers(1, 200), at_once=st.integers(1, 4))
+NARROW = st.builds(
+    Bounds,
+    events=st.integers(1, 20),
+    bytes=st.integers(1, 200),
+    recorded=st.integers(1, 200),
+    at_once=st.integers(1, 4),
+)
 """Turns that are full at once."""
 
 ENDS = {
@@ -51,6 +57,7 @@ def check_books(topology: Topology, outcome: Outcome) -> None:
         state.fan_outs,
         state.closed,
         state.passing,
+        state.later,
     )
     assert [len(each) for each in left] == [0] * len(left)
     assert state.busy == 0

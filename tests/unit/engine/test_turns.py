@@ -133,6 +133,80 @@ def test_many_ends_in_one_turn_share_its_room() -> None:
     assert sum(len(turn.queued) for turn in turns) == 40 * BOUNDS.at_once
 
 
+@pytest.mark.parametrize("given", [(), (Output("value", 0, b"1"),)], ids=["nothing", "a value"])
+def test_many_ends_of_runs_with_a_large_input_share_the_room_of_a_turn(given: tuple[Output, ...]) -> None:
+    """Each outcome repeats the inputs of its run: of a static value that all of them had, there are as many."""
+    builder = PlanBuilder()
+    for name, many in (("text", ()), ("fan", ("item",)), ("each", ())):
+        builder.node(name, nothing, many=many)
+    builder.link("text.value", "each.text", static=True)
+    builder.link("fan.item", "each.item")
+    driven = Driven(builder)
+    size, count = 200 << 10, 100
+    driven.end("text", ("value", 0, b"1" * size))
+    driven.end("fan", *items(count))
+    ends = [Reported(number, 1, 1, given, Finish(False, len(given))) for number in driven.waiting["each"]]
+
+    turns = [driven.turn(*ends), *driven.go_on()]
+
+    recorded = [sum(len(value or b"") for each in turn.outcomes for value in each.values) for turn in turns]
+    assert max(recorded) < BOUNDS.recorded + 2 * size
+    assert sum(len(turn.outcomes) for turn in turns) == count
+    assert driven.machine.state.status is ExecutionStatus.COMPLETED
+
+
+@pytest.mark.parametrize("effect", [Effect.PURE, Effect.IDEMPOTENT])
+def test_what_a_run_streams_fills_turns_by_its_bytes(effect: Effect) -> None:
+    """However much of it comes at once, in one report or in several; and however often it is told."""
+    builder = PlanBuilder()
+    builder.node("fan", nothing, many=("item",), effect=effect)
+    for name in ("one", "two", "three"):
+        builder.output(name)
+        builder.link("fan.item", f"{name}.value")
+    driven = Driven(builder)
+    size, count = 100 << 10, 60
+    values = tuple(Output("item", index, b"%d" % index * (size // 2)) for index in range(count))
+    reports = [Reported(1, 1, 5, values[at : at + 20], None, 1_000) for at in (0, 20, 40)]
+
+    turns = [driven.turn(*reports, Reported(1, 1, 5, (), Finish(False, count), 1_000)), *driven.go_on()]
+
+    in_bytes = [sum(len(event.value) for event in turn.events) for turn in turns]
+    assert max(in_bytes) < BOUNDS.bytes + 8 * 2 * size
+    assert told(turns) == list(range(count))
+    assert driven.machine.state.status is ExecutionStatus.COMPLETED
+
+
+def test_a_stop_comes_after_the_end_of_a_run_that_waits_for_a_turn() -> None:
+    """What must not run twice has ended, and was heard of before the stop: it is not left AMBIGUOUS."""
+    builder = PlanBuilder()
+    builder.node("fan", nothing, many=("item",), effect=Effect.PURE)
+    builder.node("pay", nothing, effect=Effect.ONCE)
+    builder.output("out")
+    builder.link("fan.item", "out.value")
+    driven = Driven(builder)
+    driven.turn(Claimed(2, 1, 7))
+    values = tuple(Output("item", index, b"1" * (100 << 10)) for index in range(60))
+    told_before = (Reported(1, 1, 5, values, None, 1_000), Reported(2, 1, 7, (), Finish(False, 0), 1_000))
+
+    turns = [driven.turn(*told_before, StopRequested(1)), *driven.go_on()]
+
+    statuses = {outcome.number: outcome.status for turn in turns for outcome in turn.outcomes if outcome.number < 3}
+    assert statuses == {1: NodeStatus.CANCELLED, 2: NodeStatus.COMPLETED}
+    assert driven.machine.state.status is ExecutionStatus.CANCELLED
+
+
+def test_a_run_is_not_lost_while_what_it_has_said_waits_for_a_turn() -> None:
+    driven = fan_out_to("result", Effect.PURE)
+    values = tuple(Output("item", index, b"1" * (100 << 10)) for index in range(60))
+
+    driven.turn(Reported(1, 1, 5, values[:40]), Reported(1, 1, 5, values[40:], Finish(False, len(values)), 1_000))
+    assert driven.machine.state.later
+    driven.turn(RunLost(1, 1, "its runner is silent"))
+    driven.go_on()
+
+    assert driven.machine.state.status is ExecutionStatus.COMPLETED
+
+
 def test_a_run_of_a_usual_size_is_passed_on_in_one_turn() -> None:
     driven = fan_out_to("task")
 

@@ -1,5 +1,7 @@
 """Warnings: what is allowed but may surprise."""
 
+from blockyard.graph.v1.graph_pb2 import Link
+
 from tests.unit.graph.building import graph, link, node, warnings
 
 OUT = node("out", "OutputBlock", name="out")
@@ -100,6 +102,69 @@ def test_a_constant_of_a_linked_pin_is_never_used() -> None:
         )
     )
     assert found == {"nodes[1].inputs.text": "is never used, since values come to this pin over a link"}
+
+
+def inner_and_outer(*links: Link, **constants: str) -> dict[str, str]:
+    """Warnings of two nodes that fan out, one behind the other, a text and a Collect, linked like this."""
+    nodes = [
+        node("outer", "StepBlock", items=[[1], [2]]),
+        node("inner", "StepBlock"),
+        node("text", "TextBlock"),
+        node("all", "CollectBlock", **constants),
+        OUT,
+    ]
+    return warnings(graph(nodes, [link("outer.item", "inner.items"), *links, link("all.items", "out.value")]))
+
+
+def test_a_collect_behind_a_fan_out_of_which_nothing_is_linked_gathers_nothing() -> None:
+    found = inner_and_outer(link("inner.error", "text.text"), link("text.text", "all.item"))
+    assert list(found) == ["nodes[3].inputs.of"]
+    assert found["nodes[3].inputs.of"].startswith("gathers nothing of the fan-out of 'inner'")
+    assert "'item', 'key'" in found["nodes[3].inputs.of"]
+
+
+def test_a_collect_that_names_a_fan_out_of_which_nothing_comes_is_warned_of_too() -> None:
+    found = inner_and_outer(link("inner.error", "text.text"), link("text.text", "all.item"), of="inner")
+    assert list(found) == ["nodes[3].inputs.of"]
+
+
+def test_a_collect_that_names_the_fan_out_that_does_lead_to_it_is_in_order() -> None:
+    assert inner_and_outer(link("inner.error", "text.text"), link("text.text", "all.item"), of="outer") == {}
+
+
+def test_a_collect_of_items_or_of_parts_of_them_is_in_order() -> None:
+    assert inner_and_outer(link("inner.item_$_0", "text.text"), link("text.text", "all.item")) == {}
+
+
+def test_what_a_collect_has_gathered_stems_from_the_fan_outs_around_it() -> None:
+    nodes = [
+        node("outer", "StepBlock", items=[[1], [2]]),
+        node("inner", "StepBlock"),
+        node("rows", "CollectBlock"),
+        node("all", "CollectBlock", of="outer"),
+        node("again", "CollectBlock", of="inner"),
+        OUT,
+    ]
+    links = [
+        link("outer.item", "inner.items"),
+        link("inner.item", "rows.item"),
+        link("rows.items", "all.item"),
+        link("rows.items", "again.item"),
+        link("all.items", "out.value"),
+    ]
+    found = warnings(graph(nodes, links))
+    assert list(found) == ["nodes[4].inputs.of"]
+
+
+def test_a_crawler_gathers_what_it_finds() -> None:
+    nodes = [node("begin", "TextBlock", text="a"), node("crawl", "StepBlock"), node("all", "CollectBlock"), OUT]
+    links = [
+        link("begin.text", "crawl.items"),
+        link("crawl.item", "crawl.items"),
+        link("crawl.item", "all.item"),
+        link("all.items", "out.value"),
+    ]
+    assert warnings(graph(nodes, links)) == {}
 
 
 def test_thousands_of_links_into_one_pin_are_judged_in_no_time() -> None:

@@ -1,0 +1,67 @@
+"""Recorded histories as rows of the database: what an earlier release has written is loaded (rule 14)."""
+
+import asyncio
+from hashlib import sha256
+from uuid import UUID
+
+import asyncpg
+import pytest
+from blockyard.dev.postgres import PostgresServer
+
+from services.common import migrate
+from services.execution.loading import CannotLoad, Loader
+from services.execution.records import Snapshot
+from services.execution.repository.retention import Retention
+from services.execution.repository.turns import TurnRepository
+from services.execution.starting import new_id
+from tests.histories.recording import History, files, read
+from tests.stack.postgres import as_role, fresh_database
+
+
+async def store(rows: asyncpg.Pool, history: History, after: int = 0) -> UUID:
+    """Its rows, with the turns after this one alone."""
+    # The last 8 bytes are what the execution draws its randomness from.
+    execution_id = UUID(bytes=new_id().bytes[:8] + history.seed.to_bytes(8, "big"))
+    plan_hash = sha256(history.plan).digest()
+    await rows.execute("INSERT INTO plans VALUES ($1, $2) ON CONFLICT DO NOTHING", plan_hash, history.plan)
+    await rows.execute(
+        """
+        INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs,
+            status) VALUES ($1, 'anna', 'graph', 1, 0, $2, $3, $4, 2)
+        """,
+        execution_id,
+        plan_hash,
+        history.rules,
+        history.inputs.encode(),
+    )
+    await rows.executemany(
+        """
+        INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, last_event, node_executions,
+            commands_through, now_ms, facts, events, checksum) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, $3, $4, '', $5)
+        """,
+        [(execution_id, turn.turn, turn.now_ms, turn.facts, turn.checksum) for turn in history.turns[after:]],
+    )
+    return execution_id
+
+
+async def test_recorded_histories_load_from_rows_whole_and_from_their_snapshots(postgres: PostgresServer) -> None:
+    with fresh_database(postgres.url) as url:
+        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+        async with asyncpg.create_pool(as_role(url, "execution"), min_size=1, max_size=2) as rows:
+            await Retention(rows).make_partitions()
+            turns = TurnRepository(rows)
+            for history in map(read, files()):
+                whole = await store(rows, history)
+                tail = await store(rows, history, after=history.snapshot.turn)
+                kept = history.snapshot
+                await turns.save_snapshot(Snapshot(tail, kept.turn, history.rules, 0, kept.state))
+                for row in await turns.begin_loading([whole, tail], [0], []):
+                    live = await Loader(turns).load(row)
+                    assert live.machine.state.status == history.status
+                    assert live.machine.state.message == history.message
+                    assert live.machine.state.turn == len(history.turns)
+                # Without its snapshot the tail is of no use: the turns before it are what it would have to begin with.
+                await rows.execute("DELETE FROM snapshots")
+                (row,) = await turns.begin_loading([tail], [0], [])
+                with pytest.raises(CannotLoad):
+                    await Loader(turns).load(row)
