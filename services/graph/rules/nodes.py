@@ -8,6 +8,7 @@ from typing import Any
 from blockyard.block.dynamic_pins import base_pin, fold, is_dynamic, parse
 from blockyard.graph.v1.block_pb2 import BlockType
 from blockyard.graph.v1.graph_pb2 import Node, OnError
+from blockyard.values import encode
 
 from services.common.errors import Violation
 from services.graph.blocks import BlockDefinition
@@ -89,6 +90,12 @@ def _value_violations(
     partly = {base_pin(pin) for pin in linked if is_dynamic(pin)}
     for pin, value in constants.items():
         if value is None or pin in linked:
+            continue
+        try:
+            encode(value)
+        except ValueError as error:
+            # A reference to the blob store is made by a runner, for a value of its own execution.
+            yield Violation(f"{node.path}.inputs.{pin}", str(error))
             continue
         if pin in partly:
             # Links fill in the rest, so only its kind can be told.

@@ -9,7 +9,8 @@ import pytest
 
 from services.common import migrate
 from services.execution.records import OutputPlace
-from services.execution.repository.executions import BYTES_READ, ExecutionRepository
+from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.portions import BYTES_READ
 from services.execution.repository.retention import Retention
 from services.execution.starting import new_id
 

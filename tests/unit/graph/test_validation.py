@@ -186,6 +186,14 @@ def test_constants_are_folded_before_they_are_judged() -> None:
     assert found.keys() == {"nodes[0].inputs.list", "nodes[0].inputs.list_$_0"}
 
 
+def test_a_constant_cannot_refer_to_the_blob_store() -> None:
+    reference = {"blockyard:blob": {"key": "another/task/run/hash", "size": 1, "sha256": "0" * 64}}
+    for pin, value in {"values": {"a": [reference]}, "values_#_a": reference}.items():
+        found = errors(graph([node("a", "ObjectBlock", **{pin: value})]))
+        told = "the key 'blockyard:blob' is reserved for references to the blob store"
+        assert found[f"nodes[0].inputs.{pin}"] == told
+
+
 def test_a_constant_that_links_complete_is_judged_by_its_kind_alone() -> None:
     written = graph(
         [node("a", "TextBlock", text="a"), node("b", "ObjectBlock", values={}, list=[None, 1])],
