@@ -108,22 +108,13 @@ def _incomplete_row(live: Live, waiting: InputSet) -> NodeExecutionRow:
     topology = live.machine.topology
     node = topology.plan.nodes[waiting.node]
     values = tuple(waiting.values.get(pin) for pin in range(len(topology.places[waiting.node].inlets)))
-    return NodeExecutionRow(
-        number=waiting.order,
-        node_id=node.id,
-        block_id=node.block_id,
-        status=NodeStatus.INCOMPLETE,
-        attempts=0,
-        first_turn=0,
-        last_turn=0,
-        queued_ms=0,
-        started_ms=0,
-        ended_ms=0,
-        inputs=topology.inputs(waiting.node, values),
-        lineage=strengthen(waiting.lineage, waiting.weak),
-        error="",
-        reason=Reason.NONE,
-        missing=tuple(missing_pins(live, waiting.node, values)),
+    return NodeExecutionRow.incomplete(
+        waiting.order,
+        node.id,
+        node.block_id,
+        topology.inputs(waiting.node, values),
+        strengthen(waiting.lineage, waiting.weak),
+        tuple(missing_pins(live, waiting.node, values)),
     )
 
 

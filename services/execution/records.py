@@ -177,6 +177,29 @@ class NodeExecutionRow:
     reason: Reason
     missing: tuple[str, ...] = ()
 
+    @staticmethod
+    def incomplete(
+        number: int, node_id: str, block_id: str, inputs: bytes, lineage: Lineage, missing: tuple[str, ...]
+    ) -> "NodeExecutionRow":
+        """An input set that was never full: nothing of it ran."""
+        return NodeExecutionRow(
+            number=number,
+            node_id=node_id,
+            block_id=block_id,
+            status=NodeStatus.INCOMPLETE,
+            attempts=0,
+            first_turn=0,
+            last_turn=0,
+            queued_ms=0,
+            started_ms=0,
+            ended_ms=0,
+            inputs=inputs,
+            lineage=lineage,
+            error="",
+            reason=Reason.NONE,
+            missing=missing,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

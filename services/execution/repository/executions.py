@@ -286,22 +286,13 @@ class ExecutionRepository:
             limit,
         )
         return [
-            NodeExecutionRow(
-                number=row["number"],
-                node_id=row["node_id"],
-                block_id=row["block_id"],
-                status=NodeStatus.INCOMPLETE,
-                attempts=0,
-                first_turn=0,
-                last_turn=0,
-                queued_ms=0,
-                started_ms=0,
-                ended_ms=0,
-                inputs=row["inputs"],
-                lineage=msgspec.msgpack.decode(row["lineage"], type=Lineage),
-                error="",
-                reason=Reason.NONE,
-                missing=tuple(row["missing"]),
+            NodeExecutionRow.incomplete(
+                row["number"],
+                row["node_id"],
+                row["block_id"],
+                row["inputs"],
+                msgspec.msgpack.decode(row["lineage"], type=Lineage),
+                tuple(row["missing"]),
             )
             for row in rows
         ]

@@ -21,25 +21,18 @@ from tests.waiting import until
 TEXT = "x" * 100_000
 
 
-def collecting(built: House) -> None:
+def collecting(built: House, *, then_work: bool = False) -> None:
     """A graph "large" that collects five texts: small each, and too large for a message together."""
     graph = built.graph("large")
     graph.node("texts", many=("item",))
     graph.node("gather", "COLLECT")
-    graph.output("all")
     graph.link("texts.item", "gather.item")
-    graph.link("gather.items", "all.value")
-    built.catalogue.add(graph)
-
-
-def going_on(built: House) -> None:
-    """The same graph, with a node that works with what was collected."""
-    graph = built.graph("large-then-work")
-    graph.node("texts", many=("item",))
-    graph.node("gather", "COLLECT")
-    graph.node("work")
-    graph.link("texts.item", "gather.item")
-    graph.link("gather.items", "work.a")
+    if then_work:
+        graph.node("work")
+        graph.link("gather.items", "work.a")
+    else:
+        graph.output("all")
+        graph.link("gather.items", "all.value")
     built.catalogue.add(graph)
 
 
@@ -90,12 +83,12 @@ async def test_a_stop_that_comes_while_a_large_value_is_kept_is_taken_after_it(
 ) -> None:
     async with object_store() as store, house(postgres, partitions=1, blob_url=BUCKET_URL, lease_seconds=30) as built:
         lead_to(store, monkeypatch)
-        going_on(built)
+        collecting(built, then_work=True)
         await built.add_replica()
         store.answers.clear()
         async with running(built.bus, {"texts": texts, "work": echo}):
             client = built.client()
-            large = await client.start("large-then-work")
+            large = await client.start("large")
             await until(lambda: store.asked >= 1, "the large value is on its way")
             stopping = messages.StopExecutionRequest(execution_id=large.id)
             await client.call("StopExecution", stopping, timeout=1)
