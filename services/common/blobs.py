@@ -84,19 +84,19 @@ class BlobStore:
         """Write a value; it is safe on disk, or in the object store, when this returns."""
         reference = BlobReference(key, len(data), hashlib.sha256(data).hexdigest())
         async with self._reaching(f"the blob {key} could not be written", len(data)):
-            await obstore.put_async(self._store, key, data)
+            await obstore.put_async(self._store, key, data, use_multipart=False)
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, key)
         return reference
 
     async def get(self, reference: BlobReference) -> bytes:
         """The value, checked to be the one that was written."""
-        try:
-            async with self._reaching(f"the blob {reference.key} could not be read", reference.size):
+        async with self._reaching(f"the blob {reference.key} could not be read", reference.size):
+            try:
                 result = await obstore.get_async(self._store, reference.key)
                 data = bytes(await result.bytes_async())
-        except (FileNotFoundError, ValueError) as error:  # ValueError: the key is none, "../x" for one
-            raise BlobMissing(f"the blob {reference.key} is not there") from error
+            except (FileNotFoundError, ValueError) as error:  # ValueError: the key is none, "../x" for one
+                raise BlobMissing(f"the blob {reference.key} is not there") from error
         if len(data) != reference.size:
             raise BlobCorrupt(f"the blob {reference.key} has {len(data)} bytes in place of {reference.size}")
         if hashlib.sha256(data).hexdigest() != reference.sha256:
@@ -105,13 +105,11 @@ class BlobStore:
 
     @asynccontextmanager
     async def _reaching(self, failure: str, size: int) -> AsyncIterator[None]:
-        """Within, the store has to answer in time; FileNotFoundError is an answer."""
+        """Within, the store has to answer in time."""
         seconds = self._wait_seconds + size / SLOWEST
         try:
             async with asyncio.timeout(seconds):
                 yield
-        except FileNotFoundError:
-            raise
         except TimeoutError as error:
             raise BlobStoreAway(f"{failure}: no answer within {seconds:.1f} seconds") from error
         except (BaseError, OSError) as error:
@@ -123,18 +121,18 @@ class BlobStore:
         if not prefix.strip("/"):
             raise ValueError("an empty prefix would delete every blob")
         deleted = 0
-        try:
-            chunks = aiter(obstore.list(self._store, prefix.strip("/"), chunk_size=LIST_CHUNK))
-            while True:
-                async with self._reaching(f"blobs below {prefix} could not be deleted", 0):
+        chunks = aiter(obstore.list(self._store, prefix.strip("/"), chunk_size=LIST_CHUNK))
+        while True:
+            async with self._reaching(f"blobs below {prefix} could not be deleted", 0):
+                try:
                     chunk = await anext(chunks, None)
                     if chunk is None:
                         return deleted
                     paths = [entry["path"] for entry in chunk]
                     await obstore.delete_async(self._store, paths)
-                    deleted += len(paths)
-        except FileNotFoundError:
-            return deleted
+                except FileNotFoundError:
+                    return deleted
+                deleted += len(paths)
 
 
 def _sync(folder: Path, key: str) -> None:

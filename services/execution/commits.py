@@ -110,7 +110,7 @@ class Commits:
 
         A disk that is full lets rows be read, so the pauses grow from one failed commit to the next.
         """
-        while self.leases.valid:
+        while not self.leases.lost.is_set():
             await asyncio.sleep(next(self._pauses))
             try:
                 sequences = await self.turns.feed_sequences(self.leases.replica_id, list(partitions))

@@ -37,6 +37,8 @@ class Sent:
     sent_at: float
     sequence: int = UNKNOWN_SEQUENCE
     """Of its message in the stream; UNKNOWN_SEQUENCE until that is known."""
+    answered: bool = False
+    """True once its end has come, and waits to be taken in: its runner is free, so it does not count in the window."""
     missing_since: float = 0.0
     """Since when no live runner holds it, though it was delivered; 0 if that is not so."""
 
@@ -93,6 +95,8 @@ class Dispatcher:
         self._by_user: dict[str, int] = {}
         self._by_graph: dict[str, int] = {}
         self._duration_us: dict[str, float] = {}
+        self._paused: dict[Live, list[tuple[int, int, int]]] = {}
+        """What came to its turn of executions of which nothing is sent now: (number, attempt, sends so far)."""
         self.in_flight: dict[Place, Sent] = {}
         self.share = 1.0
         """Part of all partitions that this replica holds: its part of slots and limits."""
@@ -123,12 +127,31 @@ class Dispatcher:
     def forget(self, place: Place) -> Sent | None:
         """The engine wants no runs of this node execution now. Returns what was in flight of it."""
         sent = self.in_flight.pop(place, None)
-        if sent is not None:
+        if sent is not None and not sent.answered:
             self._leave(sent)
         return sent
 
+    def answered(self, place: Place, attempt: int) -> None:
+        """The end of what was sent has come, though it cannot be taken in yet."""
+        sent = self.in_flight.get(place)
+        if sent is not None and sent.attempt == attempt and not sent.answered:
+            sent.answered = True
+            self._leave(sent)
+
+    def pause(self, live: Live) -> None:
+        """Nothing of this execution is sent until it is resumed."""
+        self._paused[live] = []
+
+    def resume(self, live: Live) -> None:
+        """What is queued of this execution is sent again."""
+        for number, attempt, sends in self._paused.pop(live, ()):
+            if number in live.machine.state.live:
+                self.queue(live, number, attempt, sends)
+
     def forget_all_of(self, lives: Collection[Live]) -> None:
         """Nothing of these is in flight any more, as far as is known: whatever their states say by now."""
+        for live in lives:
+            self._paused.pop(live, None)
         for place in [place for place, sent in self.in_flight.items() if sent.live in lives]:
             self.forget(place)
 
@@ -209,6 +232,9 @@ class Dispatcher:
             _, _, live, number, attempt, sends = heapq.heappop(lane.waiting)
             pool.waiting -= 1
             self._tidy(pool, user, lane)
+            if live in self._paused:
+                self._paused[live].append((number, attempt, sends))
+                continue
             execution = None if live.gone else live.machine.state.live.get(number)
             wanted = execution is not None and execution.attempt == attempt and (live.key, number) not in self.in_flight
             if wanted and execution is not None and execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):

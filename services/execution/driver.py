@@ -4,8 +4,7 @@ One turn handles many executions in one transaction. Only after its commit are t
 acknowledged; after one that was not confirmed, all that it touched leaves memory and is loaded again from rows. So a
 turn is safe to lose at any point, and each arrival is safe to come twice.
 
-An execution whose turn has large values waits for the blob store between apply and commit, and takes nothing else in
-meanwhile; the others go on without it.
+An execution whose turn has large values waits for the blob store between apply and commit (keeping.py).
 """
 
 import asyncio
@@ -17,16 +16,14 @@ from uuid import UUID
 
 import structlog
 
-from services.common.backoff import delays
-from services.common.blobs import BlobStoreAway
 from services.execution import telling
 from services.execution.commits import Applied, Commits
 from services.execution.dispatch import Dispatcher
-from services.execution.engine import Claimed, Continued, Effects, Fact, Reported, Started, Ticked
+from services.execution.engine import Claimed, Continued, Reported, RunLost, Started, Ticked
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.feed import Publisher, Told, message_of
 from services.execution.instructions import Instructions
-from services.execution.large_values import LIMIT, LargeValues
+from services.execution.keeping import Keepings, Step
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox, Live
 from services.execution.metrics import METRICS
@@ -45,28 +42,6 @@ NEAR_MS = 60_000
 
 PARKED_SECONDS = 3_600.0
 """When an execution that cannot be driven is looked at again."""
-
-
-@dataclass(slots=True, eq=False)
-class Step:
-    """An execution's part of a turn that was applied and has no rows yet."""
-
-    live: Live
-    facts: list[Fact]
-    effects: Effects
-    checksum: int
-    now_ms: int
-    arrivals: list[Arrival]
-
-
-@dataclass(slots=True, eq=False)
-class Keeping:
-    """A step whose large values are on their way to the blob store."""
-
-    step: Step
-    task: asyncio.Task[None] | None = None
-    held: list[Arrival] = field(default_factory=list)
-    """What has come for the execution meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +68,7 @@ class Parts:
     instructions: Instructions
     watchers: Watchers
     snapshots: Snapshots
-    large_values: LargeValues
+    keepings: Keepings
 
 
 @dataclass(slots=True, eq=False)
@@ -116,9 +91,6 @@ class Driver:
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _in_turn: set[bytes] = field(default_factory=set)
-    _keeping: dict[bytes, Keeping] = field(default_factory=dict)
-    _kept: list[Keeping] = field(default_factory=list)
-    """Those whose large values are in the blob store: they are in the next commit."""
     _most: int = 0
     """Arrivals of a turn at most, fewer than the limit after a commit that was not confirmed; 0 is the limit."""
 
@@ -140,9 +112,7 @@ class Driver:
         live.gone = True
         for number in live.machine.state.live:
             self.parts.dispatcher.forget((live.key, number))
-        keeping = self._keeping.get(live.key)
-        if keeping is not None and keeping.step.live is live:
-            self._give_up(keeping)
+        self._hand_back(self.parts.keepings.give_up(live))
 
     async def caught_up(self) -> None:
         """Returns when all that has arrived so far has had its turn."""
@@ -158,7 +128,7 @@ class Driver:
 
     def is_uncommitted(self, key: bytes) -> bool:
         """True if the execution's state has a turn behind it that may not come to be."""
-        return key in self._in_turn or key in self._keeping
+        return key in self._in_turn or key in self.parts.keepings
 
     def look_at_timer(self, live: Live) -> None:
         """Keeps the execution's next timer in mind if it is near."""
@@ -186,7 +156,7 @@ class Driver:
 
     async def _wait(self) -> None:
         inbox = self.parts.inbox
-        if inbox or self._kept:
+        if inbox or self.parts.keepings.ready:
             return
         inbox.work.clear()
         pause = None
@@ -211,18 +181,23 @@ class Driver:
 
     async def _turn(self) -> None:
         groups = self._gather()
-        steps = self._take_kept()
-        if not groups and not steps:
+        kept = self.parts.keepings.take()
+        if not groups and not kept:
             return
-        self._in_turn = {live.key for live in groups} | {step.live.key for step in steps}
+        self._in_turn = {live.key for live in groups} | {keeping.step.live.key for keeping in kept}
+        applied: list[Applied] = []
+        for keeping in kept:
+            if keeping.error is not None:
+                await self._park_as_failed(keeping.step.live, keeping.step.arrivals, keeping.error)
+            else:
+                await self._record(keeping.step, applied)
         now_ms = self.parts.leases.now_ms()
         for live, arrivals in groups.items():
             step = await self._apply(live, arrivals, now_ms)
-            if step is not None and _has_large_events(step):
-                self._keep(step)
+            if step is not None and step.has_large_values:
+                self.parts.keepings.add(step)
             elif step is not None:
-                steps.append(step)
-        applied = [done for done in [await self._record(step) for step in steps] if done is not None]
+                await self._record(step, applied)
         if applied:
             await self._commit(applied)
         self._in_turn = set()
@@ -240,9 +215,9 @@ class Driver:
                 self.absent.append(arrival)
                 self.absent_work.set()
                 continue
-            keeping = self._keeping.get(arrival.key)
-            if keeping is not None:
-                keeping.held.append(arrival)
+            if arrival.key in self.parts.keepings:
+                if not self.parts.keepings.hold(arrival):
+                    self.leave([arrival])
                 continue
             groups.setdefault(live, []).append(arrival)
             count += 1
@@ -293,8 +268,8 @@ class Driver:
             live.commands_through = arrival.command
         return True
 
-    async def _record(self, step: Step) -> Applied | None:
-        """Makes the rows of an execution's part of the turn."""
+    async def _record(self, step: Step, applied: list[Applied]) -> None:
+        """Adds the rows of an execution's part of the turn."""
         live, effects, state = step.live, step.effects, step.live.machine.state
         wake_ms = live.machine.wake_ms
         unload = (
@@ -309,61 +284,12 @@ class Driver:
         except Exception as error:
             log.exception("an execution cannot go on: it is parked", execution_id=str(live.execution_id))
             await self._park_as_failed(live, step.arrivals, error)
-            return None
-        return Applied(live, effects, events, rows, len(step.facts), step.arrivals, unload)
+            return
+        applied.append(Applied(live, effects, events, rows, len(step.facts), step.arrivals, unload))
 
     async def _park_as_failed(self, live: Live, arrivals: list[Arrival], error: Exception) -> None:
         await self.park(live, f"the engine failed: {error!r}")
         self.leave(arrivals)
-
-    # Large values
-
-    def _keep(self, step: Step) -> None:
-        """Sets an execution aside until the blob store has the large values that its events refer to."""
-        keeping = self._keeping[step.live.key] = Keeping(step)
-        keeping.task = asyncio.create_task(self._keep_values(keeping), name="keep large values")
-
-    async def _keep_values(self, keeping: Keeping) -> None:
-        step = keeping.step
-        for pause in delays():
-            if not self.parts.leases.valid:
-                # All that is in memory goes, and with it this.
-                return
-            try:
-                await self.parts.large_values.shorten_events(step.live.execution_id, step.effects)
-                break
-            except BlobStoreAway as error:
-                log.error("a large value cannot be kept", execution_id=str(step.live.execution_id), error=str(error))
-                await asyncio.sleep(pause)
-            except Exception as error:
-                log.exception("an execution cannot go on: it is parked", execution_id=str(step.live.execution_id))
-                async with self.lock:
-                    if self._keeping.get(step.live.key) is keeping:
-                        del self._keeping[step.live.key]
-                        await self._park_as_failed(step.live, [*step.arrivals, *keeping.held], error)
-                return
-        self._kept.append(keeping)
-        self.parts.inbox.work.set()
-
-    def _take_kept(self) -> list[Step]:
-        """Steps that have waited for the blob store; what has come for their executions meanwhile comes next."""
-        kept, self._kept = self._kept, []
-        steps = []
-        for keeping in kept:
-            if self._keeping.get(keeping.step.live.key) is keeping:
-                del self._keeping[keeping.step.live.key]
-                self.parts.inbox.add_first(keeping.step.live.key, keeping.held)
-                steps.append(keeping.step)
-        return steps
-
-    def _give_up(self, keeping: Keeping) -> None:
-        """Its execution leaves memory: what it took in goes back."""
-        del self._keeping[keeping.step.live.key]
-        if keeping.task is not None:
-            keeping.task.cancel()
-        self._hand_back([*keeping.step.arrivals, *keeping.held])
-        # Its state has the turn behind it: what ended in it is not alive there, and yet in flight.
-        self.parts.dispatcher.forget_all_of([keeping.step.live])
 
     # Commit
 
@@ -397,12 +323,12 @@ class Driver:
         self.parts.dispatcher.forget_all_of({done.live for done in applied})
 
     def _hand_back(self, arrivals: Sequence[Arrival]) -> None:
-        """What was taken in and not committed: messages come again, commands are read again with the load."""
+        """What was taken in and not committed: messages come again, claims are asked again, and with the load come its
+        start, its timers and its commands. What the owner itself has found out is the loader's to bring."""
         for arrival in arrivals:
             if arrival.receipt is not None:
                 arrival.receipt.hand_back()
-            elif not arrival.answer and not isinstance(arrival.fact, Started | Ticked | Continued):
-                # Those three come anew with the load.
+            elif isinstance(arrival.fact, RunLost):
                 self.absent.append(arrival)
                 self.absent_work.set()
 
@@ -510,7 +436,3 @@ class Driver:
             arrival.answer(False, "another run has claimed it")
         else:
             arrival.answer(True, "")
-
-
-def _has_large_events(step: Step) -> bool:
-    return any(len(event.value) > LIMIT for event in step.effects.events)

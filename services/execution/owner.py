@@ -19,6 +19,7 @@ from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common.backoff import delays
 from services.common.bus import EVENTS, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
+from services.execution.background import Background
 from services.execution.commands import hint_subject
 from services.execution.commits import Commits
 from services.execution.config import ExecutionSettings
@@ -30,6 +31,7 @@ from services.execution.feed import Publisher
 from services.execution.heartbeats import Heartbeats
 from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
+from services.execution.keeping import Keepings
 from services.execution.large_values import LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox
@@ -278,7 +280,8 @@ async def owning(
     missing = asyncio.Event()
     publisher = Publisher(bus, turns, settings.event_bytes, missing.set)
     inbox = Inbox()
-    sender = TaskSender(dispatcher, leases, bus, large_values, inbox, missing.set)
+    background = Background()
+    sender = TaskSender(dispatcher, leases, bus, large_values, inbox, background, missing.set)
     instructions = Instructions(bus, leases.replica_id)
     parts = Parts(
         leases=leases,
@@ -292,7 +295,7 @@ async def owning(
         instructions=instructions,
         watchers=watchers,
         snapshots=Snapshots(turns),
-        large_values=large_values,
+        keepings=Keepings(large_values, dispatcher, inbox, background),
     )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
     residence = Residence(driver, leases, turns, dispatcher, loader, settings.loaded_executions)
@@ -308,7 +311,9 @@ async def owning(
         asyncio.get_running_loop().time() + 2 * settings.heartbeat_seconds,
     )
     heartbeats = Heartbeats(driver, leases, turns, runners, sender, instructions, settings.turn_results)
-    results = Results(bus, driver, leases, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost())
+    results = Results(
+        bus, driver, leases, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost(), background
+    )
     owner = Owner(
         settings,
         bus,
@@ -343,6 +348,7 @@ async def owning(
             "vigil": vigil.run(),
             "holdings": heartbeats.look_up(),
             "balance": leases.balance(owner.take, owner.release),
+            "background": background.failure(),
         }
         running = {name: tasks.create_task(work, name=name) for name, work in works.items()}
         try:
@@ -356,6 +362,7 @@ async def owning(
             for task in running.values():
                 task.cancel()
             await results.close_all()
+            background.cancel()
             await asyncio.wait(running.values())
             await turns.close()
 

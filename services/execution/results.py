@@ -1,7 +1,7 @@
 """The consumers of RESULTS, one for each partition held here, named by its epoch (rule 24)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from services.common.bus import RESULTS, Ack, Bus, BusError, Delivery, Message
 from services.execution import intake
+from services.execution.background import Background
 from services.execution.driver import Driver
 from services.execution.engine.plan import Reason
 from services.execution.leases import Leases
@@ -39,8 +40,8 @@ class Results:
     handed_back: Callable[[bytes, int, int, str, Reason], None]
     """(execution, number, attempt, why, reason): a runner gave a task back."""
     stream_lost: Callable[[], Awaitable[None]]
+    background: Background
     _open: dict[int, AsyncExitStack] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self, lease: PartitionLease) -> None:
         """Begins to take a partition's results: unacknowledged ones of its last owner come at once."""
@@ -55,11 +56,11 @@ class Results:
                 name,
                 f"blockyard.result.{lease.partition}",
                 self._receive,
-                on_lost=lambda why: self._hold(self._reopen(lease, why)),
+                on_lost=lambda why: self._reopen_later(lease, why),
                 max_ack_pending=PENDING,
             )
         )
-        self._hold(self._wait_for_head(lease, name))
+        self.background.start(self._wait_for_head(lease, name), "wait for the head of results")
 
     async def close(self, partition: int) -> None:
         """Takes no more of a partition's results."""
@@ -69,10 +70,11 @@ class Results:
 
     async def close_all(self) -> None:
         """Takes no more results."""
-        for task in self._tasks:
-            task.cancel()
         for partition in list(self._open):
             await self.close(partition)
+
+    def _reopen_later(self, lease: PartitionLease, why: str) -> None:
+        self.background.start(self._reopen(lease, why), "reopen results")
 
     async def _reopen(self, lease: PartitionLease, why: str) -> None:
         log.warning("a consumer of results was lost", partition=lease.partition, why=why)
@@ -117,7 +119,7 @@ class Results:
             else:
                 self.driver.arrive(intake.arrival(result, receipt))
         if foreign:
-            self._hold(self._pass_on(batch, foreign, receipt))
+            self.background.start(self._pass_on(batch, foreign, receipt), "pass results on")
 
     def _answer(self, delivery: Delivery, word: bytes) -> None:
         self.bus.publish_now(delivery.reply, word)
@@ -149,8 +151,3 @@ class Results:
         for live in list(self.driver.live.values()):
             if live.partition == lease.partition:
                 self.driver.look_at_timer(live)
-
-    def _hold(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

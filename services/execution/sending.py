@@ -6,14 +6,15 @@ vigil.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
-from blockyard.runner.v1.task_pb2 import Task
+from blockyard.runner.v1.task_pb2 import Task, TaskBatch
 
 from services.common.backoff import delays
 from services.common.blobs import BlobStoreAway
 from services.common.bus import Ack, Bus, Message, Refusal
+from services.execution.background import Background
 from services.execution.dispatch import Dispatcher, Outgoing, Sent
 from services.execution.engine import RunLost
 from services.execution.engine.plan import Reason
@@ -37,9 +38,9 @@ class TaskSender:
     large_values: LargeValues
     inbox: Inbox
     """Hears of tasks that cannot be sent at all."""
+    background: Background
     stream_missing: Callable[[], None]
     """Told when the stream is not there."""
-    _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _refused: bool = False
     """True while tasks wait for REFUSED_PAUSE to be over: whatever else comes, nothing is sent before."""
 
@@ -52,15 +53,10 @@ class TaskSender:
         # Large inputs go to the blob store first; nothing else waits for that.
         for together in ([message for message in outgoing if message not in large], *([message] for message in large)):
             if together:
-                task = asyncio.create_task(self._send(together), name="send tasks")
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+                self.background.start(self._send(together), "send tasks")
 
-    async def _send(self, outgoing: list[Outgoing]) -> None:
-        for message in outgoing:
-            for sent, task in zip(message.sent, message.batch.tasks, strict=True):
-                if len(task.inputs) > LIMIT:
-                    await self._shorten(sent, task)
+    async def _send(self, prepared: list[Outgoing]) -> None:
+        outgoing = [message for message in prepared if await self._shorten(message)]
         messages = [
             Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
         ]
@@ -87,20 +83,36 @@ class TaskSender:
             self._refused = True
             asyncio.get_running_loop().call_later(REFUSED_PAUSE, self._try_again)
 
-    async def _shorten(self, sent: Sent, task: Task) -> None:
+    async def _shorten(self, message: Outgoing) -> bool:
+        """Takes large values out of a message's tasks, and tasks that nobody wants any more; False if none is left."""
+        wanted: list[tuple[Sent, Task]] = []
+        for sent, task in zip(message.sent, message.batch.tasks, strict=True):
+            if len(task.inputs) <= LIMIT or await self._shorten_inputs(sent, task):
+                wanted.append((sent, task))
+            else:
+                sent.sends -= 1
+                self.dispatcher.again(sent)
+        if len(wanted) < len(message.sent):
+            message.sent = [sent for sent, _ in wanted]
+            message.batch = TaskBatch(tasks=[task for _, task in wanted])
+        return bool(wanted)
+
+    async def _shorten_inputs(self, sent: Sent, task: Task) -> bool:
+        """False if the task is not to be sent: waiting for the blob store has taken too long for that."""
         live = sent.live
         for pause in delays():
             execution = live.machine.state.live.get(sent.number)
-            if execution is None or live.gone or not self.leases.valid:
-                return
+            if execution is None or execution.attempt != sent.attempt or live.gone or not self.leases.valid:
+                return False
             try:
                 task.inputs = await self.large_values.shortened_inputs(
                     live.execution_id, live.machine.topology, execution
                 )
-                return
+                return True
             except BlobStoreAway as error:
                 log.error("a large input cannot be kept", execution_id=str(live.execution_id), error=str(error))
                 await asyncio.sleep(pause)
+        raise AssertionError("delays never end")
 
     def _lose_as_too_large(self, message: Outgoing) -> None:
         """It would be refused however often it was sent."""

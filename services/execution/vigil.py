@@ -70,7 +70,7 @@ class Vigil:
                     log.warning("streams cannot be looked at", error=str(error))
 
     def _is_old(self, sent: Sent, now: float) -> bool:
-        return now - sent.sent_at > 2 * self.interval
+        return not sent.answered and now - sent.sent_at > 2 * self.interval
 
     async def _judge(self, old: list[Sent], now: float) -> None:
         delivered: dict[str, int] = {}

@@ -19,6 +19,8 @@ class ObjectStore:
     asked: int = 0
     """Requests that have come."""
     failing: bool = False
+    well: int | None = None
+    """So many requests are answered well, and those after them fail; None is no limit."""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is not set requests hang."""
     connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = field(default_factory=dict)
@@ -56,8 +58,10 @@ class ObjectStore:
             del self.connections[writer]
 
     def _answer(self, method: str, path: str, body: bytes) -> tuple[str, bytes]:
-        if self.failing:
+        if self.failing or (self.well is not None and self.asked > self.well):
             return "403 Forbidden", b""
+        if not path.startswith("/bucket/"):
+            return "404 Not Found", b""
         if method == "PUT":
             self.objects[path] = body
             return "200 OK", b""

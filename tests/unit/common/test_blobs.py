@@ -70,6 +70,14 @@ def test_a_key_never_leaves_the_store(tmp_path: Path, key: str) -> None:
         asyncio.run(store.get(BlobReference(key, 6, "0" * 64)))
 
 
+async def test_a_store_without_its_bucket_counts_as_away_when_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with object_store() as there:
+        for name, value in there.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(BlobStoreAway, match="could not be written"):
+            await BlobStore(BUCKET_URL.replace("bucket", "another")).put("a/b/c/d", b"value")
+
+
 async def test_a_store_that_does_not_answer_in_time_counts_as_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async with object_store() as there:
         for name, value in there.environment.items():
