@@ -72,7 +72,25 @@ def main(settings_class: type[AnySettings], start: Start[AnySettings]) -> None:
     """Run a service until a signal or the failure of a held task, then exit with 0 or 1."""
     settings = config.load(settings_class)
     telemetry.configure_logs(settings.service_name(), settings.log_level, settings.log_format)
-    sys.exit(uvloop.run(_live(settings, start)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        exit_code = _run_to_its_end(runner.get_loop(), _live(settings, start))
+    sys.exit(exit_code)
+
+
+def _run_to_its_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, int]) -> int:
+    """Run the loop until this is done, whatever else would end the loop.
+
+    An exit in any other task or callback leaves the loop at once, as loop.stop() does. A runner's blocks may do either,
+    and none of that is for them to decide: who awaits such a task is told of its exit, and everything else goes on.
+    """
+    life = loop.create_task(coroutine)
+    while not life.done():
+        try:
+            loop.run_until_complete(life)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if not life.done():
+                log.error("something would have ended the event loop, which goes on", exc_info=error)
+    return life.result()
 
 
 async def _live(settings: AnySettings, start: Start[AnySettings]) -> int:

@@ -149,7 +149,8 @@ class Driver:
         """A reference to the value, once the blob store has it (rule 21). Waits while the store is away."""
         task = run.task
         execution_id = str(UUID(bytes=task.execution_id))
-        key = blob_key(execution_id, str(task.node_execution), f"{run.run_id:016x}", hashlib.sha256(value).hexdigest())
+        task_id = f"{execution_id}-{task.node_execution}"
+        key = blob_key(execution_id, task_id, f"{run.run_id:016x}", hashlib.sha256(value).hexdigest())
         reference: BlobReference | None = None
         pauses = delays()
         while reference is None:

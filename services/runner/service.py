@@ -144,8 +144,10 @@ def main(arguments: list[str]) -> None:
     memory = mmap.mmap(descriptor, casualty.SIZE)
     try:
         run.main(RunnerSettings, partial(start, memory=memory))
-    finally:
+    except SystemExit:
+        # Anything else that comes out of it, such as a cancel of all tasks, is a block's doing, and a crash.
         casualty.ends_in_order(memory)
+        raise
 
 
 if __name__ == "__main__":

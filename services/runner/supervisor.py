@@ -25,6 +25,7 @@ LOOKS = 3
 """A runner is killed when it is overdue for so many looks in a row."""
 QUICK_END_SECONDS = 10.0
 """A runner that crashed sooner after its start is started again a little later each time."""
+SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 MOST_VAIN_STARTS = 5
 """So many runners in a row that crashed soon and without any work: it is not a block that ends them."""
@@ -43,7 +44,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until the runner ends for good; answers the exit code."""
         wake = _listen(self._forward)
-        quick_ends = vain_starts = 0
+        pause, vain_starts = SHORTEST_PAUSE_SECONDS, 0
         while True:
             started = time.monotonic()
             self._start()
@@ -56,13 +57,13 @@ class Supervisor:
             else:
                 self._sight.bury(code, hung)
             quick = time.monotonic() - started < QUICK_END_SECONDS
-            quick_ends = quick_ends + 1 if quick else 0
+            pause = next_pause(pause, quick)
             vain_starts = vain_starts + 1 if quick and not worked else 0
             if vain_starts >= MOST_VAIN_STARTS:
                 _say(f"the runner crashed {vain_starts} times in a row without any work")
                 return _own(code) or 1
             _say(f"the runner ended ({code}), starting it again")
-            select.select([wake], [], [], min(LONGEST_PAUSE_SECONDS, 0.1 * 2**quick_ends))
+            select.select([wake], [], [], pause)
             if self._ending:
                 return 1
 
@@ -74,9 +75,19 @@ class Supervisor:
             # A terminal sends its signals to the whole group: the runner gets them from here, once.
             start_new_session=True,
         )
+        if self._ending:
+            # Told to end while the last one was gone and this one not there yet: nobody else tells it.
+            self._child.terminate()
 
     def _watch(self, wake: int) -> tuple[int, bool]:
         """Wait for the runner's end, and bring it about if it hangs; answers how it ended, and whether it hung."""
+        try:
+            return self._watch_child(wake)
+        finally:
+            # The word of its end may still stand there, and would cut the pause before the next start.
+            _drain(wake)
+
+    def _watch_child(self, wake: int) -> tuple[int, bool]:
         assert self._child is not None
         looks, seen = 0, 0.0
         while (code := self._child.poll()) is None:
@@ -98,6 +109,11 @@ class Supervisor:
         self._ending = True
         if self._child is not None:
             self._child.send_signal(number)
+
+
+def next_pause(pause: float, quick: bool) -> float:
+    """How long to wait before the next start, after a pause that long before the last one."""
+    return min(LONGEST_PAUSE_SECONDS, pause * 2) if quick else SHORTEST_PAUSE_SECONDS
 
 
 def _listen(forward: Callable[[int, FrameType | None], None]) -> int:

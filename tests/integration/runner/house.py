@@ -102,6 +102,12 @@ class House:
 
     async def add_runner(self, **settings: Any) -> RunnerProcess:
         """Start a runner with these settings and wait until it is ready."""
+        runner = self.prepare_runner("-m", "services.runner", **settings)
+        await runner.start()
+        return runner
+
+    def prepare_runner(self, *program: str, **settings: Any) -> RunnerProcess:
+        """A runner that is not started yet, of this program with these settings."""
         port = free_port()
         defaults: dict[str, Any] = {
             "port": port,
@@ -120,12 +126,9 @@ class House:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **values}
         environment["BREAKS"] = str(self.breaks)
         log = self.folder / f"runner-{len(self.runners)}.log"
-        process = ChildProcess(
-            "runner", [sys.executable, "-m", "services.runner"], log, environment=environment, folder=self.folder
-        )
+        process = ChildProcess("runner", [sys.executable, *program], log, environment=environment, folder=self.folder)
         runner = RunnerProcess(process, f"127.0.0.1:{port}")
         self.runners.append(runner)
-        await runner.start()
         return runner
 
 

@@ -226,6 +226,47 @@ async def test_blocks_that_end_the_process_again_and_again_do_not_end_the_runner
     assert next_one.on("value") == [1]
 
 
+@pytest.mark.parametrize(
+    ("how", "outcome", "error"),
+    [
+        ("task", Outcome.OUTCOME_FAILED, "SystemExit: 3"),
+        ("forgotten task", Outcome.OUTCOME_COMPLETED, ""),
+        ("callback", Outcome.OUTCOME_COMPLETED, ""),
+        ("stop", Outcome.OUTCOME_COMPLETED, ""),
+    ],
+)
+async def test_a_block_that_ends_the_event_loop_ends_no_run_but_its_own(
+    broken_house: House, how: str, outcome: "Outcome.ValueType", error: str
+) -> None:
+    owner = broken_house.owner
+    runner = await broken_house.add_runner()
+    beside = owner.task(broken_house.block("StreamingBlock"), seconds=1)
+    ending = owner.task(broken_house.block("LoopEndingBlock"), text=how)
+
+    await owner.send(beside, ending, together=True)
+    ended = (await owner.end_of(ending)).finish
+    other = (await owner.end_of(beside)).finish
+
+    assert ended is not None
+    assert (ended.outcome, ended.error) == (outcome, error)
+    assert other is not None
+    assert other.outcome == Outcome.OUTCOME_COMPLETED
+    assert "something would have ended the event loop" in runner.log
+    assert len({beat.runner_id for beat in owner.beats}) == 1
+
+
+async def test_a_block_that_cancels_every_task_does_not_end_the_runner_for_good(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner()
+    first = await owner.beats_after(lambda beat: True, "a heartbeat")
+
+    await owner.send(owner.task(broken_house.block("LoopEndingBlock"), text="cancel"))
+    await owner.beats_after(lambda beat: beat.runner_id != first.runner_id, "a new process")
+    next_one = await owner.run(broken_house.block("EchoBlock"), value=1)
+
+    assert next_one.on("value") == [1]
+
+
 async def test_a_runner_that_dies_at_each_start_ends_with_its_exit_code(broken_house: House) -> None:
     runner = await broken_house.add_runner()
     broken_house.breaks.write_text("service 9")
@@ -238,6 +279,29 @@ async def test_a_runner_that_dies_at_each_start_ends_with_its_exit_code(broken_h
     assert ended
     assert runner.process.exit_code == 9
     assert runner.log.count("starting it again") == 4
+
+
+TOLD_WHILE_STARTING = """
+import os, signal, sys
+from services.runner.supervisor import Supervisor
+
+class ToldWhileStarting(Supervisor):
+    def _start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super()._start()
+
+sys.exit(ToldWhileStarting().run())
+"""
+
+
+async def test_a_runner_that_is_told_to_end_while_its_process_is_started_ends(broken_house: House) -> None:
+    runner = broken_house.prepare_runner("-c", TOLD_WHILE_STARTING)
+
+    runner.process.start()
+    ended = await runner.process.ended(20)
+
+    assert ended
+    assert "starting it again" not in runner.log
 
 
 async def test_threads_that_cannot_be_ended_are_bounded(broken_house: House) -> None:

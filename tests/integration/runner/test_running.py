@@ -216,6 +216,9 @@ async def test_large_values_travel_through_the_blob_store(shared_house: House) -
     second = await owner.run(block, value={"inside": [reference]}, selectors=["value_#_inside"])
 
     assert reference["blockyard:blob"]["size"] == len(text) + 2
+    # The task's folder has the name that the execution service gives it too.
+    execution_id = uuid.UUID(bytes=owner.execution)
+    assert reference["blockyard:blob"]["key"].startswith(f"{execution_id}/{execution_id}-{owner.numbers - 1}/")
     # Both the value and its part are large again, and the reference that went in was resolved.
     assert second.values[("value", 0)]["blockyard:blob"]["size"] > len(text)
     assert second.values[("value_#_inside", 0)]["blockyard:blob"]["size"] == len(text) + 4

@@ -217,6 +217,38 @@ class ExitingPaymentBlock(_TestBlockBase):
         yield "value", None
 
 
+class LoopEndingBlock(_TestBlockBase):
+    """Ends what all runs share, the event loop, in the way that `text` names."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        loop = asyncio.get_running_loop()
+        match input_data.text:
+            case "task":
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_exit(3))
+            case "forgotten task":
+                _forgotten.append(asyncio.create_task(_exit(3)))
+            case "callback":
+                loop.call_soon(sys.exit, 3)
+            case "stop":
+                loop.stop()
+            case "cancel":
+                for task in asyncio.all_tasks():
+                    task.cancel()
+        await asyncio.sleep(0.1)
+        yield "value", "went on"
+
+
+_forgotten: list[asyncio.Task[None]] = []
+"""Tasks that nobody awaits, and that are not to be collected either."""
+
+
+async def _exit(code: int) -> None:
+    sys.exit(code)
+
+
 def _end_the_process(input_data: _Input) -> None:
     if input_data.text:
         os.kill(os.getpid(), signal.Signals[input_data.text])
