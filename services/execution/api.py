@@ -143,8 +143,12 @@ class ExecutionApi(ExecutionServiceServicer):
         if request.graph_id and translation.graph_id(request.graph_id) != row.graph_id:
             raise ExecutionNotFound("That graph has no such execution.")
         progress = await self._progress(row)
-        if row.status < Status.COMPLETED and await self._stop(row.execution_id):
-            row = await self._ended(row, progress, context)
+        if row.status < Status.COMPLETED:
+            if await self._stop(row.execution_id):
+                row = await self._ended(row, progress, context)
+            else:
+                # It has ended since it was read.
+                row = await self._own(request.execution_id)
             progress = await self._progress(row)
         return messages.StopExecutionResponse(execution=translation.execution_message(row, progress, 0))
 
@@ -276,10 +280,10 @@ class ExecutionApi(ExecutionServiceServicer):
             name = node.place.node.id
             raise NodeNotWaiting(f"Node execution {request.node_execution} of {name} is {node.status.name}.")
         kind, body = encode_command(await parts.decider.command(request, outputs, row, node.place))
-        commanded = await parts.executions.command(row.execution_id, kind, body, request.request_id or None)
-        if commanded is None:
+        partition = await parts.executions.command(row.execution_id, kind, body, request.request_id or None)
+        if partition is None:
             raise NodeNotWaiting("The execution has ended.")
-        parts.commanded(row.execution_id, row.partition)
+        parts.commanded(row.execution_id, partition)
         return messages.ResumeNodeResponse()
 
     async def _own(self, text: str) -> ExecutionRow:
@@ -305,10 +309,10 @@ class ExecutionApi(ExecutionServiceServicer):
     async def _stop(self, execution_id: UUID) -> bool:
         """Stores the command; False if the execution has ended."""
         kind, body = encode_command(_stop(current_caller().user_id))
-        row = await self._parts.executions.command(execution_id, kind, body)
-        if row is None:
+        partition = await self._parts.executions.command(execution_id, kind, body)
+        if partition is None:
             return False
-        self._parts.commanded(execution_id, row.partition)
+        self._parts.commanded(execution_id, partition)
         return True
 
     async def _ended(self, row: ExecutionRow, progress: Progress, context: Context) -> ExecutionRow:

@@ -1,6 +1,7 @@
 """What is recorded of an execution, put together for readers: node executions with their outputs, results, events."""
 
 import dataclasses
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -8,12 +9,12 @@ from uuid import UUID
 import msgspec
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind, ValueAbsence
 
-from services.execution.engine.effects import ExecutionStatus, NodeStatus
+from services.execution.engine.effects import ExecutionStatus
 from services.execution.errors import ValueMissing, ValueTooLarge
-from services.execution.inspection import Inspector
+from services.execution.inspection import Inspector, Seen
 from services.execution.large_values import LARGEST, MARK, LargeValues
 from services.execution.records import ExecutionRow, NodeExecutionRow, OutputPlace, OutputRow
-from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.executions import LAST_TURN, ExecutionRepository
 from services.execution.watching import TERMINAL
 
 ANSWER_BYTES = 3_000_000
@@ -26,8 +27,8 @@ OUTPUTS_SHOWN = 1_000
 """Outputs of a node execution that an answer holds; events have them all."""
 
 Position = tuple[int, int, int]
-"""Behind what a page begins: (0, last turn, number) of an outcome, (1, 0, number) of a node execution without one,
-(2, 0, number) of an input set that is not full."""
+"""Behind what a page begins: (0, last turn, number) of an outcome, (1, turn, number) of a node execution that had none
+when that turn was the last, (2, 0, number) of an input set that is not full."""
 
 Values = dict[str, list[bytes]]
 """JSON values by pin."""
@@ -83,28 +84,74 @@ class History:
     async def node_executions(
         self, row: ExecutionRow, node_id: str, position: Position, most: int
     ) -> AsyncIterator[Found]:
-        """At most so many behind a position: outcomes in their order, then what is alive or was never complete."""
+        """At most so many behind a position: outcomes in their order, then what had none yet by number, then input
+        sets that are not full. Little more is read than is taken."""
+        async for found in self._behind(row, node_id, position, most):
+            yield await self._with_inputs(found)
+            most -= 1
+            if not most:
+                return
+
+    async def _behind(self, row: ExecutionRow, node_id: str, position: Position, most: int) -> AsyncIterator[Found]:
+        """The same, or more: the first `most` are in order."""
         phase, turn, number = position
         if phase == 0:
-            outcomes = await self._executions.node_executions(row.execution_id, node_id, (turn, number), most)
-            async for found in self._with_outputs(row.execution_id, outcomes):
-                yield await self._with_inputs(found)
-            most -= len(outcomes)
-            phase, number = 1, 0
-        if most:
-            for one in await self._without_outcome(row, node_id, phase, number, most):
-                place = (2 if one.status is NodeStatus.INCOMPLETE else 1, 0, one.number)
-                yield await self._with_inputs(Found(one, place))
+            async for found in self._outcomes(row, node_id, (turn, number), LAST_TURN, most):
+                yield found
+                _, turn, number = found.position
+        seen = await self._seen(row, node_id, position, most)
+        if phase == 0:
+            # Who has ended since the outcomes were read is not alive any more.
+            async for found in self._outcomes(row, node_id, (turn, number), seen.turn, most):
+                yield found
+            turn, number = seen.turn, 0
+        if phase < 2:
+            async for found in self._without_outcome(row, node_id, seen, (turn, number), most):
+                yield found
+            number = 0
+        async for found in self._sets(row, node_id, seen, number, most):
+            yield found
+
+    async def _seen(self, row: ExecutionRow, node_id: str, position: Position, most: int) -> Seen:
+        phase, _, number = position
+        if row.status >= ExecutionStatus.COMPLETED:
+            return Seen(LAST_TURN, True, [], [])
+        after = (0, number, None)[phase]
+        return await self._inspector.seen(row, node_id, after, number if phase == 2 else 0, most)
+
+    async def _outcomes(
+        self, row: ExecutionRow, node_id: str, after: tuple[int, int], through: int, most: int
+    ) -> AsyncIterator[Found]:
+        async for rows in self._executions.outcomes(row.execution_id, node_id, after, through, most):
+            async for found in self._with_outputs(row.execution_id, rows):
+                yield found
 
     async def _without_outcome(
-        self, row: ExecutionRow, node_id: str, phase: int, after: int, most: int
-    ) -> list[NodeExecutionRow]:
-        if row.status == ExecutionStatus.QUEUED:
-            return []
-        after_set = after if phase == 2 else 0
-        if row.status >= ExecutionStatus.COMPLETED:
-            return await self._executions.incomplete_sets(row.execution_id, node_id, after_set, most)
-        return await self._inspector.alive(row, node_id, after if phase == 1 else None, after_set, most)
+        self, row: ExecutionRow, node_id: str, seen: Seen, after: tuple[int, int], most: int
+    ) -> AsyncIterator[Found]:
+        """Node executions that had no outcome at a turn, with higher numbers than `after` (that turn, number): those
+        that have ended since are alive no more, and their outcomes were on no page before."""
+        turn, number = after
+        alive = deque(seen.executions)
+        if turn < seen.turn:
+            async for rows in self._executions.outcomes_by_number(
+                row.execution_id, node_id, (turn, seen.turn), number, most
+            ):
+                async for found in self._with_outputs(row.execution_id, rows):
+                    while alive and alive[0].number < found.row.number:
+                        one = alive.popleft()
+                        yield Found(one, (1, turn, one.number))
+                    found.position = (1, turn, found.row.number)
+                    yield found
+        for one in alive:
+            yield Found(one, (1, turn, one.number))
+
+    async def _sets(self, row: ExecutionRow, node_id: str, seen: Seen, after: int, most: int) -> AsyncIterator[Found]:
+        if seen.has_ended:
+            async for one in self._executions.incomplete_sets(row.execution_id, node_id, after, most):
+                yield Found(one, (2, 0, one.number))
+        for one in seen.sets:
+            yield Found(one, (2, 0, one.number))
 
     async def _with_outputs(self, execution_id: UUID, rows: list[NodeExecutionRow]) -> AsyncIterator[Found]:
         """Outputs are not stored with outcomes: the events of the turns between have them."""

@@ -4,15 +4,16 @@ Replays are long work: they are done in threads, a few at once, so that the turn
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
+from typing import TypeVar
 
 from services.execution.engine import NodeExecution
 from services.execution.engine.effects import NodeStatus
 from services.execution.engine.lineage import strengthen
-from services.execution.engine.plan import Reason
+from services.execution.engine.plan import PlanNode, Reason
 from services.execution.engine.state import InputSet, LiveStatus, TimerKind
 from services.execution.engine.topology import Place
 from services.execution.errors import ExecutionNotReadable
@@ -27,6 +28,8 @@ STATUSES = {
     LiveStatus.RETRYING: NodeStatus.QUEUED,
     LiveStatus.AMBIGUOUS: NodeStatus.AMBIGUOUS,
 }
+
+Found = TypeVar("Found", NodeExecution, InputSet)
 
 MOST = 100
 """Things that an explanation lists."""
@@ -53,6 +56,19 @@ class Alive:
     place: Place
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What had no outcome when a turn was the last."""
+
+    turn: int
+    has_ended: bool
+    """Its input sets are rows then."""
+    executions: list[NodeExecutionRow]
+    """By number."""
+    sets: list[NodeExecutionRow]
+    """That were not full, by number."""
+
+
 class Inspector:
     """Looks at executions as of their last committed turn."""
 
@@ -60,13 +76,12 @@ class Inspector:
         self._loader = loader
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def alive(
-        self, row: ExecutionRow, node_id: str, after: int | None, after_set: int, most: int
-    ) -> list[NodeExecutionRow]:
-        """At most so many of what has no outcome, of one node or ('') of all: node executions with a higher number
-        than `after` (None: none of them), then the input sets that are not full with a higher one than `after_set`."""
+    async def seen(self, row: ExecutionRow, node_id: str, after: int | None, after_set: int, most: int) -> Seen:
+        """What has no outcome, of one node or ('') of all, at most so many of each kind: node executions with a higher
+        number than `after` (None: none of them), and input sets that are not full with a higher one than `after_set`.
+        """
         async with self._looking(row) as live:
-            return await asyncio.to_thread(_rows, live, node_id, after, after_set, most)
+            return await asyncio.to_thread(_seen, live, node_id, after, after_set, most)
 
     async def find(self, row: ExecutionRow, number: int) -> Alive | None:
         """A node execution without an outcome."""
@@ -91,17 +106,22 @@ class Inspector:
             yield live
 
 
-def _rows(live: Live, node_id: str, after: int | None, after_set: int, most: int) -> list[NodeExecutionRow]:
+def _seen(live: Live, node_id: str, after: int | None, after_set: int, most: int) -> Seen:
     state, nodes = live.machine.state, live.machine.topology.plan.nodes
     numbers = sorted(number for number in state.live if after is not None and number > after)
     executions = (state.live[number] for number in numbers)
     orders = sorted(order for order in state.sets if order > after_set)
     sets = (state.sets[order] for order in orders)
-    rows = chain(
-        (_alive_row(live, one) for one in executions if not node_id or nodes[one.node].id == node_id),
-        (_incomplete_row(live, one) for one in sets if not node_id or nodes[one.node].id == node_id),
+    return Seen(
+        state.turn,
+        live.machine.ended,
+        [_alive_row(live, one) for one in islice(_of_node(executions, nodes, node_id), most)],
+        [_incomplete_row(live, one) for one in islice(_of_node(sets, nodes, node_id), most)],
     )
-    return list(islice(rows, most))
+
+
+def _of_node(found: Iterable[Found], nodes: Sequence[PlanNode], node_id: str) -> Iterator[Found]:
+    return (one for one in found if not node_id or nodes[one.node].id == node_id)
 
 
 def _incomplete_row(live: Live, waiting: InputSet) -> NodeExecutionRow:

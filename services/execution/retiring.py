@@ -1,7 +1,7 @@
 """Keeps partitions ahead of need and drops what is past retention, every hour."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,13 +10,15 @@ import structlog
 from services.common.blobs import BlobError
 from services.execution.large_values import LargeValues
 from services.execution.repository.errors import DATABASE_ERRORS
-from services.execution.repository.retention import Retention
+from services.execution.repository.retention import Ended, Retention
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3_600.0
 SLICE = 1_000
 """Executions that are deleted in one transaction."""
+DELETED_AT_ONCE = 10_000
+"""Events and node executions whose rows are deleted in one transaction, unless one execution alone has more."""
 DELETIONS = 16
 """Executions whose blobs are deleted at once."""
 
@@ -38,7 +40,7 @@ async def drop_old(retention: Retention, large_values: LargeValues, before: date
     """Deletes the executions of weeks past that ended before a moment; returns how many those were.
 
     A week whose executions had all ended then is dropped. Where one had not, it holds the week: what there is of the
-    others is deleted row by row, so that it holds nothing but empty pages.
+    others is deleted row by row, of many short ones at once, so that it holds nothing but empty pages.
 
     May end anywhere, and be run by several replicas: blobs go before the row that leads to them, rows before the
     tables of their week, and what is gone already is no error.
@@ -47,16 +49,30 @@ async def drop_old(retention: Retention, large_values: LargeValues, before: date
     for week in await retention.past_weeks(before):
         held = await retention.is_held(week, before)
         last: UUID | None = None
-        while execution_ids := await retention.ended(week, before, last, at_once):
+        while ended := await retention.ended(week, before, last, at_once):
+            execution_ids = [each.execution_id for each in ended]
             await _delete_blobs(large_values, execution_ids)
-            for execution_id in execution_ids if held else ():
-                await retention.delete_history(execution_id)
+            for some in _portions(ended) if held else ():
+                await retention.delete_history(some)
             await retention.delete(execution_ids)
             dropped += len(execution_ids)
             last = execution_ids[-1]
         if not held:
             await retention.drop(week)
     return dropped
+
+
+def _portions(ended: Sequence[Ended]) -> Iterator[list[UUID]]:
+    """Executions whose rows are deleted together."""
+    portion: list[UUID] = []
+    size = 0
+    for each in ended:
+        if portion and size + each.size > DELETED_AT_ONCE:
+            yield portion
+            portion, size = [], 0
+        portion.append(each.execution_id)
+        size += each.size
+    yield portion
 
 
 async def _delete_blobs(large_values: LargeValues, execution_ids: Sequence[UUID]) -> None:

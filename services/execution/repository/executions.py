@@ -46,20 +46,37 @@ RETURNING execution_id, create_time
 
 COMMANDS_AT_ONCE = 1_000
 
-# The numbers are drawn under the locks of the rows, as those of single commands are.
-COMMAND_EACH = """
+
+def _store_commands(lock: str) -> str:
+    """A statement that stores a command to each of some executions that has not ended, and makes it due.
+
+    A number is drawn under the lock of the execution's row, so that numbers are in the order of commits, and only
+    with the row of its command: who has numbers up to a mark has all commands up to there. A command with a request
+    id that is there already draws none.
+    """
+    return f"""
 WITH free AS MATERIALIZED (
-    SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4 FOR UPDATE SKIP LOCKED
-), due AS (
-    UPDATE executions e SET commands = commands + 1, wake_at = now() FROM free
-    WHERE e.execution_id = free.execution_id RETURNING e.execution_id, e.partition, e.commands
+    SELECT execution_id, partition, commands FROM executions
+    WHERE execution_id = ANY($1::uuid[]) AND status < 4 FOR NO KEY UPDATE {lock}
 ), command AS (
-    INSERT INTO commands (execution_id, number, kind, body) SELECT execution_id, commands, $2, $3 FROM due
+    INSERT INTO commands (execution_id, number, kind, body, request_id)
+    SELECT execution_id, commands + 1, $2, $3, $4 FROM free
+    ON CONFLICT (execution_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+    RETURNING execution_id, number
+), due AS (
+    UPDATE executions e SET commands = command.number, wake_at = now() FROM command
+    WHERE e.execution_id = command.execution_id
 )
-SELECT execution_id, partition FROM due
+SELECT execution_id, partition FROM free
 """
+
+
+COMMAND = _store_commands("")
+COMMAND_EACH = _store_commands("SKIP LOCKED")
 UNENDED = "SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4"
 
+LAST_TURN = 2**31 - 1
+"""No turn has a higher number."""
 ROWS_READ = 5_000
 TURNS_READ = 100
 OUTPUTS = within(
@@ -67,6 +84,25 @@ OUTPUTS = within(
     "name, position, number",
     """outputs WHERE execution_id = $1 AND (name, position, number) > ($2, $3::bigint[], $4)
     ORDER BY name, position, number LIMIT $5""",
+)
+OUTCOME = """number, node_id, block_id, status, attempts, first_turn, last_turn, queued_ms, started_ms, ended_ms,
+    inputs AS value, lineage, error, reason"""
+OUTCOMES = within(
+    OUTCOME,
+    "last_turn, number",
+    """node_executions WHERE execution_id = $1 AND $2 IN ('', node_id) AND last_turn <= $3
+    AND (last_turn, number) > ($4, $5) ORDER BY last_turn, number LIMIT $6""",
+)
+OUTCOMES_BY_NUMBER = within(
+    OUTCOME,
+    "number",
+    """node_executions WHERE execution_id = $1 AND $2 IN ('', node_id) AND last_turn > $3 AND last_turn <= $4
+    AND number > $5 ORDER BY number LIMIT $6""",
+)
+INCOMPLETE_SETS = within(
+    "number, node_id, block_id, inputs AS value, lineage, missing",
+    "number",
+    """incomplete_sets WHERE execution_id = $1 AND $2 IN ('', node_id) AND number > $3 ORDER BY number LIMIT $4""",
 )
 EVENTS = within(
     "last_event, events AS value",
@@ -184,37 +220,13 @@ class ExecutionRepository:
         )
         return ended
 
-    async def command(
-        self, execution_id: UUID, kind: int, body: bytes, request_id: str | None = None
-    ) -> ExecutionRow | None:
-        """Stores a command to an execution that has not ended, and makes it due; None if there is no such one.
+    async def command(self, execution_id: UUID, kind: int, body: bytes, request_id: str | None = None) -> int | None:
+        """Stores a command to an execution that has not ended, and makes it due; returns its partition, or None.
 
-        The number is drawn under the lock of the row, so that numbers are in the order of commits. A command with a
-        request id that is there already is not stored again.
+        A command with a request id that is there already is not stored again.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(
-                f"""
-                UPDATE executions SET commands = commands + 1, wake_at = now()
-                WHERE execution_id = $1 AND status < 4 RETURNING {EXECUTION_COLUMNS}
-                """,
-                execution_id,
-            )
-            if row is None:
-                return None
-            # A number that a repeated request id leaves unused is a gap, which nobody minds.
-            await connection.execute(
-                """
-                INSERT INTO commands (execution_id, number, kind, body, request_id) VALUES ($1, $2, $3, $4, $5)
-                ON CONFLICT (execution_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
-                """,
-                execution_id,
-                row["commands"],
-                kind,
-                body,
-                request_id,
-            )
-            return execution_row(row)
+        row = await self._pool.fetchrow(COMMAND, [execution_id], kind, body, request_id)
+        return row["partition"] if row else None
 
     async def command_each(self, execution_ids: Sequence[UUID], kind: int, body: bytes) -> dict[UUID, int]:
         """Stores a command to each of these executions that has not ended; returns their partitions.
@@ -225,14 +237,14 @@ class ExecutionRepository:
         partitions: dict[UUID, int] = {}
         for start in range(0, len(execution_ids), COMMANDS_AT_ONCE):
             some = execution_ids[start : start + COMMANDS_AT_ONCE]
-            rows = await self._pool.fetch(COMMAND_EACH, some, kind, body)
+            rows = await self._pool.fetch(COMMAND_EACH, some, kind, body, None)
             partitions.update((row["execution_id"], row["partition"]) for row in rows)
             locked = [row["execution_id"] for row in await self._pool.fetch(UNENDED, some)]
             for execution_id in locked:
                 if execution_id not in partitions:
-                    row = await self.command(execution_id, kind, body)
-                    if row is not None:
-                        partitions[execution_id] = row.partition
+                    partition = await self.command(execution_id, kind, body)
+                    if partition is not None:
+                        partitions[execution_id] = partition
         return partitions
 
     async def has_command(self, execution_id: UUID, request_id: str) -> bool:
@@ -254,48 +266,46 @@ class ExecutionRepository:
         )
         return [row["execution_id"] for row in rows]
 
-    async def node_executions(
-        self, execution_id: UUID, node_id: str, after: tuple[int, int], limit: int
-    ) -> list[NodeExecutionRow]:
-        """Outcomes in the order in which they were recorded, above `after` (last turn, number)."""
-        rows = await self._pool.fetch(
-            """
-            SELECT number, node_id, block_id, status, attempts, first_turn, last_turn, queued_ms, started_ms, ended_ms,
-                inputs, lineage, error, reason
-            FROM node_executions
-            WHERE execution_id = $1 AND ($2 = '' OR node_id = $2) AND (last_turn, number) > ($3, $4)
-            ORDER BY last_turn, number LIMIT $5
-            """,
-            execution_id,
-            node_id,
-            *after,
-            limit,
-        )
-        return [_node_execution(row) for row in rows]
+    async def outcomes(
+        self, execution_id: UUID, node_id: str, after: tuple[int, int], through: int, limit: int
+    ) -> AsyncIterator[list[NodeExecutionRow]]:
+        """Outcomes up to a turn in the order in which they were recorded, above `after` (last turn, number), some at a
+        time; of one node or ('') of all."""
+        while limit:
+            rows = await self._pool.fetch(OUTCOMES, execution_id, node_id, through, *after, limit, BYTES_READ)
+            if rows:
+                after = (rows[-1]["last_turn"], rows[-1]["number"])
+                yield [_outcome(row) for row in rows]
+            if is_last(rows, limit):
+                return
+            limit -= len(rows)
 
-    async def incomplete_sets(self, execution_id: UUID, node_id: str, after: int, limit: int) -> list[NodeExecutionRow]:
-        """Input sets that were never full, of an execution that has ended."""
-        rows = await self._pool.fetch(
-            """
-            SELECT number, node_id, block_id, inputs, lineage, missing FROM incomplete_sets
-            WHERE execution_id = $1 AND ($2 = '' OR node_id = $2) AND number > $3 ORDER BY number LIMIT $4
-            """,
-            execution_id,
-            node_id,
-            after,
-            limit,
-        )
-        return [
-            NodeExecutionRow.incomplete(
-                row["number"],
-                row["node_id"],
-                row["block_id"],
-                row["inputs"],
-                msgspec.msgpack.decode(row["lineage"], type=Lineage),
-                tuple(row["missing"]),
-            )
-            for row in rows
-        ]
+    async def outcomes_by_number(
+        self, execution_id: UUID, node_id: str, turns: tuple[int, int], after: int, limit: int
+    ) -> AsyncIterator[list[NodeExecutionRow]]:
+        """Outcomes that were recorded behind the first turn of `turns`, up to the last, of node executions with a
+        higher number than `after`; by number, some at a time."""
+        while limit:
+            rows = await self._pool.fetch(OUTCOMES_BY_NUMBER, execution_id, node_id, *turns, after, limit, BYTES_READ)
+            if rows:
+                after = rows[-1]["number"]
+                yield [_outcome(row) for row in rows]
+            if is_last(rows, limit):
+                return
+            limit -= len(rows)
+
+    async def incomplete_sets(
+        self, execution_id: UUID, node_id: str, after: int, limit: int
+    ) -> AsyncIterator[NodeExecutionRow]:
+        """Input sets that were never full, of an execution that has ended, or is being brought to its end."""
+        while limit:
+            rows = await self._pool.fetch(INCOMPLETE_SETS, execution_id, node_id, after, limit, BYTES_READ)
+            for row in rows:
+                after = row["number"]
+                yield _incomplete_set(row)
+            if is_last(rows, limit):
+                return
+            limit -= len(rows)
 
     async def outputs(self, execution_id: UUID, after: OutputPlace) -> AsyncIterator[OutputRow]:
         """The results behind a place: by name, those of one name in the order of their fan-outs."""
@@ -331,9 +341,22 @@ class ExecutionRepository:
                 return
 
 
-def _node_execution(row: asyncpg.Record) -> NodeExecutionRow:
+def _outcome(row: asyncpg.Record) -> NodeExecutionRow:
     values: dict[str, Any] = dict(row)
+    del values["before"]
+    values["inputs"] = values.pop("value")
     values["status"] = NodeStatus(values["status"])
     values["reason"] = Reason(values["reason"])
     values["lineage"] = msgspec.msgpack.decode(values["lineage"], type=Lineage)
     return NodeExecutionRow(**values)
+
+
+def _incomplete_set(row: asyncpg.Record) -> NodeExecutionRow:
+    return NodeExecutionRow.incomplete(
+        row["number"],
+        row["node_id"],
+        row["block_id"],
+        row["value"],
+        msgspec.msgpack.decode(row["lineage"], type=Lineage),
+        tuple(row["missing"]),
+    )

@@ -1,8 +1,9 @@
 """Partitions by time, and what is dropped when it is past retention (rule 15)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -29,6 +30,15 @@ PARTITIONS = """
 SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
 WHERE inhparent = $1::text::regclass ORDER BY c.relname
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An execution that has ended."""
+
+    execution_id: UUID
+    size: int
+    """Its events and node executions: about as many rows as there are of it, or more."""
 
 
 def first_id(moment: datetime) -> UUID:
@@ -87,12 +97,12 @@ class Retention:
             )
         return held
 
-    async def ended(self, week: datetime, before: datetime, after: UUID | None, limit: int) -> list[UUID]:
+    async def ended(self, week: datetime, before: datetime, after: UUID | None, limit: int) -> list[Ended]:
         """The first executions of a week, or the first after one, that had ended at that moment."""
         async with self._unhurried() as connection:
             rows = await connection.fetch(
                 """
-                SELECT execution_id FROM executions
+                SELECT execution_id, last_event + node_executions AS size FROM executions
                 WHERE execution_id >= $1 AND execution_id < $2 AND ($3::uuid IS NULL OR execution_id > $3)
                   AND status >= 4 AND end_time <= $4
                 ORDER BY execution_id LIMIT $5
@@ -104,21 +114,21 @@ class Retention:
                 limit,
                 timeout=LONGEST_SECONDS,
             )
-        return [row["execution_id"] for row in rows]
+        return [Ended(row["execution_id"], row["size"]) for row in rows]
 
-    async def delete(self, execution_ids: list[UUID]) -> None:
+    async def delete(self, execution_ids: Sequence[UUID]) -> None:
         """Deletes executions; what else there is of them goes with their week, or has gone."""
         async with self._unhurried() as connection:
             await connection.execute(
                 "DELETE FROM executions WHERE execution_id = ANY($1)", execution_ids, timeout=LONGEST_SECONDS
             )
 
-    async def delete_history(self, execution_id: UUID) -> None:
-        """Deletes all that there is of one execution in tables by week: there may be very much of it."""
+    async def delete_history(self, execution_ids: Sequence[UUID]) -> None:
+        """Deletes all that there is of executions in tables by week: there may be very much of each."""
         for table in TABLES:
             async with self._unhurried() as connection:
                 await connection.execute(
-                    f"DELETE FROM {table} WHERE execution_id = $1", execution_id, timeout=LONGEST_SECONDS
+                    f"DELETE FROM {table} WHERE execution_id = ANY($1)", execution_ids, timeout=LONGEST_SECONDS
                 )
 
     async def drop(self, week: datetime) -> None:

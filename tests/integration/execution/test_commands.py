@@ -15,9 +15,11 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.execution.commands import CommandKind, Stop, encode_command, hint_payload, hint_subject
 from services.execution.engine import Fact, StopRequested
+from services.execution.repository.executions import ExecutionRepository
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import Held, Silent, running
 from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
+from tests.integration.execution.test_looking import database, new
 from tests.integration.execution.test_lost_commits import WAITING_TURNS, looking
 from tests.waiting import until
 
@@ -169,3 +171,50 @@ async def test_a_stop_of_what_has_ended_stores_nothing(postgres: PostgresServer)
             assert answer.execution.status == ended.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
             assert answer.execution.last_event_sequence == ended.last_event_sequence
             assert await rows.fetchval("SELECT count(*) FROM commands") == 0
+
+
+async def test_a_number_is_drawn_only_with_the_row_of_its_command(database_url: str) -> None:
+    async with database(database_url) as pool:
+        executions = ExecutionRepository(pool)
+        started = [new() for _ in range(3)]
+        ids = [each.execution_id for each in started]
+        await executions.start(started, {})
+        kind, body = encode_command(Stop("stopped by anna"))
+        await executions.command(ids[0], kind, body, "one")
+        await pool.execute("UPDATE executions SET wake_at = now() + interval '1 day'")
+        assert await executions.command(ids[0], kind, body, "one") == 0
+        # Repeated, and so neither numbered nor due.
+        assert await pool.fetchval("SELECT count(*) FROM executions WHERE commands = 1 AND wake_at > now()") == 1
+
+        singles = [executions.command(ids[at % 2], kind, body, f"request {at % 6}") for at in range(24)]
+        await asyncio.gather(*singles, *(executions.command_each(ids, kind, body) for _ in range(6)))
+        numbers = await pool.fetch(
+            """
+            SELECT e.commands, array_agg(c.number ORDER BY c.number) AS stored
+            FROM executions e JOIN commands c USING (execution_id) GROUP BY e.execution_id, e.commands
+            """
+        )
+        assert sorted(row["commands"] for row in numbers) == [6, 6 + 3, 6 + 3 + 1]
+        assert all(row["stored"] == list(range(1, row["commands"] + 1)) for row in numbers)
+
+
+async def test_a_stop_that_comes_too_late_is_answered_with_how_it_ended(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as witness:
+        one_node(built)
+        await built.add_replica()
+        client = built.client()
+        execution = await client.start()
+        async with rows.transaction():
+            # It ends after the stop has read it, and before the command is stored.
+            await rows.execute("UPDATE executions SET status = 4, end_time = now()")
+            stopping = asyncio.create_task(
+                client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution.id))
+            )
+            await until(lambda: witness.fetchval(WAITING_COMMANDS), "the command waits for the row")
+        assert (await stopping).execution.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+
+
+WAITING_COMMANDS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO commands%'
+"""

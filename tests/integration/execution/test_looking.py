@@ -83,12 +83,12 @@ async def test_turns_go_on_while_somebody_looks_at_a_long_history(database_url: 
         row = await long_history(pool)
         inspector = Inspector(Loader(TurnRepository(pool)))
         loop = asyncio.get_running_loop()
-        looking = asyncio.create_task(inspector.alive(row, "next", 0, 0, 1_000))
+        looking = asyncio.create_task(inspector.seen(row, "next", 0, 0, 1_000))
         ticks = [loop.time()]
         while not looking.done():
             await asyncio.sleep(0)
             ticks.append(loop.time())
-        found = await looking
+        found = (await looking).executions
         assert len(found) == 1_000
         assert {one.status for one in found} == {NodeStatus.QUEUED}
         longest = max(after - before for before, after in pairwise(ticks))

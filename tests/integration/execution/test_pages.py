@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from services.common import migrate
-from services.execution.records import OutputPlace
-from services.execution.repository.executions import ExecutionRepository
+from services.execution.records import NodeExecutionRow, OutputPlace
+from services.execution.repository.executions import LAST_TURN, ExecutionRepository
 from services.execution.repository.portions import BYTES_READ
 from services.execution.repository.retention import Retention
 from services.execution.starting import new_id
@@ -83,6 +83,11 @@ async def first(found: AsyncIterator[Any]) -> list[Any]:
     return page
 
 
+async def outcomes(portions: AsyncIterator[list[NodeExecutionRow]]) -> list[NodeExecutionRow]:
+    """All of a page of outcomes."""
+    return [row async for rows in portions for row in rows]
+
+
 async def test_one_query_reads_no_more_bytes_than_are_wanted_at_once(schema: str) -> None:
     asked: list[tuple[str, tuple[Any, ...]]] = []
     size, count = BYTES_READ // 3, 10
@@ -111,13 +116,35 @@ async def test_one_query_reads_no_more_bytes_than_are_wanted_at_once(schema: str
             count - 1,
             size,
         )
+        await pool.execute(
+            """INSERT INTO node_executions SELECT $1, n, 'node', 'block', 4, 1, 1, n, 0, 0, 0,
+                convert_to(repeat(n::text, $3), 'UTF8'), $4, '', 0, '' FROM generate_series(1, $2::int) n""",
+            execution_id,
+            count - 1,
+            size,
+            LINEAGE,
+        )
+        await pool.execute(
+            """INSERT INTO incomplete_sets SELECT $1, n, 'node', 'block', convert_to(repeat(n::text, $3), 'UTF8'),
+                $4, '{}' FROM generate_series(1, $2::int) n""",
+            execution_id,
+            count - 1,
+            size,
+            LINEAGE,
+        )
         executions = ExecutionRepository(pool)
         values = [str(number).encode() * size for number in range(1, count)]
         assert [row.value async for row in executions.outputs(execution_id, OutputPlace())] == values
         assert [data async for _, data in executions.event_batches(execution_id, 0)] == values
         assert [data async for data in executions.events_of_turns(execution_id, (2, 5))] == values[1:5]
+        found = await outcomes(executions.outcomes(execution_id, "", (0, 0), LAST_TURN, PAGE))
+        assert [row.inputs for row in found] == values
+        assert len(await outcomes(executions.outcomes(execution_id, "", (2, 2), 8, 5))) == 5
+        found = await outcomes(executions.outcomes_by_number(execution_id, "node", (3, 8), 4, PAGE))
+        assert [row.inputs for row in found] == values[4:8]
+        assert [row.inputs async for row in executions.incomplete_sets(execution_id, "", 0, PAGE)] == values
         questions = [(query, arguments) for query, arguments in asked if "octet_length" in query]
-        assert len(questions) >= 3 + 3 + 2
+        assert len(questions) >= 3 + 3 + 2 + 3 + 2 + 2 + 3
         for query, arguments in questions:
             rows = await pool.fetch(query, *arguments)
             assert sum(len(row["value"]) for row in rows) < BYTES_READ + size
@@ -138,7 +165,7 @@ async def test_a_watcher_that_has_seen_all_events_reads_no_turn(schema: str) -> 
 @pytest.mark.parametrize("after", [0, LENGTH // 2, LENGTH - PAGE - 1])
 async def test_a_page_of_node_executions_reads_no_more_than_it_gives(schema: str, after: int) -> None:
     given, read = await read_by(
-        schema, lambda executions: executions.node_executions(EXECUTION, "", (after, LENGTH), PAGE)
+        schema, lambda executions: outcomes(executions.outcomes(EXECUTION, "", (after, LENGTH), LAST_TURN, PAGE))
     )
     assert given == PAGE
     assert read == PAGE

@@ -384,3 +384,100 @@ async def test_a_graph_may_be_named_by_its_id_in_capitals(postgres: PostgresServ
             stop = messages.StopExecutionRequest(execution_id=execution_id.upper(), graph_id=graph_id.upper())
             stopped = await client.call("StopExecution", stop)
             assert stopped.execution.status == ExecutionStatus.EXECUTION_STATUS_CANCELLED
+
+
+WITHOUT_OUTCOME = (
+    NodeExecutionStatus.NODE_EXECUTION_STATUS_QUEUED,
+    NodeExecutionStatus.NODE_EXECUTION_STATUS_RUNNING,
+)
+WAITS_FOR_SNAPSHOTS = """
+SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+    WHERE l.relation = 'snapshots'::regclass AND NOT l.granted)
+"""
+
+
+async def test_a_node_execution_that_ends_while_it_is_listed_is_not_left_out(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as witness:
+        graph = built.graph()
+        graph.node("work", "hold", a=1)
+        graph.node("other", "hold", a=1)
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"hold": hold}) as runner:
+            client = built.client()
+            execution_id = (await client.start()).id
+            await until(lambda: len(runner.held) == 2, "both run")
+            number = min(task.node_execution for task in runner.held.values())
+            request = messages.ListNodeExecutionsRequest(execution_id=execution_id)
+            async with rows.transaction():
+                # Outcomes have been read when the snapshot is.
+                await rows.execute("LOCK TABLE snapshots IN ACCESS EXCLUSIVE MODE")
+                listing = asyncio.create_task(client.call("ListNodeExecutions", request))
+                await until(lambda: witness.fetchval(WAITS_FOR_SNAPSHOTS), "it is looked who is alive")
+                await end(runner, number)
+                await until(lambda: witness.fetchval("SELECT count(*) = 1 FROM node_executions"), "one ends")
+            ended, alive = (await listing).node_executions
+            assert (ended.number, alive.number) == (number, number + 1)
+            assert ended.status == NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED
+            assert alive.status in WITHOUT_OUTCOME
+
+
+async def test_an_execution_that_ends_while_it_is_listed_is_listed_whole(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows, looking(built) as witness:
+        joining(built, 3)
+        await built.add_replica()
+        blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
+        async with running(built.bus, blocks, slots=64) as runner:
+            client = built.client()
+            execution_id = (await client.start()).id
+            await until(lambda: len(runner.held) == 3, "all run")
+            async with rows.transaction():
+                await rows.execute("LOCK TABLE snapshots IN ACCESS EXCLUSIVE MODE")
+                listing = asyncio.create_task(nodes_of(client, execution_id, "", 100))
+                await until(lambda: witness.fetchval(WAITS_FOR_SNAPSHOTS), "it is looked who is alive")
+                await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
+            nodes = [node for page in await listing for node in page]
+            # Two that have ended by themselves, three that were stopped, and three input sets that were never full.
+            assert [node.status for node in nodes] == [
+                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED] * 2,
+                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_CANCELLED] * 3,
+                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_INCOMPLETE] * 3,
+            ]
+
+
+@pytest.mark.parametrize("all_end", [False, True])
+async def test_what_ends_between_two_pages_is_on_one_of_them(postgres: PostgresServer, all_end: bool) -> None:
+    async with house(postgres) as built:
+        joining(built, 30)
+        await built.add_replica()
+        blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
+        async with running(built.bus, blocks, slots=64) as runner:
+            client = built.client()
+            execution_id = (await client.start()).id
+            await until(lambda: len(runner.held) == 30, "all run")
+            request = messages.ListNodeExecutionsRequest(execution_id=execution_id, page_size=9)
+            first = await client.call("ListNodeExecutions", request)
+            assert first.node_executions[-1].status in WITHOUT_OUTCOME
+
+            if all_end:
+                await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
+            else:
+                ending = sorted(task.node_execution for task in runner.held.values())
+                for number in (ending[0], ending[-1], ending[-9]):
+                    await end(runner, number)
+                shown = messages.ListNodeExecutionsRequest(execution_id=execution_id, node_id="held", page_size=3)
+                await until(lambda: _have_ended(client, shown), "three have ended")
+            listed = list(first.node_executions)
+            while first.next_page_token:
+                request.page_token = first.next_page_token
+                first = await client.call("ListNodeExecutions", request)
+                listed += first.node_executions
+            held = [node.number for node in listed if node.node_id == "held"]
+            assert len(held) == len(set(held)) == 30
+            assert len(listed) == 62
+
+
+async def _have_ended(client: Client, request: messages.ListNodeExecutionsRequest) -> bool:
+    listed = await client.call("ListNodeExecutions", request)
+    completed = NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED
+    return all(node.status == completed for node in listed.node_executions)

@@ -12,7 +12,7 @@ from blockyard.dev.postgres import PostgresServer
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.execution.large_values import LargeValues
 from services.execution.repository.retention import TABLES, WEEK, WEEKS_AHEAD, Retention, first_id, week_of
-from services.execution.retiring import drop_old, retire
+from services.execution.retiring import DELETED_AT_ONCE, drop_old, retire
 from services.execution.starting import new_id
 from tests.integration.execution.house import House, house
 from tests.integration.execution.test_lost_commits import looking
@@ -234,4 +234,29 @@ async def test_ids_are_in_the_order_of_time_and_lie_in_their_weeks_partition(pos
         await rows.execute("INSERT INTO snapshots VALUES ($1, 1, 1, 0, '')", ids[0])
         table = await rows.fetchval("SELECT tableoid::regclass::text FROM snapshots")
         assert table == f"snapshots_{week_of(before):%Y%m%d}"
+        await pool.close()
+
+
+async def test_a_held_week_goes_in_few_statements_but_a_large_execution_in_its_own(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        asked: list[list[UUID]] = []
+
+        async def listen(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+            connection.add_query_logger(
+                lambda query: asked.append(query.args[0]) if query.query.startswith("DELETE FROM turns") else None
+            )
+
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"}, init=listen)
+        monday = week_of(datetime.now(UTC) - timedelta(days=80))
+        alive = await execution_of(rows, monday + timedelta(days=1), RUNNING)
+        ended = [await execution_of(rows, monday + timedelta(hours=hour), ENDED) for hour in range(20)]
+        for id_ in (alive, *ended):
+            await history_of(rows, id_)
+        await rows.execute("UPDATE executions SET last_event = 10, node_executions = 2")
+        large = ended[7]
+        await rows.execute("UPDATE executions SET last_event = $2 WHERE execution_id = $1", large, DELETED_AT_ONCE)
+        before = datetime.now(UTC) - timedelta(days=30)
+        assert await drop_old(Retention(pool), LargeValues(blob_store(built)), before) == 20
+        assert asked == [ended[:7], [large], ended[8:]]
+        assert await histories(rows) == {alive}
         await pool.close()
