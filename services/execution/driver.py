@@ -432,6 +432,8 @@ class Driver:
         execution = live.machine.state.live.get(arrival.fact.number) if live is not None else None
         if execution is None or execution.attempt != arrival.fact.attempt:
             arrival.answer(False, "the node execution is not wanted any more")
+        elif not execution.claimed_run:
+            arrival.answer(False, "it has been stopped or given up")
         elif execution.claimed_run != arrival.fact.run:
             arrival.answer(False, "another run has claimed it")
         else:

@@ -62,7 +62,7 @@ class History(msgspec.Struct, frozen=True):
     status: int
     message: str
     results: tuple[Result, ...]
-    snapshot: RecordedSnapshot
+    snapshots: tuple[RecordedSnapshot, ...]
     turns: tuple[RecordedTurn, ...]
 
 
@@ -90,20 +90,19 @@ def write(path: Path, history: History) -> None:
 
 
 def record(scenario: Scenario) -> History:
-    """Drives the scenario's facts through the machine as they would come from rows. The snapshot is the largest."""
+    """Drives the scenario's facts through the machine as they would come from rows."""
     plan = encode_plan(scenario.plan)
     machine = Machine(Topology(decode_plan(plan)), State(SEED))
     turns: list[RecordedTurn] = []
     results: list[Result] = []
-    snapshot = RecordedSnapshot(0, b"")
+    states: list[RecordedSnapshot] = []
     for facts, now_ms in scenario.history:
         data = encode_facts(list(facts))
         effects = machine.apply(_facts.decode(data), now_ms)
         turns.append(RecordedTurn(machine.state.turn, now_ms, data, effects.checksum(), _told(machine, effects)))
         results += _results(effects)
-        state = msgspec.msgpack.encode(machine.state)
-        if len(state) > len(snapshot.state):
-            snapshot = RecordedSnapshot(machine.state.turn, state)
+        if not machine.ended:
+            states.append(RecordedSnapshot(machine.state.turn, msgspec.msgpack.encode(machine.state)))
     if not machine.ended:
         raise ValueError("the scenario leaves its execution unended")
     return History(
@@ -115,9 +114,18 @@ def record(scenario: Scenario) -> History:
         status=machine.state.status,
         message=machine.state.message,
         results=tuple(results),
-        snapshot=snapshot,
+        snapshots=_worth_keeping(states),
         turns=tuple(turns),
     )
+
+
+def _worth_keeping(states: Sequence[RecordedSnapshot]) -> tuple[RecordedSnapshot, ...]:
+    """The largest; and of each field of the state that is empty there, the first that has something in it."""
+    kept = [max(states, key=lambda each: len(each.state))]
+    for field in State.__struct_fields__:
+        if not any(getattr(state_of(each), field) for each in kept):
+            kept += [each for each in states if getattr(state_of(each), field)][:1]
+    return tuple(sorted(kept, key=lambda each: each.turn))
 
 
 # Replaying
@@ -136,10 +144,15 @@ def replay(path: Path, history: History) -> Iterator[Effects]:
     yield from _replay(path, history, machine, history.turns, history.results)
 
 
-def replay_from_snapshot(path: Path, history: History) -> Iterator[Effects]:
-    """The effects of the turns after the snapshot."""
-    machine = Machine(Topology(decode_plan(history.plan)), _state.decode(history.snapshot.state))
-    after = [turn for turn in history.turns if turn.turn > history.snapshot.turn]
+def state_of(snapshot: RecordedSnapshot) -> State:
+    """The state as this release reads it."""
+    return _state.decode(snapshot.state)
+
+
+def replay_from_snapshot(path: Path, history: History, snapshot: RecordedSnapshot) -> Iterator[Effects]:
+    """The effects of the turns after a snapshot."""
+    machine = Machine(Topology(decode_plan(history.plan)), state_of(snapshot))
+    after = [turn for turn in history.turns if turn.turn > snapshot.turn]
     numbers = machine.state.numbers
     later = [result for result in history.results if result.number > numbers]
     yield from _replay(path, history, machine, after, later)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from services.execution.engine import (
     Claimed,
     Continued,
@@ -31,6 +33,7 @@ from services.execution.engine.ends import SLICE
 from services.execution.engine.machine import BOUNDS
 from services.execution.engine.plan import Effect, Reason
 from services.execution.engine.routing import MOST_NESTED
+from services.execution.engine.timers import SWEEP_FROM
 from services.execution.loading import started
 from tests.unit.engine.graphs import Graph, Wire, items_of
 from tests.unit.engine.simulation import Faults, PlanBuilder, Simulation
@@ -66,12 +69,13 @@ class Script:
 
     def take(self, *facts: Fact, after_ms: int = 1) -> None:
         """A turn, and those that it leaves work over for."""
-        self.now += after_ms
-        more = self._take(facts)
+        more = self.turn(*facts, after_ms=after_ms)
         while more:
-            more = self._take([Continued()])
+            more = self.turn(Continued(), after_ms=0)
 
-    def _take(self, facts: Sequence[Fact]) -> bool:
+    def turn(self, *facts: Fact, after_ms: int = 1) -> bool:
+        """A turn. True if it leaves work over."""
+        self.now += after_ms
         self.history.append((facts, self.now))
         return self.machine.apply(facts, self.now).more
 
@@ -381,6 +385,60 @@ def stopped_in_slices() -> Scenario:
     return script.done()
 
 
+def sets_left_in_slices() -> Scenario:
+    """More sets that were never full than one turn records at the end."""
+    builder = PlanBuilder()
+    builder.node("fan", idle, many=("item",), effect=Effect.IDEMPOTENT)
+    builder.node("never", idle)
+    builder.node("pair", idle)
+    builder.link("fan.item", "pair.a")
+    builder.link("never.value", "pair.b")
+    script = Script(builder)
+    script.take(script.run(1, 1, *(("item", number % 10) for number in range(SLICE + 100))))
+    script.take(script.run(2, 2))
+    return script.done()
+
+
+def what_waits_for_a_turn() -> Scenario:
+    """Ends that are stored with so large inputs that one turn does not take them all, and what comes behind them."""
+    items = 300
+    builder = PlanBuilder()
+    builder.node("fan", idle, many=("item",), effect=Effect.IDEMPOTENT)
+    builder.node("each", idle, text="x" * (64 << 10), go_on=True)
+    for name in ("silent", "lost", "unclaimed"):
+        builder.node(name, idle, effect=Effect.ONCE, go_on=True)
+    builder.link("fan.item", "each.value")
+    script = Script(builder)
+    script.take(script.run(1, 1, *(("item", number % 10) for number in range(items))))
+    script.take(Claimed(2, 1, 102), Claimed(3, 1, 103), RunLost(2, 1, "its runner is silent"))
+    *ends, last = [script.run(number, number, ("value", 1)) for number in range(5, 5 + items)]
+    failed = Finish(True, 1, "it failed", Reason.BLOCK_ERROR, 1_500, b"tokens: 7")
+    decided = (
+        Decided(1, 2, Decision.COMPLETE, (Output("receipt", 0, b'"by hand"'),)),
+        Decided(2, 3, Decision.FAIL, message="it was never paid"),
+    )
+    lost = RunLost(3, 1, "its runner is silent")
+    script.turn(*ends, msgspec.structs.replace(last, finish=failed), lost, *decided, StopRequested(3))
+    # Comes after the stop, though that waits still.
+    script.take(Claimed(4, 1, 104))
+    return script.done()
+
+
+def a_collect_that_waits_for_itself() -> Scenario:
+    """That of the whole execution has closed when what it gave comes back as an item."""
+    builder = PlanBuilder()
+    builder.node("source", idle)
+    builder.collect("gathered")
+    builder.node("after", idle)
+    builder.link("source.value", "gathered.item")
+    builder.link("gathered.items", "after.items")
+    builder.link("after.value", "gathered.item")
+    script = Script(builder)
+    script.take(script.run(1, 1, ("value", 1)))
+    script.take(script.run(3, 3, ("value", 2)))
+    return script.done()
+
+
 def fan_outs_too_deep() -> Scenario:
     builder = PlanBuilder()
     builder.node("crawl", idle, many=("page",), effect=Effect.IDEMPOTENT)
@@ -439,6 +497,24 @@ def timers() -> Scenario:
     return script.done()
 
 
+def very_many_timers() -> Scenario:
+    """So many runs begin that their timers are swept; those of the ones that have ended go."""
+    count = SWEEP_FROM
+    builder = PlanBuilder()
+    builder.node("fan", idle, many=("item",), effect=Effect.IDEMPOTENT)
+    builder.node("each", idle)
+    builder.link("fan.item", "each.value")
+    script = Script(builder)
+    script.take(script.run(1, 1, *(("item", number % 10) for number in range(count))))
+    script.take(Reported(2, 1, 2))
+    script.take(*(Reported(number, 1, number) for number in range(3, 13)))
+    script.take(*(script.run(number, number) for number in range(3, 13)))
+    script.take(*(Reported(number, 1, number) for number in range(13, 2 + count)))
+    while not script.machine.ended:
+        script.wait()
+    return script.done()
+
+
 def another_run_gives_something_else() -> Scenario:
     builder = PlanBuilder()
     for name in ("value", "count"):
@@ -471,9 +547,13 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         joins_of_fan_outs,
         more_than_a_turn_passes_on,
         stopped_in_slices,
+        sets_left_in_slices,
+        what_waits_for_a_turn,
+        a_collect_that_waits_for_itself,
         fan_outs_too_deep,
         decisions,
         timers,
+        very_many_timers,
         another_run_gives_something_else,
     )
 }

@@ -107,7 +107,7 @@ class Effects(msgspec.Struct):
     outcomes: list[NodeOutcome] = msgspec.field(default_factory=list)
     outputs: list[OutputRecord] = msgspec.field(default_factory=list)
     incomplete: list[NodeOutcome] = msgspec.field(default_factory=list)
-    """Input sets that were never full, reported at the end of the execution."""
+    """Input sets that were never full, reported in the last turns of the execution."""
     more: bool = False
     """True if the engine wants to go on in a further turn (fact Continued)."""
 

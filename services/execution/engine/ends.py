@@ -11,7 +11,7 @@ from services.execution.engine.topology import Place, Topology
 from services.execution.engine.turn import Turn
 
 SLICE = 1_000
-"""Live node executions that one turn ends when an execution ends early."""
+"""Live node executions that one turn ends when an execution ends early; and input sets that one records at the end."""
 
 ENDS = {
     ExecutionStatus.COMPLETED: EventKind.EXECUTION_COMPLETED,
@@ -51,26 +51,47 @@ class Ends:
         self.end(ExecutionStatus.FAILED, f"limit reached: it ran for {limit / 1000:g} seconds")
 
     def wind_up(self) -> bool:
-        """Ends what is alive, a slice in a turn, and then the execution. True if there is more of it."""
+        """Ends what is alive, records what was never full, a slice in a turn, and then ends the execution. True if
+        there is more of it."""
+        # Runs of what is passed on had ended before the execution did: what they yielded is told first.
+        if self._state.passing or self._end_alive() or self._record_sets():
+            return True
+        self._close()
+        return False
+
+    def _end_alive(self) -> bool:
+        """Ends node executions. True if some are left."""
+        live = self._state.live
+        for number in list(islice(live, SLICE)):
+            if self._turn.full:
+                break
+            self._end_early(live.pop(number))
+        return bool(live)
+
+    def _record_sets(self) -> bool:
+        """Records input sets that were never full. True if some are left.
+
+        They stay in the state until the end: who looks meanwhile reads those of an ended execution alone from rows.
+        """
         state, turn = self._state, self._turn
-        if state.passing:
-            # Their runs had ended before the execution did: what they yielded is told first.
-            return True
-        for number in list(islice(state.live, SLICE)):
+        begin = state.sets_recorded
+        for waiting in islice(state.sets.values(), begin, begin + SLICE):
             if turn.full:
-                return True
-            self._end_early(state.live.pop(number))
-        if state.live:
-            return True
+                break
+            turn.leave(self._incomplete(waiting))
+            state.sets_recorded += 1
+        return state.sets_recorded < len(state.sets)
+
+    def _close(self) -> None:
+        """Nothing is left but the end."""
+        state = self._state
         status = ExecutionStatus(state.ending)
         state.status = status
-        state.busy = 0
-        turn.effects.incomplete.extend(self._leftover())
-        turn.tell(Event(ENDS[status], message=state.message))
+        state.busy = state.sets_recorded = 0
+        self._turn.tell(Event(ENDS[status], message=state.message))
         state.later.clear()
         for left in (state.sets, state.latches, state.scopes, state.timers, state.fan_outs, state.closed):
             left.clear()
-        return False
 
     def _end_early(self, execution: NodeExecution) -> None:
         claimed = self._may_have_run(execution)
@@ -82,10 +103,6 @@ class Ends:
         """True if it must not run twice and a run of it was claimed whose end is not known."""
         once = self._topology.plan.nodes[execution.node].effect is Effect.ONCE
         return once and execution.claimed_run != 0 and execution.status is not LiveStatus.RETRYING
-
-    def _leftover(self) -> list[NodeOutcome]:
-        """Input sets that were never full, oldest first, at most SLICE of them."""
-        return [self._incomplete(self._state.sets[order]) for order in sorted(self._state.sets)[:SLICE]]
 
     def _incomplete(self, waiting: InputSet) -> NodeOutcome:
         pins = range(len(self._topology.places[waiting.node].inlets))

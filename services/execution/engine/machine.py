@@ -45,7 +45,7 @@ class Machine:
     def __init__(self, topology: Topology, state: State, bounds: Bounds = BOUNDS) -> None:
         self.topology = topology
         self.state = state
-        turn = self._turn = Turn(bounds)
+        turn = self._turn = Turn(topology, bounds)
         collector = self._collector = Collector(topology, state) if topology.has_collects else None
         ends = self._ends = Ends(topology, state, turn)
         router = self._router = Router(topology, state, turn, ends, collector)

@@ -9,7 +9,7 @@ import msgspec
 
 from services.execution.engine.attempts import Attempts
 from services.execution.engine.effects import EventKind
-from services.execution.engine.facts import Claimed, Finish, Output, Reported
+from services.execution.engine.facts import Claimed, Fact, Finish, Output, Reported, RunLost, StopRequested
 from services.execution.engine.plan import Effect, Reason
 from services.execution.engine.routing import Router
 from services.execution.engine.state import LiveStatus, NodeExecution, Run, State, Timer, TimerKind
@@ -48,9 +48,11 @@ class Runs:
         return execution.status is not LiveStatus.AMBIGUOUS
 
     def claim(self, fact: Claimed) -> None:
-        """A runner may run what must not run twice."""
+        """A runner may run what must not run twice. Who asks is answered in any case: this cannot wait as others do."""
         execution = self._state.live.get(fact.number)
         if execution is None or execution.attempt != fact.attempt or execution.status is not LiveStatus.QUEUED:
+            return
+        if any(_forbids(waiting, fact) for waiting in self._state.later):
             return
         execution.claimed_run = fact.run
         self._mark_running(execution, self._turn.now, fact.run)
@@ -149,6 +151,13 @@ class Runs:
             "declare its effect as idempotent or once"
         )
         self._attempts.fail(execution, Finish(True, 0, message, Reason.NONDETERMINISTIC))
+
+
+def _forbids(waiting: Fact, claim: Claimed) -> bool:
+    """True for a fact that came before the claim, waits for a turn, and leaves nothing to be claimed."""
+    if isinstance(waiting, RunLost):
+        return (waiting.number, waiting.attempt) == (claim.number, claim.attempt)
+    return isinstance(waiting, StopRequested)
 
 
 def _said(runs: dict[int, Run]) -> bool:

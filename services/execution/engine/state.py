@@ -169,3 +169,5 @@ class State(msgspec.Struct, array_like=True):
     """True if the last turn was full, and left work over."""
     later: list[Reported | RunLost | Decided | StopRequested] = msgspec.field(default_factory=list)
     """Reports, or what is left of one, that the last turn had no room for; and what came after them."""
+    sets_recorded: int = 0
+    """How many of `sets`, from the first, were recorded as never full: while the execution ends, and only then."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from services.execution.engine.effects import Effects, Event, EventKind, NodeOutcome, NodeStatus
 from services.execution.engine.facts import Finish, Output
 from services.execution.engine.state import NodeExecution
+from services.execution.engine.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Bounds:
     bytes: int = 1 << 20
     """Of the values among them: they travel in one message."""
     recorded: int = 8 << 20
-    """Bytes of the inputs that outcomes repeat: they are stored in one transaction, and may be the same large value."""
+    """Bytes of the inputs, constants too, that outcomes and sets that were never full repeat: they are stored in one
+    transaction, and may be the same large value."""
     at_once: int = 1_000
     """Outputs of one run that are passed on together, if there is room for them."""
 
@@ -32,11 +34,13 @@ class Turn:
         "_most_events",
         "_most_recorded",
         "_recorded",
+        "_topology",
         "effects",
         "now",
     )
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, topology: Topology, bounds: Bounds) -> None:
+        self._topology = topology
         self._at_once = bounds.at_once
         self._most_bytes = bounds.bytes
         self._most_events = bounds.events
@@ -118,6 +122,15 @@ class Turn:
     def conclude(self, outcome: NodeOutcome) -> None:
         """Adds an outcome."""
         self.effects.outcomes.append(outcome)
+        self._count_inputs(outcome)
+
+    def leave(self, waiting: NodeOutcome) -> None:
+        """Adds an input set that was never full."""
+        self.effects.incomplete.append(waiting)
+        self._count_inputs(waiting)
+
+    def _count_inputs(self, outcome: NodeOutcome) -> None:
+        self._recorded += len(self._topology.places[outcome.node].inputs_prefix)
         for value in outcome.values:
             if value is not None:
                 self._recorded += len(value)

@@ -297,7 +297,7 @@ class ExecutionRepository:
     async def incomplete_sets(
         self, execution_id: UUID, node_id: str, after: int, limit: int
     ) -> AsyncIterator[NodeExecutionRow]:
-        """Input sets that were never full, of an execution that has ended, or is being brought to its end."""
+        """Input sets that were never full, of an execution that has ended."""
         while limit:
             rows = await self._pool.fetch(INCOMPLETE_SETS, execution_id, node_id, after, limit, BYTES_READ)
             for row in rows:

@@ -52,16 +52,20 @@ async def test_recorded_histories_load_from_rows_whole_and_from_their_snapshots(
             turns = TurnRepository(rows)
             for history in map(read, files()):
                 whole = await store(rows, history)
-                tail = await store(rows, history, after=history.snapshot.turn)
-                kept = history.snapshot
-                await turns.save_snapshot(Snapshot(tail, kept.turn, history.rules, 0, kept.state))
-                for row in await turns.begin_loading([whole, tail], [0], []):
+                tails = [await store(rows, history, after=kept.turn) for kept in history.snapshots]
+                for tail, kept in zip(tails, history.snapshots, strict=True):
+                    await turns.save_snapshot(Snapshot(tail, kept.turn, history.rules, 0, kept.state))
+                loading = await turns.begin_loading([whole, *tails], [0], [])
+                assert len(loading) == 1 + len(tails)
+                for row in loading:
                     live = await Loader(turns).load(row)
                     assert live.machine.state.status == history.status
                     assert live.machine.state.message == history.message
                     assert live.machine.state.turn == len(history.turns)
-                # Without its snapshot the tail is of no use: the turns before it are what it would have to begin with.
+                # Without its snapshot a tail is of no use: the turns before it are what it would have to begin with.
                 await rows.execute("DELETE FROM snapshots")
-                (row,) = await turns.begin_loading([tail], [0], [])
-                with pytest.raises(CannotLoad):
-                    await Loader(turns).load(row)
+                loading = await turns.begin_loading(tails, [0], [])
+                assert len(loading) == len(tails)
+                for row in loading:
+                    with pytest.raises(CannotLoad):
+                        await Loader(turns).load(row)

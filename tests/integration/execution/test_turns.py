@@ -10,16 +10,20 @@ import asyncpg
 import msgspec
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.dev.postgres import PostgresServer
+from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import RESULTS, Message
 from services.execution.engine import Fact, Reported, Started
+from services.execution.engine.ends import SLICE
+from services.execution.engine.machine import BOUNDS
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.execution.test_lost_commits import WAITING_TURNS, looking
+from tests.integration.execution.test_reading import nodes_of
 from tests.waiting import until
 
 
@@ -169,6 +173,37 @@ async def test_an_execution_with_many_results_does_not_hold_up_anothers_first(po
                 if isinstance(fact, Reported) and fact.finish is not None and fact.run == 1
             ]
             assert len(told) <= 5
+
+
+async def test_sets_that_were_never_full_are_recorded_in_bounded_turns_and_all_can_be_listed(
+    postgres: PostgresServer,
+) -> None:
+    def nothing(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+    count, size = 2_500, 5_000
+    async with house(postgres, partitions=1) as built, looking(built) as rows:
+        graph = built.graph()
+        graph.node("numbers", many=("item",), count=count)
+        graph.node("other")
+        graph.node("join", text="x" * size)
+        graph.link("numbers.item", "join.a")
+        graph.link("other.result", "join.b")
+        built.catalogue.add(graph)
+        await built.add_replica()
+        async with running(built.bus, {"numbers": numbers, "other": nothing}):
+            client = built.client()
+            execution = await client.start()
+            kinds = [event.kind for event in await client.events(execution.id)]
+            assert kinds[-1] == EventKind.EVENT_KIND_EXECUTION_COMPLETED
+            together = await rows.fetch(
+                "SELECT count(*) AS sets, sum(length(inputs)) AS bytes FROM incomplete_sets GROUP BY xmin"
+            )
+            assert sum(each["sets"] for each in together) == count
+            assert max(each["sets"] for each in together) <= SLICE
+            assert max(each["bytes"] for each in together) < BOUNDS.recorded + 2 * size
+            nodes = [node for page in await nodes_of(client, execution.id, "join", 400) for node in page]
+            assert [json.loads(node.inputs_json)["a"] for node in nodes] == list(range(count))
 
 
 # Poison

@@ -150,6 +150,7 @@ class Outcome:
     ended: dict[int, str] = field(default_factory=dict)
     records: dict[int, NodeOutcome] = field(default_factory=dict)
     node_outcomes: dict[int, int] = field(default_factory=dict)
+    incomplete: list[int] = field(default_factory=list)
 
 
 class Simulation:
@@ -254,6 +255,7 @@ class Simulation:
             self.outcome.node_outcomes[ended.number] = ended.status
             self.outcome.records[ended.number] = ended
             self.outcome.ended[ended.number] = self.topology.plan.nodes[ended.node].id
+        self.outcome.incomplete += [waiting.number for waiting in effects.incomplete]
         for execution in effects.queued:
             self._run(execution)
             if self.random.random() < self.faults.rerun:

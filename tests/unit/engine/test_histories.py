@@ -1,15 +1,16 @@
 """What a release has begun, every later one goes on with: recorded histories are replayed (rule 14)."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
 
-from services.execution.engine import RULES, Fact
+from services.execution.engine import RULES, Fact, State
 from services.execution.engine.effects import EventKind, NodeStatus
 from tests.histories.__main__ import release
-from tests.histories.recording import HistoryDiffers, facts_of, files, read, replay, replay_from_snapshot
+from tests.histories.recording import HistoryDiffers, facts_of, files, read, replay, replay_from_snapshot, state_of
 from tests.histories.scenarios import SCENARIOS
 
 FILES = files()
@@ -27,12 +28,13 @@ def test_a_recorded_history_has_the_effects_that_it_had(path: Path) -> None:
 
 
 @of_every_release
-def test_an_execution_goes_on_from_a_recorded_snapshot(path: Path) -> None:
+def test_an_execution_goes_on_from_each_recorded_snapshot(path: Path) -> None:
     history = read(path)
 
-    turns = list(replay_from_snapshot(path, history))
+    left = [len(list(replay_from_snapshot(path, history, snapshot))) for snapshot in history.snapshots]
 
-    assert len(turns) == len(history.turns) - history.snapshot.turn
+    assert left
+    assert left == [len(history.turns) - snapshot.turn for snapshot in history.snapshots]
 
 
 def test_this_release_has_recorded_its_histories() -> None:
@@ -59,6 +61,41 @@ def test_recorded_histories_tell_of_all_that_can_happen() -> None:
     assert kinds == set(EventKind)
     # The others are no outcomes; SKIPPED is not given by these rules.
     assert statuses == set(NodeStatus) - {NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.SKIPPED}
+
+
+def test_recorded_snapshots_hold_all_that_can_be_remembered() -> None:
+    """The encoding of a field that is empty in all of them could change without anybody noticing."""
+    snapshots = [snapshot for path in FILES for snapshot in read(path).snapshots]
+    parts = [part for snapshot in snapshots for part in parts_of(state_of(snapshot))]
+    filled = {(type(part), name) for part in parts for name in part.__struct_fields__ if getattr(part, name)}
+
+    assert {type(part) for part in parts} == REMEMBERED
+    assert {(kind, name) for kind in REMEMBERED for name in kind.__struct_fields__} - filled == set()
+
+
+def parts_of(value: object) -> Iterator[msgspec.Struct]:
+    """The structures that a value is made of, itself among them."""
+    if isinstance(value, msgspec.Struct):
+        yield value
+        value = [getattr(value, name) for name in value.__struct_fields__]
+    elif isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from parts_of(each)
+
+
+def remembered(kind: object) -> Iterator[type[msgspec.Struct]]:
+    """The structures that values of a type can be made of."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+        for hint in get_type_hints(kind).values():
+            yield from remembered(hint)
+    for argument in get_args(kind):
+        yield from remembered(argument)
+
+
+REMEMBERED = set(remembered(State))
 
 
 def test_a_history_that_replays_otherwise_says_where_and_what_to_do() -> None:

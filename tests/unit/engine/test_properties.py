@@ -60,8 +60,9 @@ def check_books(topology: Topology, outcome: Outcome) -> None:
         state.later,
     )
     assert [len(each) for each in left] == [0] * len(left)
-    assert state.busy == 0
+    assert (state.busy, state.sets_recorded) == (0, 0)
     assert not state.more
+    assert len(outcome.incomplete) == len(set(outcome.incomplete)), "a set was recorded twice"
     check_events(outcome)
 
 

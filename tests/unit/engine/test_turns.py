@@ -19,6 +19,7 @@ from services.execution.engine import (
     Ticked,
 )
 from services.execution.engine.effects import EventKind, ExecutionStatus, NodeStatus
+from services.execution.engine.ends import SLICE
 from services.execution.engine.machine import BOUNDS
 from services.execution.engine.plan import Effect, Reason, Retry
 from tests.unit.engine.simulation import PlanBuilder
@@ -155,6 +156,29 @@ def test_many_ends_of_runs_with_a_large_input_share_the_room_of_a_turn(given: tu
     assert driven.machine.state.status is ExecutionStatus.COMPLETED
 
 
+def test_many_ends_of_runs_with_a_large_constant_share_the_room_of_a_turn() -> None:
+    """It is stored with each outcome as what came over links is."""
+    builder = PlanBuilder()
+    builder.node("fan", nothing, many=("item",))
+    builder.node("each", nothing, text="x" * (200 << 10))
+    builder.link("fan.item", "each.item")
+    driven = Driven(builder)
+    driven.end("fan", *items(100))
+    ends = [Reported(number, 1, 1, (), Finish(False, 0)) for number in driven.waiting["each"]]
+
+    turns = [driven.turn(*ends), *driven.go_on()]
+
+    assert max(stored(driven, turn) for turn in turns) < BOUNDS.recorded + (400 << 10)
+    assert sum(len(turn.outcomes) for turn in turns) == 100
+    assert driven.machine.state.status is ExecutionStatus.COMPLETED
+
+
+def stored(driven: Driven, turn: Effects) -> int:
+    """Bytes of all inputs in the rows of a turn."""
+    rows = (*turn.outcomes, *turn.incomplete)
+    return sum(len(driven.topology.inputs(each.node, each.values)) for each in rows)
+
+
 @pytest.mark.parametrize("effect", [Effect.PURE, Effect.IDEMPOTENT])
 def test_what_a_run_streams_fills_turns_by_its_bytes(effect: Effect) -> None:
     """However much of it comes at once, in one report or in several; and however often it is told."""
@@ -193,6 +217,54 @@ def test_a_stop_comes_after_the_end_of_a_run_that_waits_for_a_turn() -> None:
     statuses = {outcome.number: outcome.status for turn in turns for outcome in turn.outcomes if outcome.number < 3}
     assert statuses == {1: NodeStatus.CANCELLED, 2: NodeStatus.COMPLETED}
     assert driven.machine.state.status is ExecutionStatus.CANCELLED
+
+
+def stop_that_waits() -> Driven:
+    """A stop that waits for what was said before it, while a node that must not run twice has not begun."""
+    builder = PlanBuilder()
+    builder.node("fan", nothing, many=("item",), effect=Effect.PURE)
+    builder.node("pay", nothing, effect=Effect.ONCE)
+    builder.output("out")
+    builder.link("fan.item", "out.value")
+    driven = Driven(builder)
+    values = tuple(Output("item", index, b"1" * (100 << 10)) for index in range(60))
+    driven.turn(Reported(1, 1, 5, values, None, 1_000), StopRequested(1))
+    assert StopRequested(1) in driven.machine.state.later
+    return driven
+
+
+def test_nothing_is_claimed_after_a_stop_that_waits_for_a_turn() -> None:
+    driven = stop_that_waits()
+
+    turns = [driven.turn(Claimed(2, 1, 7))]
+    assert not driven.machine.state.live[2].claimed_run
+    turns += driven.go_on()
+
+    assert (2, NodeStatus.CANCELLED) in [(each.number, each.status) for turn in turns for each in turn.outcomes]
+    assert driven.machine.state.status is ExecutionStatus.CANCELLED
+
+
+@pytest.mark.parametrize(("attempt", "claimed"), [(1, 0), (2, 7)])
+def test_an_attempt_is_not_claimed_after_its_loss_that_waits_for_a_turn(attempt: int, claimed: int) -> None:
+    """The loss of another attempt says nothing about this one."""
+    builder = PlanBuilder()
+    builder.node("fan", nothing, many=("item",), effect=Effect.PURE)
+    builder.node("pay", nothing, effect=Effect.ONCE, retry=Retry(max_attempts=2))
+    builder.output("out")
+    builder.link("fan.item", "out.value")
+    driven = Driven(builder)
+    values = tuple(Output("item", index, b"1" * (100 << 10)) for index in range(60))
+    if attempt == 2:
+        driven.turn(RunLost(2, 1, "its task was lost"))
+        driven.now += 24 * 3_600
+        driven.turn(Ticked())
+    driven.turn(Reported(1, 1, 5, values, None, 1_000), RunLost(2, 1, "its task was lost"))
+    assert driven.machine.state.live[2].attempt == attempt
+
+    driven.turn(Claimed(2, attempt, 7))
+
+    assert driven.machine.state.later
+    assert driven.machine.state.live[2].claimed_run == claimed
 
 
 def test_a_run_is_not_lost_while_what_it_has_said_waits_for_a_turn() -> None:
@@ -407,9 +479,74 @@ def test_a_stop_amid_very_many_closings_ends_the_execution_and_leaves_nothing_ov
     driven, slow = collects_waiting(BOUNDS.events)
     assert driven.turn(Reported(slow, 1, 5, (), Finish(False, 0), 1)).more
 
-    effects = driven.turn(StopRequested(1))
+    turns = [driven.turn(StopRequested(1)), *driven.go_on()]
 
-    assert len(effects.events) > BOUNDS.events
+    assert len(turns[0].events) > BOUNDS.events
     assert driven.machine.state.status == ExecutionStatus.CANCELLED
-    assert not effects.more
     assert not driven.machine.state.more
+
+
+# At the end
+
+
+def sets_left(count: int, value: bytes = b"1") -> tuple[Driven, list[Effects]]:
+    """An execution that has nothing more to do, with so many sets that will never be full; and its first turn then."""
+    builder = PlanBuilder()
+    for name, many in (("fan", ("item",)), ("other", ()), ("join", ())):
+        builder.node(name, nothing, many=many)
+    builder.link("fan.item", "join.a")
+    builder.link("other.value", "join.b")
+    driven = Driven(builder)
+    driven.end("fan", *(("item", index, value) for index in range(count)))
+    return driven, [driven.turn(Reported(driven.waiting["other"][0], 1, 5, (), Finish(False, 0), 1_000))]
+
+
+def left(turns: list[Effects]) -> list[int]:
+    """The items of sets that were recorded as never full."""
+    return [each.lineage[0][1] for turn in turns for each in turn.incomplete]
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_all_sets_that_were_never_full_are_recorded_in_bounded_turns_and_then_the_end(reload: bool) -> None:
+    count = 100 * SLICE
+    driven, turns = sets_left(count)
+
+    while turns[-1].more:
+        if reload and len(turns) % 20 == 0:
+            stored_state = msgspec.msgpack.decode(msgspec.msgpack.encode(driven.machine.state), type=State)
+            driven.machine = Machine(driven.topology, stored_state)
+            assert driven.machine.wake_ms == 1
+        turns.append(driven.turn(Continued()))
+
+    assert left(turns) == list(range(count))
+    assert max(len(turn.incomplete) for turn in turns) == SLICE
+    assert [event.kind for turn in turns[1:] for event in turn.events] == [EventKind.EXECUTION_COMPLETED]
+    assert turns[-1].events
+
+
+def test_large_sets_that_were_never_full_fill_turns_by_their_bytes() -> None:
+    size = 200 << 10
+    driven, turns = sets_left(200, b"1" * size)
+
+    turns += driven.go_on()
+
+    assert max(stored(driven, turn) for turn in turns) < BOUNDS.recorded + 2 * size
+    assert left(turns) == list(range(200))
+
+
+def test_nothing_becomes_of_an_execution_but_its_end_while_its_sets_are_recorded() -> None:
+    driven, turns = sets_left(4 * SLICE)
+    driven.now += 365 * 24 * 3_600_000
+    late = (StopRequested(1), Ticked(), RunLost(1, 1, "silent"), Claimed(2, 1, 6), Decided(1, 1, Decision.FAIL))
+
+    while turns[-1].more:
+        assert not driven.machine.ended
+        assert driven.machine.state.status is ExecutionStatus.RUNNING
+        assert driven.machine.state.ending is ExecutionStatus.COMPLETED
+        assert len(driven.machine.state.sets) == 4 * SLICE, "they can be seen until they are read from rows"
+        assert not driven.machine.wants(ended(1, *outputs(1)))
+        turns.append(driven.turn(*late, ended(1, *outputs(1))))
+
+    assert left(turns) == list(range(4 * SLICE))
+    assert driven.machine.state.status is ExecutionStatus.COMPLETED
+    assert driven.machine.state.sets == {}
