@@ -1,4 +1,4 @@
-"""What a runner and its block processes say to each other: frames of a kind, a header in JSON, and a body."""
+"""What a runner and its block processes say to each other: frames of a kind, a run, a header in JSON, and a body."""
 
 import struct
 from enum import IntEnum
@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-PREFIX = struct.Struct("<BII")
-"""Kind, size of the header, size of the body."""
+PREFIX = struct.Struct("<BQII")
+"""Kind, the run it is about, size of the header, size of the body."""
+NO_RUN = 0
+"""What is said before the first run is about none."""
 
 
 class Kind(IntEnum):
@@ -31,17 +33,18 @@ class Frame(NamedTuple):
     """One of them."""
 
     kind: Kind
+    run: int
     header: Any
     body: bytes
 
 
-def pack(kind: Kind, header: Any, body: bytes = b"") -> bytes:
+def pack(kind: Kind, run: int, header: Any, body: bytes = b"") -> bytes:
     """The frame's bytes."""
     # Stats may hold anything: what has no JSON form goes as text.
     encoded = orjson.dumps(header, default=repr, option=orjson.OPT_NON_STR_KEYS)
-    return PREFIX.pack(kind, len(encoded), len(body)) + encoded + body
+    return PREFIX.pack(kind, run, len(encoded), len(body)) + encoded + body
 
 
-def unpack(kind: int, header: bytes, body: bytes) -> Frame:
+def unpack(kind: int, run: int, header: bytes, body: bytes) -> Frame:
     """The frame of these parts."""
-    return Frame(Kind(kind), orjson.loads(header), body)
+    return Frame(Kind(kind), run, orjson.loads(header), body)

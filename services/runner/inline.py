@@ -53,9 +53,12 @@ class Inline:
         outputs: list[Encoded] = []
         context = run.context()
         steps = _collect(run, context, outputs)
-        self._watch.enter(run)
         try:
-            steps.send(None)
+            self._watch.enter(run)
+            try:
+                steps.send(None)
+            finally:
+                self._watch.leave()
         except StopIteration:
             return outputs, outcomes.completed(run, context)
         except _Unfit:
@@ -70,8 +73,6 @@ class Inline:
             return outputs, outcomes.held_event_loop(run, self._watch.seconds)
         except BaseException as error:  # noqa: BLE001  # an edge: whatever a block raises is its outcome
             return outputs, outcomes.failed(run, error, context)
-        finally:
-            self._watch.leave()
         self._suspending.add(run.block.id)
         _give_up(steps)
         return None

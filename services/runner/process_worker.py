@@ -3,6 +3,7 @@
 `python -m services.runner.process_worker SOCKET PARENT LOADING`, where LOADING is what blocks are loaded from, in JSON.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,8 @@ from blockyard.block import Block, Context
 
 from services.runner.blocking import encoded_outputs
 from services.runner.blocks_here import Loading
-from services.runner.frames import PREFIX, Frame, Kind, pack, unpack
+from services.runner.copies import end_copy
+from services.runner.frames import NO_RUN, PREFIX, Frame, Kind, pack, unpack
 from services.runner.outcomes import judge
 from services.runner.parent import die_with
 
@@ -22,36 +24,55 @@ def main(arguments: list[str]) -> None:
     """Load blocks and run them until the socket is closed."""
     descriptor, parent, loading = arguments
     die_with(int(parent))
+    # What blocks start is in this group too, unless they see to it, and is ended with it.
+    os.setpgid(0, 0)
     # The runner decides when this ends; a terminal's signals are not for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    blocks = Loading.from_argument(loading).load().blocks
     with socket.socket(fileno=int(descriptor)) as connection:
-        connection.sendall(pack(Kind.READY, None))
+        answers = _Answers(connection)
+        blocks = Loading.from_argument(loading).load().blocks
+        answers.send(Kind.READY, NO_RUN, None)
         while (frame := _receive(connection)) is not None:
-            _run(connection, blocks[frame.header["block"]], frame)
+            _run(answers, blocks[frame.header["block"]], frame)
 
 
-def _run(connection: socket.socket, block: Block, frame: Frame) -> None:
+class _Answers:
+    """What is said to the runner, by this process alone: a copy that a block makes of it has no socket, and ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._process = os.getpid()
+        # It came with the start of this process, and is not for the programs that blocks start.
+        connection.set_inheritable(False)
+        os.register_at_fork(after_in_child=connection.close)
+
+    def send(self, kind: Kind, run: int, header: Any, body: bytes = b"", error: BaseException | None = None) -> None:
+        """Say it. `error` is what brought a copy here."""
+        end_copy(self._process, error)
+        self._connection.sendall(pack(kind, run, header, body))
+
+
+def _run(answers: _Answers, block: Block, frame: Frame) -> None:
     fields = frame.header["context"]
     context = Context(**fields) if fields is not None else None
     stats: dict[str, Any] = context.stats if context is not None else {}
-    connection.sendall(pack(Kind.BEGUN, None))
+    answers.send(Kind.BEGUN, frame.run, None)
     try:
         for pin, index, value in encoded_outputs(block, orjson.loads(frame.body), context, frame.header["selectors"]):
-            connection.sendall(pack(Kind.OUTPUT, [pin, index], value))
+            answers.send(Kind.OUTPUT, frame.run, [pin, index], value)
     except BaseException as error:  # noqa: BLE001  # an edge: whatever a block raises is its outcome
         reason, message = judge(error)
-        connection.sendall(pack(Kind.FAILED, {"reason": reason, "error": message, "stats": stats}))
+        answers.send(Kind.FAILED, frame.run, {"reason": reason, "error": message, "stats": stats}, error=error)
     else:
-        connection.sendall(pack(Kind.COMPLETED, {"stats": stats}))
+        answers.send(Kind.COMPLETED, frame.run, {"stats": stats})
 
 
 def _receive(connection: socket.socket) -> Frame | None:
     prefix = _read(connection, PREFIX.size)
     if len(prefix) < PREFIX.size:
         return None
-    kind, header, body = PREFIX.unpack(prefix)
-    return unpack(kind, _read(connection, header), _read(connection, body))
+    kind, run, header, body = PREFIX.unpack(prefix)
+    return unpack(kind, run, _read(connection, header), _read(connection, body))
 
 
 def _read(connection: socket.socket, size: int) -> bytes:

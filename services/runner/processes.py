@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -13,7 +14,7 @@ import orjson
 import structlog
 from blockyard.block import Context
 
-from services.runner.frames import PREFIX, Frame, Kind, pack, unpack
+from services.runner.frames import NO_RUN, PREFIX, Frame, Kind, pack, unpack
 from services.runner.outcomes import BlockFailed
 from services.runner.outputs import Encoded
 from services.runner.runs import Run
@@ -30,6 +31,13 @@ class ProcessDied(Exception):
     """The process that the block ran in ended."""
 
 
+class AnsweredForAnother(Exception):
+    """The process of the block answered for another run, and was ended."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
 class NotBegun(Exception):
     """No process took the run: nothing of the block has happened."""
 
@@ -38,11 +46,17 @@ class _Process:
     """One process and the socket to it."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        connection: socket.socket,
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._run = NO_RUN
+        self._watching = asyncio.create_task(self._watch(connection), name="end of a process for blocks")
 
     @classmethod
     async def start(cls, arguments: Sequence[str]) -> "_Process":
@@ -54,11 +68,9 @@ class _Process:
                 *("-m", MODULE, str(theirs.fileno()), str(os.getpid()), *arguments),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                # A terminal's signals are for the runner, which ends this.
-                start_new_session=True,
             )
         reader, writer = await asyncio.open_connection(sock=ours)
-        started = cls(process, reader, writer)
+        started = cls(process, reader, writer, ours)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await started.receive()
@@ -71,8 +83,9 @@ class _Process:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def send(self, frame: bytes) -> None:
-        """Say something to it."""
+    async def send(self, run: int, frame: bytes) -> None:
+        """Give it a run: all that it says from now on is about this one."""
+        self._run = run
         try:
             self._writer.write(frame)
             await self._writer.drain()
@@ -82,17 +95,34 @@ class _Process:
     async def receive(self) -> Frame:
         """What it says next."""
         try:
-            kind, header, body = PREFIX.unpack(await self._reader.readexactly(PREFIX.size))
-            return unpack(kind, await self._reader.readexactly(header), await self._reader.readexactly(body))
+            kind, run, header, body = PREFIX.unpack(await self._reader.readexactly(PREFIX.size))
+            if run != self._run:
+                raise AnsweredForAnother
+            return unpack(kind, run, await self._reader.readexactly(header), await self._reader.readexactly(body))
         except (asyncio.IncompleteReadError, OSError) as error:
             raise ProcessDied(await self._epitaph()) from error
 
     async def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """End it at once, whatever it does, and what its blocks have started."""
+        if self.alive:
+            # Only then: once it is gone for a while, its id may be another's.
+            self._kill_group()
         with suppress(ProcessLookupError):
             self._process.kill()
         self._writer.close()
+        await asyncio.wait({self._watching})
+
+    async def _watch(self, connection: socket.socket) -> None:
+        """Have its end read as the end of what it says, after all that it has said: a copy may keep the socket open."""
         await self._process.wait()
+        self._kill_group()
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+
+    def _kill_group(self) -> None:
+        # There is none before the process has made it, nor once all in it have ended.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _epitaph(self) -> str:
         self._writer.close()
@@ -125,7 +155,7 @@ class Processes:
                 "context": asdict(context) if context is not None else None,
                 "selectors": list(run.task.selectors),
             }
-            process = await self._begin(pack(Kind.RUN, header, orjson.dumps(inputs)))
+            process = await self._begin(run.run_id, pack(Kind.RUN, run.run_id, header, orjson.dumps(inputs)))
             done = False
             try:
                 while True:
@@ -153,7 +183,7 @@ class Processes:
         if self._endings:
             await asyncio.wait(self._endings)
 
-    async def _begin(self, request: bytes) -> _Process:
+    async def _begin(self, run: int, request: bytes) -> _Process:
         """A process that has begun with the run."""
         trouble = ""
         for _ in range(MOST_TRIES):
@@ -164,7 +194,7 @@ class Processes:
                 continue
             begun = False
             try:
-                await process.send(request)
+                await process.send(run, request)
                 await process.receive()
                 begun = True
                 return process

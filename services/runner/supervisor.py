@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from services.runner.casualty import SIZE, Sight
@@ -20,6 +21,8 @@ from services.runner.casualty import SIZE, Sight
 MODULE = "services.runner.service"
 EXIT_START_ANEW = 75
 """The runner's exit code when it wants to be started again."""
+SWEEPS = 20
+"""What a block has started is looked for so many times at most, since it may start more meanwhile."""
 LOOK_SECONDS = 0.25
 LOOKS = 3
 """A runner is killed when it is overdue for so many looks in a row."""
@@ -84,6 +87,8 @@ class Supervisor:
         try:
             return self._watch_child(wake)
         finally:
+            assert self._child is not None
+            end_session(self._child.pid)
             # The word of its end may still stand there, and would cut the pause before the next start.
             _drain(wake)
 
@@ -109,6 +114,34 @@ class Supervisor:
         self._ending = True
         if self._child is not None:
             self._child.send_signal(number)
+
+
+def end_session(leader: int) -> None:
+    """Kill what is left of a runner that has ended: what its blocks have forked, in it and in its worker processes.
+
+    They hold its sockets, its port among them, so that the next runner would not get all that comes for it.
+    """
+    for _ in range(SWEEPS):
+        left = [pid for pid in _processes() if _is_of(pid, leader)]
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except FileNotFoundError:
+        return []  # not Linux: there they are left
+
+
+def _is_of(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except OSError:
+        return False
 
 
 def next_pause(pause: float, quick: bool) -> float:

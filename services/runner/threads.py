@@ -7,6 +7,7 @@ catches everything, stays behind; such threads are counted, and past a bound the
 import asyncio
 import contextvars
 import ctypes
+import os
 import queue
 import threading
 from collections import deque
@@ -18,6 +19,7 @@ from blockyard.block import Context
 
 from services.runner.blocking import encoded_outputs
 from services.runner.casualty import HeldRuns, State
+from services.runner.copies import end_copy
 from services.runner.outputs import Encoded
 from services.runner.runs import Run
 
@@ -35,6 +37,7 @@ class _Job:
     def __init__(self, start: Callable[[], Iterator[Encoded]]) -> None:
         self._start = start
         self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
         self._context = contextvars.copy_context()
         self._told: deque[Encoded] = deque()
         self._room = threading.Semaphore(AHEAD)
@@ -56,12 +59,14 @@ class _Job:
             self._context.run(self._iterate)
         except BaseException as error:  # noqa: BLE001  # carried over to the event loop, where it is raised again
             self._error = error
+        end_copy(self._process, self._error)
         self._done = True
         self._wake()
 
     def _iterate(self) -> None:
         outputs = self._start()
         for output in outputs:
+            end_copy(self._process)
             self._room.acquire()
             if self._given_up:
                 break

@@ -6,7 +6,10 @@ reach a block that hangs in C code: for such a one the supervisor kills the proc
 (supervisor.py). Looks are counted, and not time alone: a process that was stopped for a while finds nobody guilty.
 """
 
+import asyncio
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -14,6 +17,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from services.runner.casualty import Mark
+from services.runner.copies import end_copy
 from services.runner.runs import Run
 
 LOOKS = 16
@@ -34,6 +38,7 @@ class EventLoopWatch:
         self._mark = mark
         self._run: Run | None = None
         self._since = 0.0
+        self._process = os.getpid()
         self._condemned = 0.0
         """Beginning of the step that is to be ended."""
         self._end = threading.Event()
@@ -43,6 +48,14 @@ class EventLoopWatch:
         """Begin to watch; from the main thread, where the event loop runs."""
         signal.signal(signal.SIGALRM, self._interrupt)
         self._thread.start()
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+        def end_before_it_turns() -> None:
+            # A task that a block has made is no step of it: such a copy comes back to the loop, if it comes back.
+            if threading.get_ident() == thread and not loop.is_closed():
+                loop.call_soon(end_copy, self._process)
+
+        os.register_at_fork(after_in_child=end_before_it_turns)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -57,7 +70,8 @@ class EventLoopWatch:
         self._mark.set(self._since, run.entry, run.started_ms)
 
     def leave(self) -> None:
-        """The step has ended."""
+        """The step has ended. So does a copy of the process that the block has made in it."""
+        end_copy(self._process, sys.exception())
         self._run = None
         self._mark.clear()
 
