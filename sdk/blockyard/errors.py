@@ -5,11 +5,14 @@ An error of a service arrives as google.rpc.Status; `from_rpc_error` turns it in
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+if TYPE_CHECKING:
+    from blockyard.records import AbsentResult, Results  # records needs this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,39 @@ class Unsupported(CallError):
     """The service does not know this call: it is older than this package, or another server is at that address."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class ResultsIncomplete(BlockyardError):
+    """Of the results that were asked for, some values cannot be had.
+
+    `results` has all others, and None in the place of each of `absent_values`. It is DataLoss too if one of them is
+    gone, else OutOfRange.
+    """
+
+    def __init__(self, results: "Results", absent_values: Sequence["AbsentResult"]) -> None:
+        first = next((one for one in absent_values if one.absence == "MISSING"), absent_values[0])
+        others = len(absent_values) - 1
+        more = f" ({others:,} more value{'' if others == 1 else 's'} cannot be had)" if others else ""
+        super().__init__(f"Output {first.output!r}: {first.message}{more}", reason=_ABSENCES.get(first.absence, ""))
+        self.results = results
+        self.absent_values = tuple(absent_values)
+
+
+class ResultsGone(ResultsIncomplete, DataLoss):
+    """A value among the results is gone, or is not the one that was written; see ResultsIncomplete."""
+
+
+class ResultsTooLarge(ResultsIncomplete, OutOfRange):
+    """A value among the results is larger than a message may be; see ResultsIncomplete."""
+
+
+_ABSENCES = {"MISSING": "VALUE_MISSING", "TOO_LARGE": "VALUE_TOO_LARGE"}
+
+
+def results_incomplete(results: "Results", absent_values: Sequence["AbsentResult"]) -> ResultsIncomplete:
+    """The error for results of which these values are absent."""
+    is_gone = any(one.absence == "MISSING" for one in absent_values)
+    return (ResultsGone if is_gone else ResultsTooLarge)(results, absent_values)
 
 
 _BY_CODE: dict[grpc.StatusCode, type[CallError]] = {kind.code: kind for kind in CallError.__subclasses__()}

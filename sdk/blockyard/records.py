@@ -105,6 +105,18 @@ class AbsentValue:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentResult:
+    """A value of a graph's output that no answer can hold; None stands in its place."""
+
+    output: str
+    index: int
+    """Which value of the output's list, from 0."""
+    absence: str
+    """MISSING or TOO_LARGE."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeExecution:
     """A run of one node. `outputs` holds for each pin the list of its values; events have those that were cut off."""
 
@@ -309,9 +321,12 @@ def _whole_numbers(value: Json) -> Json:
 
 
 def absence_name(absence: event_pb2.ValueAbsence.ValueType) -> str:
-    """Name of a reason to leave out a value without its prefix; empty if there is none."""
+    """Name of a reason to leave out a value without its prefix; empty if there is none, UNKNOWN for one that is newer
+    than this package."""
     if absence == event_pb2.VALUE_ABSENCE_UNSPECIFIED:
         return ""
+    if absence not in event_pb2.ValueAbsence.values():
+        return "UNKNOWN"
     return event_pb2.ValueAbsence.Name(absence).removeprefix("VALUE_ABSENCE_")
 
 

@@ -206,9 +206,11 @@ class Client:
         graph: GraphLike | GraphRecord | str,
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
+        *,
+        absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph (by id, a record of it, or one that is stored first) to its end, and gives its results."""
-        return self._loop.run(self._client.run(graph, inputs, timeout))
+        return self._loop.run(self._client.run(graph, inputs, timeout, absent_as_none=absent_as_none))
 
     def events(self, execution: str, after: int = 0) -> Iterator[Event]:
         """Events of an execution after a sequence, those to come included, without gaps."""

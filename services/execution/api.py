@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from blockyard.execution.v1 import execution_service_pb2 as messages
-from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.execution.v1.execution_pb2 import Execution, ExecutionStatus
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceServicer
 from grpc.aio import ServicerContext
 
@@ -94,7 +94,7 @@ class ExecutionApi(ExecutionServiceServicer):
         if is_new:
             self._parts.accepted(row)
         exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT
-        return messages.StartExecutionResponse(execution=translation.execution_message(row, None, exact))
+        return messages.StartExecutionResponse(execution=await _shown(row, None, exact))
 
     async def GetExecution(
         self, request: messages.GetExecutionRequest, context: Context
@@ -102,9 +102,7 @@ class ExecutionApi(ExecutionServiceServicer):
         """Gets one execution."""
         row = await self._own(request.execution_id)
         progress = await self._progress(row)
-        return messages.GetExecutionResponse(
-            execution=translation.execution_message(row, progress, request.value_format)
-        )
+        return messages.GetExecutionResponse(execution=await _shown(row, progress, request.value_format))
 
     async def ListExecutions(
         self, request: messages.ListExecutionsRequest, context: Context
@@ -150,7 +148,7 @@ class ExecutionApi(ExecutionServiceServicer):
                 # It has ended since it was read.
                 row = await self._own(request.execution_id)
             progress = await self._progress(row)
-        return messages.StopExecutionResponse(execution=translation.execution_message(row, progress, 0))
+        return messages.StopExecutionResponse(execution=await _shown(row, progress, 0))
 
     async def StopExecutions(
         self, request: messages.StopExecutionsRequest, context: Context
@@ -203,9 +201,9 @@ class ExecutionApi(ExecutionServiceServicer):
         answer = messages.GetExecutionResultsResponse(status=_status(row))
         page = translation.ResultPage(request.value_format)
         async for result in self._parts.history.results(row.execution_id, place):
-            has_room = await _aside(len(result.value), page.add, result.place.name, result.value, ANSWER_BYTES)
+            has_room = await _aside(len(result.value), page.add, result, ANSWER_BYTES)
             place = result.place if has_room else place
-            # Whether there is more is not looked at: a value that cannot be had is the next page's.
+            # Whether there is more is not looked at: a large value would be fetched for the next page alone.
             if not has_room or page.count == size:
                 end: list[str | int] = [place.name, place.number, *place.position]
                 answer.next_page_token = encode_page_token(self._parts.token_secret, scope, end)
@@ -242,10 +240,10 @@ class ExecutionApi(ExecutionServiceServicer):
         owners = await self._parts.leases.owners()
         owner, _ = owners.get(row.partition, ("", ""))
         answer = messages.ExplainExecutionResponse(
-            execution=translation.execution_message(row, await self._progress(row), 0), owner=owner
+            execution=await _shown(row, await self._progress(row), 0), owner=owner
         )
         if row.status >= Status.COMPLETED:
-            answer.summary = f"It has ended: {ExecutionStatus.Name(_status(row))}."
+            answer.summary = f"It has ended: {row.status.name}."
             return answer
         answer.next_look_time.FromDatetime(row.wake_at)
         if row.parked:
@@ -336,6 +334,11 @@ async def _aside(size: int, function: Callable[..., Answer], *args: Any) -> Answ
     if size < LONG_WORK:
         return function(*args)
     return await asyncio.to_thread(function, *args)
+
+
+async def _shown(row: ExecutionRow, progress: Progress | None, value_format: int) -> Execution:
+    """An execution as clients see it, with its inputs."""
+    return await _aside(len(row.inputs), translation.execution_message, row, progress, value_format)
 
 
 def _stop(user_id: str) -> Stop:

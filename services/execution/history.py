@@ -35,14 +35,30 @@ Values = dict[str, list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a value cannot be given."""
+
+    kind: ValueAbsence.ValueType
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
-    """A value that cannot be given, and why."""
+    """A value of a node execution that cannot be given."""
 
     pin: str
     index: int
     is_input: bool
-    absence: ValueAbsence.ValueType
-    message: str
+    absence: Absence
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A value that an output was given, whole; null where it cannot be given."""
+
+    place: OutputPlace
+    value: bytes
+    absence: Absence | None = None
 
 
 @dataclass(slots=True)
@@ -186,7 +202,7 @@ class History:
                 try:
                     whole = await self._large_values.whole(value)
                 except (ValueMissing, ValueTooLarge) as error:
-                    found.absent.append(Absent(pin, index, False, absence_of(error), error.message))
+                    found.absent.append(Absent(pin, index, False, _absence(error)))
                     whole = b"null"
                 if resolved and len(whole) > room:
                     found.truncated = True
@@ -210,25 +226,22 @@ class History:
                 kept[pin] = whole
                 room -= len(whole)
             except (ValueMissing, ValueTooLarge) as error:
-                found.absent.append(Absent(pin, 0, True, absence_of(error), error.message))
+                found.absent.append(Absent(pin, 0, True, _absence(error)))
         found.row = dataclasses.replace(found.row, inputs=_object(kept))
         return found
 
-    async def results(self, execution_id: UUID, after: OutputPlace) -> AsyncIterator[OutputRow]:
-        """The results behind a place, with whole values. Raises ValueMissing and ValueTooLarge with the output."""
+    async def results(self, execution_id: UUID, after: OutputPlace) -> AsyncIterator[Result]:
+        """The results behind a place."""
         async for row in self._executions.outputs(execution_id, after):
             yield await self._whole_result(row)
 
-    async def _whole_result(self, row: OutputRow) -> OutputRow:
+    async def _whole_result(self, row: OutputRow) -> Result:
         if MARK not in row.value and len(row.value) <= LARGEST:
-            return row
+            return Result(row.place, row.value)
         try:
-            return OutputRow(row.place, await self._large_values.whole(row.value))
+            return Result(row.place, await self._large_values.whole(row.value))
         except (ValueMissing, ValueTooLarge) as error:
-            name = row.place.name
-            raise type(error)(
-                f"Output {name[:100]!r}: {error.message}", metadata={**error.metadata, "output": name[:100]}
-            ) from error
+            return Result(row.place, b"null", _absence(error))
 
     async def events(self, execution_id: UUID, after: int, size: int) -> tuple[list[Event], bool]:
         """Events above `after`, as many as an answer holds, and whether the last of them is the execution's last."""
@@ -268,9 +281,10 @@ class History:
         try:
             whole.value = await self._large_values.whole(event.value)
         except (ValueMissing, ValueTooLarge) as error:
+            absence = _absence(error)
             whole.value = b""
-            whole.value_absence = absence_of(error)
-            whole.message = error.message
+            whole.value_absence = absence.kind
+            whole.message = absence.message
         return whole
 
 
@@ -279,11 +293,11 @@ def _object(values: Mapping[str, bytes]) -> bytes:
     return b"{" + b",".join(msgspec.json.encode(name) + b":" + value for name, value in values.items()) + b"}"
 
 
-def absence_of(error: ValueMissing | ValueTooLarge) -> ValueAbsence.ValueType:
+def _absence(error: ValueMissing | ValueTooLarge) -> Absence:
     """How an answer says that it comes without a value."""
     if isinstance(error, ValueMissing):
-        return ValueAbsence.VALUE_ABSENCE_MISSING
-    return ValueAbsence.VALUE_ABSENCE_TOO_LARGE
+        return Absence(ValueAbsence.VALUE_ABSENCE_MISSING, error.message)
+    return Absence(ValueAbsence.VALUE_ABSENCE_TOO_LARGE, error.message)
 
 
 def _spans(rows: list[NodeExecutionRow]) -> Iterator[tuple[list[NodeExecutionRow], tuple[int, int]]]:

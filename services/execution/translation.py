@@ -1,5 +1,6 @@
 """Between protobuf messages and values: the one place that knows both. Values of users are JSON bytes in between."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -8,16 +9,16 @@ from uuid import UUID
 import orjson
 from blockyard.event.v1.event_pb2 import ValueAbsence
 from blockyard.execution.v1.execution_pb2 import AbsentValue, Execution, LineageEntry, NodeExecution
-from blockyard.execution.v1.execution_service_pb2 import GetExecutionResultsResponse, ValueFormat
+from blockyard.execution.v1.execution_service_pb2 import AbsentResult, GetExecutionResultsResponse, ValueFormat
 from blockyard.values import parse
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import NullValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.structs import LEVELS, from_struct, to_struct, to_value
+from services.common.structs import LEVELS, TooDeep, from_struct, to_struct, to_value
 from services.execution.engine.effects import ExecutionStatus as Status
-from services.execution.errors import ExecutionNotFound, InputsInvalid, ValueTooLarge
-from services.execution.history import Found
+from services.execution.errors import ExecutionNotFound, InputsInvalid
+from services.execution.history import Absence, Found, Result
 from services.execution.large_values import LARGEST
 from services.execution.records import ExecutionRow, Progress
 from services.execution.telling import timestamp
@@ -135,10 +136,7 @@ def node_message(key: UUID, found: Found, value_format: int) -> NodeExecution:
         lineage=[LineageEntry(node_execution=number, index=index) for number, index in row.lineage],
         missing_pins=row.missing,
         task_id=f"{key}-{row.number}" if row.status != 1 else "",
-        absent_values=[
-            AbsentValue(pin=one.pin, index=one.index, input=one.is_input, absence=one.absence, message=one.message)
-            for one in found.absent
-        ],
+        absent_values=[_absent_value(one.pin, one.index, one.is_input, one.absence) for one in found.absent],
     )
     for field, value_ms in (
         ("queue_time", row.queued_ms),
@@ -152,27 +150,65 @@ def node_message(key: UUID, found: Found, value_format: int) -> NodeExecution:
 
 
 def _add_values(message: NodeExecution, inputs: bytes, outputs: Mapping[str, list[bytes]], value_format: int) -> None:
-    joined = lists_json(outputs)
     if value_format == ValueFormat.VALUE_FORMAT_JSON:
         message.inputs_json = inputs
-        message.outputs_json = joined
-        return
-    message.inputs.CopyFrom(to_struct(orjson.loads(inputs)))
-    message.outputs.CopyFrom(to_struct(orjson.loads(joined)))
-    if message.ByteSize() <= LARGEST:
-        return
-    # A Struct takes up to six times as many bytes as JSON.
-    given = [(pin, index, False) for pin, values in outputs.items() for index in range(len(values))]
-    given += [(pin, 0, True) for pin in message.inputs.fields]
-    for pin, index, is_input in given:
-        message.absent_values.add(
-            pin=pin, index=index, input=is_input, absence=ValueAbsence.VALUE_ABSENCE_TOO_LARGE, message=ASK_FOR_JSON
-        )
-    message.inputs.Clear()
-    message.outputs.Clear()
+        message.outputs_json = lists_json(outputs)
+    else:
+        room = _add_outputs(message, outputs, LARGEST)
+        _add_inputs(message, orjson.loads(inputs), room)
 
 
-ASK_FOR_JSON = "The value is too large for a message in the form google.protobuf.Struct: ask for VALUE_FORMAT_JSON."
+def _add_outputs(message: NodeExecution, outputs: Mapping[str, list[bytes]], room: int) -> int:
+    """Adds outputs as a Struct, null in the place of those that it cannot hold; gives the room that is left."""
+    message.outputs.SetInParent()
+    for pin, values in outputs.items():
+        given = message.outputs.fields[pin].list_value.values
+        for index, value in enumerate(values):
+            fitting = _fitting(orjson.loads(value), LEVELS - 2, room)
+            if isinstance(fitting, Absence):
+                message.absent_values.append(_absent_value(pin, index, False, fitting))
+                fitting = NULL
+            given.append(fitting)
+            room -= fitting.ByteSize()
+    return room
+
+
+def _add_inputs(message: NodeExecution, inputs: Mapping[str, Any], room: int) -> None:
+    """Adds inputs as a Struct, but those that it cannot hold."""
+    message.inputs.SetInParent()
+    for pin, value in inputs.items():
+        fitting = _fitting(value, LEVELS - 1, room)
+        if isinstance(fitting, Absence):
+            message.absent_values.append(_absent_value(pin, 0, True, fitting))
+        else:
+            message.inputs.fields[pin].CopyFrom(fitting)
+            room -= fitting.ByteSize()
+
+
+def _absent_value(pin: str, index: int, is_input: bool, absence: Absence) -> AbsentValue:
+    return AbsentValue(pin=pin, index=index, input=is_input, absence=absence.kind, message=absence.message)
+
+
+NULL = Value(null_value=NullValue.NULL_VALUE)
+
+# A Struct takes up to six times as many bytes as JSON.
+TOO_LARGE = Absence(
+    ValueAbsence.VALUE_ABSENCE_TOO_LARGE,
+    "The value is too large for a message in the form google.protobuf.Struct: ask for VALUE_FORMAT_JSON.",
+)
+TOO_DEEP = Absence(
+    ValueAbsence.VALUE_ABSENCE_TOO_DEEP,
+    "The value is nested too deeply for the form google.protobuf.Struct: ask for VALUE_FORMAT_JSON.",
+)
+
+
+def _fitting(value: Any, levels: int, room: int) -> Value | Absence:
+    """The Value of a JSON value, or why there can be none: at most so many levels, at most so many bytes."""
+    try:
+        message = to_value(value, levels)
+    except TooDeep:
+        return TOO_DEEP
+    return message if message.ByteSize() <= room else TOO_LARGE
 
 
 class ResultPage:
@@ -181,37 +217,45 @@ class ResultPage:
     def __init__(self, value_format: int) -> None:
         self._json: dict[str, list[bytes]] | None = {} if value_format == ValueFormat.VALUE_FORMAT_JSON else None
         self._struct = Struct()
+        self._absent: list[AbsentResult] = []
+        self._lengths: Counter[str] = Counter()
         self._size = 0
         self.count = 0
 
-    def add(self, name: str, value: bytes, room: int) -> bool:
+    def add(self, result: Result, room: int) -> bool:
         """Takes a result in; False if the answer would have more bytes than `room`, unless it is the first."""
-        message = Value() if self._json is not None else _result_value(name, value)
-        size = len(name.encode()) + (len(value) if self._json is not None else message.ByteSize()) + 8
+        name, message, absence = result.place.name, NULL, result.absence
+        if self._json is None:
+            fitting = _fitting(orjson.loads(result.value), LEVELS - 2, LARGEST)
+            if isinstance(fitting, Absence):
+                absence = fitting
+            else:
+                message = fitting
+        size = len(name.encode()) + (len(result.value) if self._json is not None else message.ByteSize()) + 8
+        if absence:
+            size += len(name.encode()) + len(absence.message.encode()) + 24
         if self.count and self._size + size > room:
             return False
+        if absence:
+            self._absent.append(
+                AbsentResult(output=name, index=self._lengths[name], absence=absence.kind, message=absence.message)
+            )
         if self._json is not None:
-            self._json.setdefault(name, []).append(value)
+            self._json.setdefault(name, []).append(result.value)
         else:
             self._struct.fields[name].list_value.values.append(message)
+        self._lengths[name] += 1
         self._size += size
         self.count += 1
         return True
 
     def write(self, answer: GetExecutionResultsResponse) -> None:
         """Puts them into the answer."""
+        answer.absent_values.extend(self._absent)
         if self._json is not None:
             answer.results_json = lists_json(self._json)
         else:
             answer.results.CopyFrom(self._struct)
-
-
-def _result_value(name: str, value: bytes) -> Value:
-    """A result as a Value, in a list in a Struct."""
-    message = to_value(orjson.loads(value), LEVELS - 2)
-    if message.ByteSize() > LARGEST:
-        raise ValueTooLarge(f"Output {name[:100]!r}: {ASK_FOR_JSON}", metadata={"output": name[:100]})
-    return message
 
 
 def lists_json(values: Mapping[str, Iterable[bytes]]) -> bytes:

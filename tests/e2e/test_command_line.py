@@ -143,13 +143,14 @@ async def test_a_full_disk_behind_the_output_is_said(stack: Stack, home: Path, a
     assert (process.returncode, errors.decode()) == (1, "Error: the output: No space left on device\n")
 
 
-async def test_a_reader_that_has_seen_enough_is_no_error(stack: Stack, home: Path) -> None:
+@pytest.mark.parametrize("arguments", [["blocks", "list"], ["blocks", "list", "--json"], ["version"]], ids=" ".join)
+async def test_a_reader_that_has_seen_enough_is_no_error(stack: Stack, home: Path, arguments: list[str]) -> None:
     reading, writing = os.pipe()
-    process = await start(home, "blocks", "list", "--json", output=writing)
+    process = await start(home, *arguments, output=writing)
     os.close(writing)
     os.close(reading)
     _, errors = await asyncio.wait_for(process.communicate(), 60)
-    assert errors.decode() == ""
+    assert (process.returncode, errors.decode()) == (0, "")
 
 
 async def test_a_closed_output_is_no_error(stack: Stack, home: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole stack when what it stands on fails: PostgreSQL's disk is full, NATS is away at the start and under load."""
+"""The whole stack when what it stands on fails: a disk is full, NATS is away at the start and under load."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,7 @@ from blockyard.errors import CallError, LimitReached, Unavailable
 from blockyard.graphs import Graph
 from psycopg import sql
 
+from tests import disks
 from tests.waiting import until
 
 SHORT_TIMES = {
@@ -127,6 +128,27 @@ async def test_a_full_disk_refuses_starts_and_loses_nothing_that_was_accepted(tm
 
 
 # NATS
+
+
+async def test_a_full_disk_of_nats_holds_executions_up_and_nobody_has_to_restart_it(tmp_path: Path) -> None:
+    with disks.small_disk(tmp_path / "home" / "dev" / "nats") as disk:
+        async with own_stack(tmp_path / "home", replicas=2, settings=SHORT_TIMES) as (stack, client, graph_id):
+            assert await client.run(graph_id, {"text": "before"}, timeout=30) == {"result": ["BEFORE"]}
+            disk.fill()
+            nats = stack.process("nats").pid
+            started = {
+                text: await client.executions.start(graph_id, {"text": text})
+                for text in (f"accepted while the disk was full, {at}" for at in range(100))
+            }
+            logs = [stack.process(name).log_file for name in ("execution-1", "execution-2")]
+            await until(
+                lambda: any("the disk of NATS is full" in log.read_text() for log in logs),
+                "the log says what is wrong",
+            )
+            disk.free()
+            await all_end(started)
+            assert await client.run(graph_id, {"text": "again"}, timeout=60) == {"result": ["AGAIN"]}
+            assert stack.process("nats").pid == nats
 
 
 async def test_services_that_start_before_nats_wait_for_it_and_what_was_accepted_meanwhile_ends(

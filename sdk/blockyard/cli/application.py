@@ -44,6 +44,8 @@ class _Application(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
+        except BrokenPipeError:  # `blockyard blocks list | head`: the reader has seen enough; click would end with 1
+            _drop_output()
 
 
 def _version() -> str:
@@ -88,7 +90,7 @@ def main() -> None:
         finally:
             if sys.stdout is not None:  # it is when it was closed: `>&-`
                 sys.stdout.flush()  # here, where what goes wrong can still be told
-    except BrokenPipeError:  # `blockyard executions list | head`: the reader has seen enough
+    except BrokenPipeError:  # as above, but what was left is written at the end alone
         _drop_output()
         sys.exit(0)
     except OSError as error:

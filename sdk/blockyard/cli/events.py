@@ -3,6 +3,7 @@
 import click
 
 from blockyard.cli.output import Output, as_json, short
+from blockyard.cli.results import value_text
 from blockyard.events import Event
 
 
@@ -44,13 +45,13 @@ def describe(event: Event) -> str:
     if event.attempt > 1:
         parts.append(f"attempt {event.attempt}")
     if event.pin:
-        parts.append(f"{event.pin}[{event.index}] = {short(event.value)}")
+        parts.append(f"{event.pin}[{event.index}] {value_text(event)}")
     if event.output_name:
-        parts.append(f"{event.output_name} = {short(event.value)}")
+        parts.append(f"{event.output_name} {value_text(event)}")
     if event.provisional:
         parts.append("(provisional)")
     if event.reason:
         parts.append(event.reason)
-    if event.message:
+    if event.message and not event.absence:
         parts.append(short(event.message))
     return "  ".join(parts)

@@ -6,6 +6,7 @@ from typing import TypeVar
 import click
 
 from blockyard.cli.output import Output, as_json, lasting, short, when
+from blockyard.cli.results import given_so_far, show_results
 from blockyard.cli.run import follow_to_end, stopped_following
 from blockyard.client import Client, Execution, ExecutionStatus, NodeExecution
 
@@ -63,18 +64,24 @@ def show_execution(output: Output, execution_id: str, node_limit: int, json_want
     async def work() -> None:
         async with output.client() as client:
             execution = await client.executions.get(execution_id)
-            results = await client.executions.results(execution_id)
+            given = await given_so_far(client.executions, execution_id)
             nodes = await _first(
                 client.executions.nodes(execution_id, page_size=min(node_limit + 1, 1_000)), node_limit
             )
             waits = "" if execution.status.ended else (await client.executions.explain(execution_id)).summary
         if json_wanted:
-            output.json({"execution": execution, "waits_for": waits, "results": results, "node_executions": nodes})
+            output.json(
+                {
+                    "execution": execution,
+                    "waits_for": waits,
+                    "results": given.results,
+                    "absent_values": given.absent_values,
+                    "node_executions": nodes,
+                }
+            )
             return
         _show_fields(output, execution, waits)
-        for name, given in results.items():
-            for value in given:
-                output.line(f"{name} = {short(value)}")
+        show_results(output, given, 200)
         output.line()
         output.table(
             ["#", "NODE", "STATUS", "ATTEMPTS", "TOOK", "ERROR"], [_node_row(node) for node in nodes], "No nodes yet."
@@ -96,7 +103,7 @@ def watch_execution(output: Output, execution_id: str, json_wanted: bool) -> Non
         async with output.client() as client:
             execution = await client.executions.get(execution_id)
             graph = await client.graphs.get(execution.graph_id, execution.graph_version)
-            await follow_to_end(output, client.executions.handle(execution_id), graph.content, json_wanted)
+            await follow_to_end(output, client, execution_id, graph.content, json_wanted)
 
     try:
         output.run(work())

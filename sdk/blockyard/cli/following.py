@@ -13,6 +13,7 @@ from rich.text import Text
 
 from blockyard.cli.output import STATUS_STYLES, Output, duration, short
 from blockyard.cli.progress import NodeProgress, Progress
+from blockyard.cli.results import value_text
 from blockyard.events import Event, EventKind
 
 REDRAWS_PER_SECOND = 8
@@ -78,7 +79,7 @@ async def _follow_plainly(
 def _line(event: Event, names: dict[str, str]) -> str:
     """What is told of an event in plain output; nothing of most."""
     if event.kind is EventKind.EXECUTION_OUTPUT:
-        return f"output {event.output_name} = {short(event.value)}"
+        return f"output {event.output_name} {value_text(event)}"
     if event.kind in _ENDS:
         attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
         message = f": {short(event.message)}" if event.message else ""

@@ -3,11 +3,14 @@
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+
+from blockyard.errors import FieldViolation, InvalidArgument
 
 
 def parse_inputs(pairs: tuple[str, ...], file: str | None) -> dict[str, Any]:
@@ -19,6 +22,21 @@ def parse_inputs(pairs: tuple[str, ...], file: str | None) -> dict[str, Any]:
             raise click.BadParameter(f"{pair!r} is not of the form name=value", param_hint="--input")
         inputs[name] = _value(name, text)
     return inputs
+
+
+def with_hints(error: InvalidArgument, pairs: tuple[str, ...]) -> InvalidArgument:
+    """The same error, which says of an input that was taken for JSON where text is wanted how it is given as text."""
+    typed = {f"inputs.{name}": (name, text) for name, _, text in (pair.partition("=") for pair in pairs)}
+    violations = [_with_hint(violation, *typed.get(violation.field, ("", ""))) for violation in error.violations]
+    return InvalidArgument(error.message, reason=error.reason, violations=violations, retry_after=error.retry_after)
+
+
+def _with_hint(violation: FieldViolation, name: str, text: str) -> FieldViolation:
+    wants_text = "is not of type" in violation.description and "'string'" in violation.description
+    if not name or not wants_text or isinstance(_value(name, text), str):
+        return violation
+    option = shlex.quote(f"{name}={json.dumps(text)}")
+    return FieldViolation(violation.field, f"{violation.description}; as text: --input {option}")
 
 
 def parse_labels(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What is known of an execution while it runs, gathered from its events. Knows nothing of terminals."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from blockyard.events import Event, EventKind
 
@@ -31,10 +30,9 @@ class NodeProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts of an execution, its outputs so far, and where it stands."""
+    """Counts of an execution, and where it stands."""
 
     nodes: dict[str, NodeProgress] = field(default_factory=dict)
-    outputs: list[tuple[str, Any]] = field(default_factory=list)
     sequence: int = 0
     status: str = "QUEUED"
     message: str = ""
@@ -63,8 +61,8 @@ class Progress:
         """Takes an event into account."""
         self.sequence = event.sequence
         if event.kind is EventKind.EXECUTION_OUTPUT:
-            self.outputs.append((event.output_name, event.value))
-        elif event.node_id:
+            return
+        if event.node_id:
             self._apply_to_node(event)
         else:
             self._apply_to_execution(event)

@@ -6,10 +6,11 @@ from uuid import UUID
 import click
 
 from blockyard.cli.following import follow_execution, show_end, summary
-from blockyard.cli.inputs import parse_inputs, parse_labels
-from blockyard.cli.output import Output, as_json, lasting, short
-from blockyard.client import Client, Execution, ExecutionHandle, ExecutionStatus, GraphRecord, Results
-from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed
+from blockyard.cli.inputs import parse_inputs, parse_labels, with_hints
+from blockyard.cli.output import Output, as_json, lasting
+from blockyard.cli.results import given_so_far, show_results
+from blockyard.client import Client, Execution, ExecutionStatus, GraphRecord
+from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed, InvalidArgument
 from blockyard.graph.v1 import graph_pb2
 from blockyard.graphs import load_graph
 
@@ -60,10 +61,13 @@ def run(
     async def work() -> None:
         async with output.client() as client:
             record = await _stored(client, graph, version, content)
-            execution = await client.executions.start(record.id, inputs, version=version, labels=labels_by_key)
+            try:
+                execution = await client.executions.start(record.id, inputs, version=version, labels=labels_by_key)
+            except InvalidArgument as error:
+                raise with_hints(error, pairs) from error
             started.append(execution.id)
             if follow:
-                await follow_to_end(output, execution, record.content, json_wanted)
+                await follow_to_end(output, client, execution.id, record.content, json_wanted)
             elif json_wanted:
                 output.json(await execution.get())
             else:
@@ -106,15 +110,19 @@ async def _stored(client: Client, graph: str, version: int, content: graph_pb2.G
     return record
 
 
-async def follow_to_end(output: Output, execution: ExecutionHandle, graph: graph_pb2.Graph, json_wanted: bool) -> None:
+async def follow_to_end(
+    output: Output, client: Client, execution_id: str, graph: graph_pb2.Graph, json_wanted: bool
+) -> None:
     """Follows an execution, prints its results, and raises if it did not complete."""
+    execution = client.executions.handle(execution_id)
     if json_wanted:
         ended = await execution.wait()
-        output.json({"execution": ended, "results": await execution.results()})
+        given = await given_so_far(client.executions, execution_id)
+        output.json({"execution": ended, "results": given.results, "absent_values": given.absent_values})
     else:
         progress = await follow_execution(output, execution.watch(), node_names(graph))
         ended = await execution.get()
-        show_results(output, await execution.results())
+        show_results(output, await given_so_far(client.executions, execution_id))
         took = (ended.ended - ended.created).total_seconds() if ended.ended and ended.created else 0.0
         show_end(output, ended.status.name, f"{execution.id}  {summary(progress, took)}")
     raise_unless_completed(ended)
@@ -129,13 +137,6 @@ def raise_unless_completed(execution: Execution) -> None:
         raise ExecutionCancelled(
             execution.id, f"the execution was stopped after {lasting(execution.created, execution.ended)}"
         )
-
-
-def show_results(output: Output, results: Results) -> None:
-    """Results, a line for each value."""
-    for name, given in results.items():
-        for value in given:
-            output.line(f"{name} = {short(value, 2_000)}")
 
 
 def node_names(graph: graph_pb2.Graph) -> dict[str, str]:

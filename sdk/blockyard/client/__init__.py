@@ -18,6 +18,7 @@ from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceSt
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.records import (
+    AbsentResult,
     AbsentValue,
     BlockRecord,
     Execution,
@@ -33,6 +34,7 @@ from blockyard.records import (
 )
 
 __all__ = [
+    "AbsentResult",
     "AbsentValue",
     "BlockRecord",
     "BlocksClient",
@@ -86,17 +88,20 @@ class Client:
         graph: GraphLike | GraphRecord | str,
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
+        *,
+        absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph to its end, and gives its results.
 
         An id runs the graph's active version, a record the version that it is of; any other graph is stored first.
+        `absent_as_none` as of ExecutionHandle.result.
         """
         if isinstance(graph, str):
             execution = await self.executions.start(graph, inputs)
         else:
             record = graph if isinstance(graph, GraphRecord) else await self.graphs.create(graph)
             execution = await self.executions.start(record.id, inputs, version=record.version)
-        return await execution.result(timeout)
+        return await execution.result(timeout, absent_as_none=absent_as_none)
 
     def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:
         """Events of an execution after a sequence, those to come included, without gaps."""

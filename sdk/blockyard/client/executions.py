@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 from blockyard import values
 from blockyard.calls import Caller
-from blockyard.errors import DeadlineExceeded, ExecutionCancelled, ExecutionFailed
+from blockyard.errors import DeadlineExceeded, ExecutionCancelled, ExecutionFailed, results_incomplete
 from blockyard.events import Event, follow, list_events, until_end
 from blockyard.execution.v1 import execution_pb2
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.records import (
+    AbsentResult,
     Execution,
     ExecutionStatus,
     Explanation,
     Json,
     NodeExecution,
     Results,
+    absence_name,
     json_object,
 )
 
@@ -145,9 +147,14 @@ class ExecutionsClient:
             if not token:
                 return
 
-    async def results(self, execution_id: str) -> Results:
-        """The values that the graph's outputs have been given so far, by name."""
+    async def results(self, execution_id: str, *, absent_as_none: bool = False) -> Results:
+        """The values that the graph's outputs have been given so far, by name.
+
+        Where a value cannot be had, gone from the blob store or larger than a message, raises ResultsIncomplete, which
+        has all the others. With `absent_as_none`, None stands in its place instead.
+        """
         results: dict[str, list[Json]] = {}
+        absent: list[AbsentResult] = []
         token = ""
         while True:
             request = messages.GetExecutionResultsRequest(
@@ -156,11 +163,17 @@ class ExecutionsClient:
             answer = await self._call(
                 self._stub.GetExecutionResults, request, messages.GetExecutionResultsResponse, repeatable=True
             )
+            for one in answer.absent_values:
+                index = len(results.get(one.output, ())) + one.index  # theirs is in the list of that answer
+                absent.append(AbsentResult(one.output, index, absence_name(one.absence), one.message))
             for name, given in json_object(answer.results_json).items():
                 results.setdefault(name, []).extend(given)
             token = answer.next_page_token
             if not token:
-                return results
+                break
+        if absent and not absent_as_none:
+            raise results_incomplete(results, absent)
+        return results
 
     def watch(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Events after a sequence, those to come included, without gaps; ends with the execution."""
@@ -236,10 +249,11 @@ class ExecutionHandle:
         """Waits until it has ended, however it ends."""
         return await self._executions.wait(self.id, timeout)
 
-    async def result(self, timeout: float | None = None) -> Results:
+    async def result(self, timeout: float | None = None, *, absent_as_none: bool = False) -> Results:
         """Waits until it has completed, and gives the lists of values by name of the output.
 
-        Raises ExecutionFailed or ExecutionCancelled if it ended otherwise.
+        Raises ExecutionFailed or ExecutionCancelled if it ended otherwise, and ResultsIncomplete if a value cannot be
+        had; with `absent_as_none`, None stands in the place of such a value instead.
         """
         execution = await self.wait(timeout)
         reason = f": {execution.status_message}" if execution.status_message else ""
@@ -247,11 +261,12 @@ class ExecutionHandle:
             raise ExecutionFailed(self.id, f"execution {self.id} failed{reason}")
         if execution.status is ExecutionStatus.CANCELLED:
             raise ExecutionCancelled(self.id, f"execution {self.id} was stopped{reason}")
-        return await self.results()
+        return await self.results(absent_as_none=absent_as_none)
 
-    async def results(self) -> Results:
-        """What the outputs have been given so far."""
-        return await self._executions.results(self.id)
+    async def results(self, *, absent_as_none: bool = False) -> Results:
+        """What the outputs have been given so far. Raises ResultsIncomplete if a value of them cannot be had; with
+        `absent_as_none`, None stands in the place of such a value instead."""
+        return await self._executions.results(self.id, absent_as_none=absent_as_none)
 
     async def stop(self) -> Execution:
         """Stops it. If it has ended, it is returned unchanged."""

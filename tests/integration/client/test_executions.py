@@ -130,6 +130,7 @@ async def test_an_execution_that_waits_is_explained_and_stopped(postgres: Postgr
         assert "node" in explained.summary
 
         assert (await execution.stop()).status is ExecutionStatus.CANCELLED
+        assert (await execution.explain()).summary == "It has ended: CANCELLED."
         with pytest.raises(ExecutionCancelled):
             await execution.result(timeout=20)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import grpc
 import pytest
 from blockyard.cli.application import application
-from blockyard.event.v1.event_pb2 import EventKind
+from blockyard.event.v1.event_pb2 import Event, EventKind, ValueAbsence
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_FAILED
+from blockyard.execution.v1.execution_service_pb2 import AbsentResult
 from blockyard.graphs import Graph, save_graph
 from click.testing import CliRunner, Result
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
@@ -96,6 +97,28 @@ def test_an_error_is_a_sentence_with_its_reason_and_places(script: Script, graph
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("text=5", "5 is not of type 'string'; as text: --input 'text=\"5\"'"),
+        ("text=it's", "5 is not of type 'string'"),
+        ("other=5", "5 is not of type 'string'"),
+    ],
+)
+def test_an_input_that_was_not_taken_for_text_is_explained(
+    script: Script, graph_file: str, typed: str, said: str
+) -> None:
+    refused = BadRequest(field_violations=[{"field": "inputs.text", "description": "5 is not of type 'string'"}])
+    script.faults_of["StartExecution"] = [
+        status(
+            grpc.StatusCode.INVALID_ARGUMENT, "The inputs are not valid.", ErrorInfo(reason="INPUTS_INVALID"), refused
+        )
+    ]
+    done = blockyard("run", graph_file, "--input", typed)
+    assert done.exit_code == 1
+    assert f"Error: The inputs are not valid. [INPUTS_INVALID]\n  - inputs.text: {said}\n" in done.output
+
+
 def test_a_file_that_is_no_graph_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     done = blockyard("run", str(tmp_path / "a.json"))
@@ -170,6 +193,57 @@ def test_each_list_comes_as_json(arguments: tuple[str, ...]) -> None:
     done = blockyard(*arguments, "--json")
     assert done.exit_code == 0, done.output
     assert isinstance(json.loads(done.stdout), list)
+
+
+@pytest.fixture
+def absent(script: Script) -> str:
+    """Outputs `abig`, whose value is absent, and `zsmall`; gives why."""
+    why = "The value has 20000002 bytes."
+    too_large = ValueAbsence.VALUE_ABSENCE_TOO_LARGE
+    script.results = b'{"abig": [null], "zsmall": [null, 1]}'
+    script.absent_results = {0: [AbsentResult(output="abig", absence=too_large, message=why)]}
+    told = Event(
+        sequence=len(script.events),
+        kind=EventKind.EVENT_KIND_EXECUTION_OUTPUT,
+        output_name="abig",
+        value_absence=too_large,
+        message=why,
+    )
+    script.events.insert(-1, told)
+    script.events[-1].sequence += 1
+    return why
+
+
+@pytest.mark.parametrize("command", ["show", "watch", "run"])
+def test_an_absent_value_is_named_and_hides_no_other(command: str, absent: str, graph_file: str) -> None:
+    blockyard("graphs", "create", graph_file)
+    arguments = ["run", graph_file, "--follow"] if command == "run" else ["executions", command, EXECUTION_ID]
+    done = blockyard(*arguments)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    at = lines.index(f"abig is absent: {absent}")
+    assert lines[at + 1 : at + 3] == ["zsmall = null", "zsmall = 1"]
+    assert "completed" in done.output.lower()
+    assert "abig = null" not in done.output
+    if command != "show":
+        assert f"output abig is absent: {absent}" in lines
+
+
+@pytest.mark.parametrize("command", ["show", "watch", "run"])
+def test_absent_values_are_listed_in_json(command: str, absent: str, graph_file: str) -> None:
+    blockyard("graphs", "create", graph_file)
+    arguments = ["run", graph_file, "--follow"] if command == "run" else ["executions", command, EXECUTION_ID]
+    done = blockyard(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["results"] == {"abig": [None], "zsmall": [None, 1]}
+    assert document["absent_values"] == [{"output": "abig", "index": 0, "absence": "TOO_LARGE", "message": absent}]
+
+
+def test_an_event_without_its_value_says_why(absent: str) -> None:
+    done = blockyard("events", "tail", EXECUTION_ID)
+    (line,) = [line for line in done.output.splitlines() if "abig" in line]
+    assert line.endswith(f"execution_output  abig is absent: {absent}")
 
 
 def test_events_are_a_line_each() -> None:

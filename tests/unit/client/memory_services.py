@@ -47,6 +47,8 @@ class Script:
     results: bytes = b"{}"
     more_results: list[bytes] = field(default_factory=list)
     """Those of further pages."""
+    absent_results: dict[int, list[execution_messages.AbsentResult]] = field(default_factory=dict)
+    """Those that are absent, by the number of the page."""
     break_streams_after: list[int] = field(default_factory=list)
     unsaid: set[int] = field(default_factory=set)
     said_twice: set[int] = field(default_factory=set)
@@ -167,7 +169,18 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
         await self._begin("GetExecutionResults", context)
         pages, at = [self._script.results, *self._script.more_results], int(request.page_token or 0)
         following = str(at + 1) if at + 1 < len(pages) else ""
-        return execution_messages.GetExecutionResultsResponse(results_json=pages[at], next_page_token=following)
+        return execution_messages.GetExecutionResultsResponse(
+            results_json=pages[at], next_page_token=following, absent_values=self._script.absent_results.get(at)
+        )
+
+    async def ListNodeExecutions(
+        self, request: execution_messages.ListNodeExecutionsRequest, context: Any
+    ) -> execution_messages.ListNodeExecutionsResponse:
+        await self._begin("ListNodeExecutions", context)
+        node = execution_pb2.NodeExecution(
+            number=1, node_id="node_1", status=execution_pb2.NODE_EXECUTION_STATUS_COMPLETED
+        )
+        return execution_messages.ListNodeExecutionsResponse(node_executions=[node])
 
     async def ListEvents(
         self, request: execution_messages.ListEventsRequest, context: Any

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import blockyard
 import grpc
 import pytest
 from blockyard import errors
 from blockyard.client import Client
+from blockyard.event.v1.event_pb2 import ValueAbsence
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_CANCELLED, EXECUTION_STATUS_FAILED
+from blockyard.execution.v1.execution_service_pb2 import AbsentResult
 from blockyard.graphs import Graph
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -170,6 +173,68 @@ def test_results_are_put_together_from_their_pages(script: Script, address: str)
             return await connected.executions.results(EXECUTION_ID)
 
     assert asyncio.run(work()) == {"a": [1], "b": [2, 3, 4, 5], "c": [6]}
+
+
+def absent(output: str, index: int, absence: ValueAbsence.ValueType, message: str) -> AbsentResult:
+    return AbsentResult(output=output, index=index, absence=absence, message=message)
+
+
+TOO_LARGE = ValueAbsence.VALUE_ABSENCE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("absence", "kind", "reason"),
+    [
+        (ValueAbsence.VALUE_ABSENCE_MISSING, errors.DataLoss, "VALUE_MISSING"),
+        (TOO_LARGE, errors.OutOfRange, "VALUE_TOO_LARGE"),
+    ],
+)
+def test_a_result_that_cannot_be_had_is_an_error_that_has_all_others(
+    script: Script, address: str, absence: ValueAbsence.ValueType, kind: type[errors.CallError], reason: str
+) -> None:
+    script.results = b'{"a": [1, null], "b": [null]}'
+    script.more_results = [b'{"b": [3, null]}']
+    script.absent_results = {
+        0: [absent("b", 0, TOO_LARGE, "it is large")],
+        1: [absent("b", 1, absence, "it is not there")],
+    }
+    results = {"a": [1, None], "b": [None, 3, None]}
+
+    async def work(absent_as_none: bool) -> object:
+        async with client(address) as connected:
+            return await connected.run(GRAPH_ID, absent_as_none=absent_as_none)
+
+    with pytest.raises(kind) as caught:
+        asyncio.run(work(absent_as_none=False))
+
+    assert isinstance(caught.value, errors.ResultsIncomplete)
+    assert (caught.value.results, caught.value.reason) == (results, reason)
+    assert [(one.output, one.index) for one in caught.value.absent_values] == [("b", 0), ("b", 2)]
+    assert caught.value.message.startswith("Output 'b': it is ")
+    assert asyncio.run(work(absent_as_none=True)) == results
+
+
+def test_what_is_null_is_not_absent(script: Script, address: str) -> None:
+    script.results = b'{"a": [null]}'
+
+    async def work() -> object:
+        async with client(address) as connected:
+            return await connected.run(GRAPH_ID)
+
+    assert asyncio.run(work()) == {"a": [None]}
+
+
+def test_a_reason_for_an_absence_that_is_newer_than_the_client_is_told(script: Script, address: str) -> None:
+    newer: Any = 99  # enums of proto3 are open
+    script.absent_results = {0: [absent("a", 0, newer, "it is elsewhere")]}
+
+    async def work() -> object:
+        async with client(address) as connected:
+            return await connected.executions.results(EXECUTION_ID)
+
+    with pytest.raises(errors.ResultsIncomplete, match="it is elsewhere") as caught:
+        asyncio.run(work())
+    assert [one.absence for one in caught.value.absent_values] == ["UNKNOWN"]
 
 
 def test_integers_of_64_bits_survive(script: Script, address: str) -> None:

@@ -1,13 +1,16 @@
 """The sync face: the same answers, and the same methods."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from blockyard import sync
-from blockyard.client import BlocksClient, ExecutionHandle, ExecutionsClient, GraphsClient
-from blockyard.errors import ExecutionFailed
+from blockyard.client import BlocksClient, ExecutionHandle, ExecutionsClient, GraphsClient, Results
+from blockyard.errors import ExecutionFailed, OutOfRange
+from blockyard.event.v1.event_pb2 import ValueAbsence
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_FAILED
+from blockyard.execution.v1.execution_service_pb2 import AbsentResult
 from blockyard.graphs import Graph
 
 from tests.unit.client.memory_services import EXECUTION_ID, GRAPH_ID, TOKEN, Script, events_of_a_run, serve
@@ -61,6 +64,18 @@ def test_errors_are_raised_here(client: sync.Client, script: Script) -> None:
     script.status = EXECUTION_STATUS_FAILED
     with pytest.raises(ExecutionFailed):
         client.executions.handle(EXECUTION_ID).result()
+
+
+def test_absent_values_may_be_none_here_too(client: sync.Client, script: Script) -> None:
+    script.results = b'{"result": [null]}'
+    absence = ValueAbsence.VALUE_ABSENCE_TOO_LARGE
+    script.absent_results = {0: [AbsentResult(output="result", absence=absence, message="it is large")]}
+    execution = client.executions.handle(EXECUTION_ID)
+    ways: list[Callable[..., Results]] = [execution.result, execution.results, partial(client.run, GRAPH_ID)]
+    for give in ways:
+        with pytest.raises(OutOfRange, match="'result': it is large"):
+            give()
+        assert give(absent_as_none=True) == {"result": [None]}
 
 
 @pytest.mark.parametrize(

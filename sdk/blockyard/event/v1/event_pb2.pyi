@@ -32,7 +32,9 @@ class _ValueAbsenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueAbs
     VALUE_ABSENCE_MISSING: _ValueAbsence.ValueType  # 1
     """It is no longer in the blob store, or is not the one that was written."""
     VALUE_ABSENCE_TOO_LARGE: _ValueAbsence.ValueType  # 2
-    """It alone is larger than a message may be."""
+    """It is larger than a message may be in the form that was asked for, alone or with what it belongs to."""
+    VALUE_ABSENCE_TOO_DEEP: _ValueAbsence.ValueType  # 3
+    """It is nested too deeply for the form google.protobuf.Struct: VALUE_FORMAT_JSON has it. Never in events."""
 
 class ValueAbsence(_ValueAbsence, metaclass=_ValueAbsenceEnumTypeWrapper):
     """Why a value is not where it should be. Whatever else there is comes all the same."""
@@ -42,7 +44,9 @@ VALUE_ABSENCE_UNSPECIFIED: ValueAbsence.ValueType  # 0
 VALUE_ABSENCE_MISSING: ValueAbsence.ValueType  # 1
 """It is no longer in the blob store, or is not the one that was written."""
 VALUE_ABSENCE_TOO_LARGE: ValueAbsence.ValueType  # 2
-"""It alone is larger than a message may be."""
+"""It is larger than a message may be in the form that was asked for, alone or with what it belongs to."""
+VALUE_ABSENCE_TOO_DEEP: ValueAbsence.ValueType  # 3
+"""It is nested too deeply for the form google.protobuf.Struct: VALUE_FORMAT_JSON has it. Never in events."""
 Global___ValueAbsence: _TypeAlias = ValueAbsence  # noqa: Y015
 
 class _EventKind:

@@ -515,6 +515,7 @@ class GetExecutionResultsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     RESULTS_JSON_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ABSENT_VALUES_FIELD_NUMBER: _builtins.int
     status: _execution_pb2.ExecutionStatus.ValueType
     """Where the execution stands: results of one that has not ended may grow."""
     results_json: _builtins.bytes
@@ -527,6 +528,10 @@ class GetExecutionResultsResponse(_message.Message):
     def results(self) -> _struct_pb2.Struct:
         """Lists of values by name of the output. A list goes on in the next answer where this one has no room for all of it."""
 
+    @_builtins.property
+    def absent_values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbsentResult]:
+        """Values that should be in this answer's results and are not; null stands in the place of each."""
+
     def __init__(
         self,
         *,
@@ -534,14 +539,49 @@ class GetExecutionResultsResponse(_message.Message):
         results: _struct_pb2.Struct | None = ...,
         results_json: _builtins.bytes = ...,
         next_page_token: _builtins.str = ...,
+        absent_values: _abc.Iterable[Global___AbsentResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "results", b"results", "results_json", b"results_json", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_values", b"absent_values", "next_page_token", b"next_page_token", "results", b"results", "results_json", b"results_json", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetExecutionResultsResponse: _TypeAlias = GetExecutionResultsResponse  # noqa: Y015
+
+@_typing.final
+class AbsentResult(_message.Message):
+    """A result that an answer cannot hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    ABSENCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """Name of the output."""
+    index: _builtins.int
+    """Which value of its list in this answer, from 0."""
+    absence: _event_pb2.ValueAbsence.ValueType
+    """Why it is absent."""
+    message: _builtins.str
+    """The same as a sentence."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        index: _builtins.int = ...,
+        absence: _event_pb2.ValueAbsence.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence", b"absence", "index", b"index", "message", b"message", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbsentResult: _TypeAlias = AbsentResult  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):

@@ -140,7 +140,7 @@ class ExecutionServiceServicer:
 
     def GetExecutionResults(self, request, context):
         """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
-        A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+        In the place of a value that is gone, or that no answer can hold, is null, and absent_values says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

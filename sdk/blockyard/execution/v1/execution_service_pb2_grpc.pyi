@@ -47,7 +47,7 @@ class ExecutionServiceStub:
     """Lists the node executions of an execution in order of their outcome; those that have none yet come last."""
     GetExecutionResults: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionResultsRequest, _execution_service_pb2.GetExecutionResultsResponse]
     """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
-    A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+    In the place of a value that is gone, or that no answer can hold, is null, and absent_values says so.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]
     """Lists events after a sequence."""
@@ -77,7 +77,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Lists the node executions of an execution in order of their outcome; those that have none yet come last."""
     GetExecutionResults: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionResultsRequest, _execution_service_pb2.GetExecutionResultsResponse]  # type: ignore[assignment]
     """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
-    A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+    In the place of a value that is gone, or that no answer can hold, is null, and absent_values says so.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events after a sequence."""
@@ -146,7 +146,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.GetExecutionResultsResponse, _abc.Awaitable[_execution_service_pb2.GetExecutionResultsResponse]]:
         """Gets the results so far: the values that OUTPUT nodes were given, by name, in the order of their fan-outs.
-        A value that is gone is DATA_LOSS, one larger than 15 MiB OUT_OF_RANGE: both name the output.
+        In the place of a value that is gone, or that no answer can hold, is null, and absent_values says so.
         """
 
     @_abc_1.abstractmethod
