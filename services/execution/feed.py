@@ -99,6 +99,7 @@ class Publisher:
         self._bytes = 0
         self._work = asyncio.Event()
         self._went_on = asyncio.Event()
+        self._trouble = ""
 
     def open(self, partition: int, committed: int, published: int) -> None:
         """A partition was taken; what its last owner has not published is read from rows."""
@@ -188,8 +189,9 @@ class Publisher:
                 feed.published = told.feed_sequence
             else:
                 feed.behind = True
-        if any(not isinstance(answer, Ack) for answer in answers):
-            log.warning("events were refused by the stream, they will be published again from rows")
+        reason = next((answer.reason for answer in answers if isinstance(answer, PublishRefused)), "")
+        if reason:
+            log.warning("events were refused by the stream, they will be published again from rows", reason=reason)
             self._look_for_stream(answers)
             await asyncio.sleep(PAUSE)
 
@@ -209,15 +211,23 @@ class Publisher:
                 told = [(entry, self._message(entry)) for entry in entries]
                 messages = [message for _, message in told if message is not None]
                 answers = await self._bus.publish_all(messages)
-                if any(
-                    isinstance(answer, PublishRefused) and answer.refusal is not Refusal.TOO_LARGE for answer in answers
-                ):
+                refused = [
+                    answer
+                    for answer in answers
+                    if isinstance(answer, PublishRefused) and answer.refusal is not Refusal.TOO_LARGE
+                ]
+                if refused:
+                    if self._trouble != refused[0].reason:
+                        # Once for each reason: it is tried every PAUSE, for each partition.
+                        self._trouble = refused[0].reason
+                        log.warning("events are refused by the stream, trying on", reason=self._trouble)
                     self._look_for_stream(answers)
                     await asyncio.sleep(PAUSE)
                     self._work.set()
                     return
                 if not all(isinstance(answer, Ack) for answer in answers):
                     log.error("events that NATS finds too large are left out: ListEvents has them", partition=partition)
+                self._trouble = ""
                 feed.published = entries[-1].feed_sequence
         except DATABASE_ERRORS as error:
             log.warning("events cannot be read for publishing", error=str(error))

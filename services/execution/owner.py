@@ -45,13 +45,16 @@ from services.execution.results import Results
 from services.execution.runners import Runners
 from services.execution.sending import TaskSender
 from services.execution.snapshots import Snapshots
-from services.execution.streams import limits_of
+from services.execution.streams import Stores, limits_of
 from services.execution.vigil import Vigil
 from services.execution.watching import Watchers
 
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
+
+STORE_LOOKS = 3
+"""Heartbeats between two looks for streams that NATS cannot write into."""
 
 PUBLISHED_SECONDS = 1.0
 """How often it is noted up to where events are published."""
@@ -333,6 +336,14 @@ async def owning(
         infos[EVENTS].created,
         missing,
     )
+    stores = Stores(
+        bus,
+        STORE_LOOKS * settings.heartbeat_seconds,
+        # One replica at a time holds the first partition.
+        lambda: leases.valid and 0 in leases.held,
+        owner.streams_lost,
+        {name: info.created for name, info in infos.items()},
+    )
     async with leases.joined(), asyncio.TaskGroup() as tasks:
         await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
@@ -345,6 +356,7 @@ async def owning(
             "events": publisher.run(),
             "published": owner.note_published(),
             "streams": owner.mend(),
+            "stores": stores.run(),
             "vigil": vigil.run(),
             "holdings": heartbeats.look_up(),
             "balance": leases.balance(owner.take, owner.release),

@@ -61,7 +61,7 @@ class TaskSender:
             Message(f"blockyard.task.{message.pool}", message.batch.SerializeToString()) for message in outgoing
         ]
         answers = await self.bus.publish_all(messages)
-        refused = missing = False
+        refused, missing = "", False
         for message, answer in zip(outgoing, answers, strict=True):
             if isinstance(answer, Ack):
                 for sent in message.sent:
@@ -70,7 +70,7 @@ class TaskSender:
             elif answer.refusal is Refusal.TOO_LARGE:
                 self._lose_as_too_large(message)
             else:
-                refused = True
+                refused = answer.reason
                 missing |= answer.refusal is Refusal.NO_STREAM
                 for sent in message.sent:
                     # Nothing is known to be wrong with the task: this does not count as a send.
@@ -79,7 +79,7 @@ class TaskSender:
         if missing:
             self.stream_missing()
         if refused and not self._refused:
-            log.warning("tasks were refused by the stream, they will be sent again")
+            log.warning("tasks were refused by the stream, they will be sent again", reason=refused)
             self._refused = True
             asyncio.get_running_loop().call_later(REFUSED_PAUSE, self._try_again)
 

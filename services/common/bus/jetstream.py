@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,6 +18,12 @@ NANOSECONDS = 1_000_000_000
 _CONSUMER_NOT_FOUND = 10014
 _STREAM_NOT_FOUND = 10059
 _STREAM_NAME_IN_USE = 10058
+_DELETE_FAILED = 10057
+
+_NO_ROOM = ("no space left on device", "disk quota exceeded")
+"""How the operating system says that a disk is full."""
+_NO_SEQUENCE = 2**63
+"""A place in a stream that holds no message, ever."""
 
 TASKS = "TASKS"
 RESULTS = "RESULTS"
@@ -98,6 +105,42 @@ class JetStream:
             return _stream_info(await self.ask(f"STREAM.INFO.{name}"))
         except StreamMissing:
             return None
+
+    async def kept_error(self, name: str) -> str:
+        """The error of a full disk that the stream's store keeps; empty when it has none.
+
+        (seen, nats-server 2.15) A store that has met a full disk leaves every publish unanswered, and goes on so when
+        there is room again, until the server is started anew or the stream is deleted. It tells the reason to whoever
+        deletes a message. Here that is one that does not exist, so nothing is deleted; and only words that are known
+        count, so that no other answer is taken for a broken store.
+        """
+        try:
+            await self.ask(f"STREAM.MSG.DELETE.{name}", {"seq": _NO_SEQUENCE})
+        except StreamMissing:
+            return ""
+        except JetStreamRefused as error:
+            full = error.code == _DELETE_FAILED and any(words in error.description for words in _NO_ROOM)
+            return error.description if full else ""
+        return ""
+
+    async def delete_stream(self, name: str) -> None:
+        """Delete the stream with all that is in it, and its consumers."""
+        with suppress(StreamMissing):
+            await self.ask(f"STREAM.DELETE.{name}")
+
+    async def subjects(self, name: str, pattern: str) -> set[str]:
+        """The subjects of all messages in a stream; none when it is not there."""
+        found: set[str] = set()
+        while True:
+            body = {"subjects_filter": pattern, "offset": len(found)}
+            try:
+                answer = await self.ask(f"STREAM.INFO.{name}", body)
+            except StreamMissing:
+                return set()
+            page = answer["state"].get("subjects") or {}
+            found |= page.keys()
+            if not page or len(found) >= answer.get("total", 0):
+                return found
 
     async def create_consumer(self, stream: str, name: str, configuration: Mapping[str, Any]) -> None:
         """Make a durable consumer; one that is there with this configuration stays as it is."""

@@ -53,6 +53,11 @@ class PublishRefused:
         """Whether the message may have been stored all the same: its answer was not seen."""
         return self.refusal in (Refusal.TIMEOUT, Refusal.DISCONNECTED)
 
+    @property
+    def reason(self) -> str:
+        """For a log: what it was, and the server's own words if it said any."""
+        return f"{self.refusal.value}: {self.description}" if self.description else self.refusal.value
+
 
 class Delivery:
     """A message that arrived. Headers and positions are read when they are asked for."""

@@ -15,6 +15,7 @@ from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task, TaskBatch
+from structlog.testing import capture_logs
 
 from services.common.bus import EVENTS, RESULTS, TASKS, Delivery
 from services.execution.sending import REFUSED_PAUSE
@@ -266,6 +267,18 @@ async def test_tasks_that_the_full_stream_refuses_are_sent_later(postgres: Postg
             assert len({task.node_execution for task in runner.ran}) == 30
             found = await client.get(execution.id)
             assert found.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+
+
+async def test_the_log_has_the_servers_reason_for_refusing_tasks(postgres: PostgresServer) -> None:
+    async with house(postgres, tasks_stream_bytes=ROOM, partitions=1) as built:
+        more_than_the_stream_takes(built)
+        await built.add_replica()
+        with capture_logs() as logged:
+            await built.client().start()
+            await until_full(built)
+            await until(lambda: [entry for entry in logged if "tasks were refused" in entry["event"]], "it is logged")
+        (reason, *_) = [entry["reason"] for entry in logged if "tasks were refused" in entry["event"]]
+        assert reason == "stream full: maximum bytes exceeded"
 
 
 async def test_tasks_that_are_refused_are_tried_again_at_one_pace(postgres: PostgresServer) -> None:
