@@ -87,7 +87,6 @@ class Driver:
     """Held during a turn."""
     catching_up: set[int] = field(default_factory=set)
     """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
-    turns: int = 0
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _in_turn: set[bytes] = field(default_factory=set)
@@ -201,7 +200,6 @@ class Driver:
         if applied:
             await self._commit(applied)
         self._in_turn = set()
-        self.turns += 1
 
     def _gather(self) -> dict[Live, list[Arrival]]:
         groups: dict[Live, list[Arrival]] = {}

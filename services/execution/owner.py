@@ -56,6 +56,9 @@ Answer = TypeVar("Answer")
 STORE_LOOKS = 3
 """Heartbeats between two looks for streams that NATS cannot write into."""
 
+SETTLE_SECONDS = 3.0
+"""Longest time that an orderly end waits for events to be published, and then for the turn on its way."""
+
 PUBLISHED_SECONDS = 1.0
 """How often it is noted up to where events are published."""
 
@@ -77,7 +80,6 @@ class Owner:
     results: Results
     publisher: Publisher
     vigil: Vigil
-    heartbeats: Heartbeats
     subscriptions: dict[int, list[Subscription]]
     events_created: datetime
     """Of EVENTS, as far as is known: another value means that the stream was lost."""
@@ -331,7 +333,6 @@ async def owning(
         results,
         publisher,
         vigil,
-        heartbeats,
         {},
         infos[EVENTS].created,
         missing,
@@ -382,11 +383,13 @@ async def owning(
 async def _settle_down(owner: Owner) -> None:
     """An orderly end: what is committed is published, and the next owner need not publish it again."""
     try:
-        async with asyncio.timeout(3.0):
+        async with asyncio.timeout(SETTLE_SECONDS):
             await owner.publisher.drained()
     except TimeoutError:
         log.warning("some events are left to the next owner to publish")
     try:
-        await owner.release(list(owner.subscriptions))
-    except DATABASE_ERRORS as error:
+        # A turn whose commit was not confirmed is held until the rows can be asked: that may be long after this end.
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await owner.release(list(owner.subscriptions))
+    except (TimeoutError, *DATABASE_ERRORS) as error:
         log.warning("partitions could not be given up in order", error=repr(error))

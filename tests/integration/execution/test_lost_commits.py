@@ -242,3 +242,18 @@ async def let_go_all_until_it_ends(runner: ProtocolRunner, client: Client, execu
             return False
 
     await until(is_over, "the end of the execution")
+
+
+async def test_a_replica_ends_though_nobody_can_say_what_was_committed() -> None:
+    async with running_postgres() as own, house(own, lease_seconds=2) as built:
+        one_node(built)
+        replica = await built.add_replica()
+        async with running(built.bus, {"work": hold}) as runner:
+            execution = await built.client().start()
+            await until(lambda: len(runner.held) == 1, "the node runs")
+            await own.kill()
+            await let_go(runner, execution.id)
+            async with asyncio.timeout(30):
+                await replica.close()
+            built.replicas.clear()
+        await own.start()
