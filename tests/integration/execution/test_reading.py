@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -184,38 +185,43 @@ async def _has_ended(client: Client, request: messages.ListNodeExecutionsRequest
     return bool(listed.node_executions[0].status == NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED)
 
 
+@asynccontextmanager
+async def joining_runs(built: House, count: int) -> AsyncIterator[tuple[Client, ProtocolRunner, str]]:
+    """An execution of that graph, whose nodes "held" all run."""
+    joining(built, count)
+    await built.add_replica()
+    blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
+    async with running(built.bus, blocks, slots=64) as runner:
+        client = built.client()
+        execution_id = (await client.start()).id
+        await until(lambda: len(runner.held) == count, "all run")
+        yield client, runner, execution_id
+
+
 async def test_what_has_no_outcome_yet_is_listed_in_pages_by_number(postgres: PostgresServer) -> None:
-    async with house(postgres) as built:
-        joining(built, 30)
-        await built.add_replica()
-        blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
-        async with running(built.bus, blocks, slots=64) as runner:
-            client = built.client()
-            execution_id = (await client.start()).id
-            await until(lambda: len(runner.held) == 30, "all run")
+    async with house(postgres) as built, joining_runs(built, 30) as (client, runner, execution_id):
+        request = messages.ListNodeExecutionsRequest(execution_id=execution_id, node_id="held", page_size=7)
+        first = await client.call("ListNodeExecutions", request)
+        await end(runner, first.node_executions[0].number)
+        await until(lambda: _has_ended(client, request), "one that is listed has ended")
+        request.page_token, request.page_size = first.next_page_token, 100
+        rest = await client.call("ListNodeExecutions", request)
+        listed = {node.number for page in (first, rest) for node in page.node_executions}
+        assert len(listed) == 30
 
-            request = messages.ListNodeExecutionsRequest(execution_id=execution_id, node_id="held", page_size=7)
-            first = await client.call("ListNodeExecutions", request)
-            await end(runner, first.node_executions[0].number)
-            await until(lambda: _has_ended(client, request), "one that is listed has ended")
-            request.page_token, request.page_size = first.next_page_token, 100
-            rest = await client.call("ListNodeExecutions", request)
-            listed = {node.number for page in (first, rest) for node in page.node_executions}
-            assert len(listed) == 30
-
-            pages = await nodes_of(client, execution_id, "", 7)
-            assert [len(page) for page in pages[:-1]] == [7] * (len(pages) - 1)
-            nodes = [node for page in pages for node in page]
-            held = [node for node in nodes if node.node_id == "held"]
-            assert {node.number for node in held} == listed
-            assert len(held) == 30
-            incomplete = [node for node in nodes if node.status == NodeExecutionStatus.NODE_EXECUTION_STATUS_INCOMPLETE]
-            assert sorted(json.loads(node.inputs_json)["a"] for node in incomplete) == list(range(30))
-            assert len(nodes) == 62
-            of_one = [node for page in await nodes_of(client, execution_id, "both", 7) for node in page]
-            assert [json.loads(node.inputs_json) for node in of_one] == [
-                json.loads(node.inputs_json) for node in incomplete
-            ]
+        pages = await nodes_of(client, execution_id, "", 7)
+        assert [len(page) for page in pages[:-1]] == [7] * (len(pages) - 1)
+        nodes = [node for page in pages for node in page]
+        held = [node for node in nodes if node.node_id == "held"]
+        assert {node.number for node in held} == listed
+        assert len(held) == 30
+        incomplete = [node for node in nodes if node.status == NodeExecutionStatus.NODE_EXECUTION_STATUS_INCOMPLETE]
+        assert sorted(json.loads(node.inputs_json)["a"] for node in incomplete) == list(range(30))
+        assert len(nodes) == 62
+        of_one = [node for page in await nodes_of(client, execution_id, "both", 7) for node in page]
+        assert [json.loads(node.inputs_json) for node in of_one] == [
+            json.loads(node.inputs_json) for node in incomplete
+        ]
 
 
 async def test_input_sets_that_were_never_full_are_listed_in_pages(postgres: PostgresServer) -> None:
@@ -423,58 +429,49 @@ async def test_a_node_execution_that_ends_while_it_is_listed_is_not_left_out(pos
 
 
 async def test_an_execution_that_ends_while_it_is_listed_is_listed_whole(postgres: PostgresServer) -> None:
-    async with house(postgres) as built, looking(built) as rows, looking(built) as witness:
-        joining(built, 3)
-        await built.add_replica()
-        blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
-        async with running(built.bus, blocks, slots=64) as runner:
-            client = built.client()
-            execution_id = (await client.start()).id
-            await until(lambda: len(runner.held) == 3, "all run")
-            async with rows.transaction():
-                await rows.execute("LOCK TABLE snapshots IN ACCESS EXCLUSIVE MODE")
-                listing = asyncio.create_task(nodes_of(client, execution_id, "", 100))
-                await until(lambda: witness.fetchval(WAITS_FOR_SNAPSHOTS), "it is looked who is alive")
-                await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
-            nodes = [node for page in await listing for node in page]
-            # Two that have ended by themselves, three that were stopped, and three input sets that were never full.
-            assert [node.status for node in nodes] == [
-                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED] * 2,
-                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_CANCELLED] * 3,
-                *[NodeExecutionStatus.NODE_EXECUTION_STATUS_INCOMPLETE] * 3,
-            ]
+    async with (
+        house(postgres) as built,
+        looking(built) as rows,
+        looking(built) as witness,
+        joining_runs(built, 3) as (client, _, execution_id),
+    ):
+        async with rows.transaction():
+            await rows.execute("LOCK TABLE snapshots IN ACCESS EXCLUSIVE MODE")
+            listing = asyncio.create_task(nodes_of(client, execution_id, "", 100))
+            await until(lambda: witness.fetchval(WAITS_FOR_SNAPSHOTS), "it is looked who is alive")
+            await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
+        nodes = [node for page in await listing for node in page]
+        # Two that have ended by themselves, three that were stopped, and three input sets that were never full.
+        assert [node.status for node in nodes] == [
+            *[NodeExecutionStatus.NODE_EXECUTION_STATUS_COMPLETED] * 2,
+            *[NodeExecutionStatus.NODE_EXECUTION_STATUS_CANCELLED] * 3,
+            *[NodeExecutionStatus.NODE_EXECUTION_STATUS_INCOMPLETE] * 3,
+        ]
 
 
 @pytest.mark.parametrize("all_end", [False, True])
 async def test_what_ends_between_two_pages_is_on_one_of_them(postgres: PostgresServer, all_end: bool) -> None:
-    async with house(postgres) as built:
-        joining(built, 30)
-        await built.add_replica()
-        blocks: dict[str, Block] = {"numbers": numbers, "nothing": nothing, "hold": hold}
-        async with running(built.bus, blocks, slots=64) as runner:
-            client = built.client()
-            execution_id = (await client.start()).id
-            await until(lambda: len(runner.held) == 30, "all run")
-            request = messages.ListNodeExecutionsRequest(execution_id=execution_id, page_size=9)
-            first = await client.call("ListNodeExecutions", request)
-            assert first.node_executions[-1].status in WITHOUT_OUTCOME
+    async with house(postgres) as built, joining_runs(built, 30) as (client, runner, execution_id):
+        request = messages.ListNodeExecutionsRequest(execution_id=execution_id, page_size=9)
+        first = await client.call("ListNodeExecutions", request)
+        assert first.node_executions[-1].status in WITHOUT_OUTCOME
 
-            if all_end:
-                await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
-            else:
-                ending = sorted(task.node_execution for task in runner.held.values())
-                for number in (ending[0], ending[-1], ending[-9]):
-                    await end(runner, number)
-                shown = messages.ListNodeExecutionsRequest(execution_id=execution_id, node_id="held", page_size=3)
-                await until(lambda: _have_ended(client, shown), "three have ended")
-            listed = list(first.node_executions)
-            while first.next_page_token:
-                request.page_token = first.next_page_token
-                first = await client.call("ListNodeExecutions", request)
-                listed += first.node_executions
-            held = [node.number for node in listed if node.node_id == "held"]
-            assert len(held) == len(set(held)) == 30
-            assert len(listed) == 62
+        if all_end:
+            await client.call("StopExecution", messages.StopExecutionRequest(execution_id=execution_id))
+        else:
+            ending = sorted(task.node_execution for task in runner.held.values())
+            for number in (ending[0], ending[-1], ending[-9]):
+                await end(runner, number)
+            shown = messages.ListNodeExecutionsRequest(execution_id=execution_id, node_id="held", page_size=3)
+            await until(lambda: _have_ended(client, shown), "three have ended")
+        listed = list(first.node_executions)
+        while first.next_page_token:
+            request.page_token = first.next_page_token
+            first = await client.call("ListNodeExecutions", request)
+            listed += first.node_executions
+        held = [node.number for node in listed if node.node_id == "held"]
+        assert len(held) == len(set(held)) == 30
+        assert len(listed) == 62
 
 
 async def _have_ended(client: Client, request: messages.ListNodeExecutionsRequest) -> bool:
