@@ -25,7 +25,7 @@ from services.execution.large_values import LargeValues
 from services.execution.loading import Loader
 from services.execution.owner import Owner, owning
 from services.execution.planning import Limits
-from services.execution.records import ExecutionRow
+from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.retention import Retention
@@ -52,6 +52,9 @@ class Present:
 
     def holds(self, partition: int) -> bool:
         return self.owner is not None and partition in self.owner.subscriptions
+
+    def begin(self, new: NewExecution) -> asyncio.Future[ExecutionRow] | None:
+        return self.owner.begin(new) if self.owner else None
 
     def accepted(self, row: ExecutionRow) -> None:
         if self.owner is None or not self.owner.accepted(row):
@@ -96,7 +99,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     large_values = LargeValues(BlobStore(settings.blob_url))
     present = Present(bus)
     start_limits = StartLimits(settings.input_bytes, settings.input_depth, settings.partitions)
-    acceptance = Acceptance(executions, settings.unended_executions)
+    acceptance = Acceptance(executions, settings.unended_executions, present.begin, present.accepted)
     process.hold("starts", acceptance.run())
     inspector = Inspector(Loader(TurnRepository(pool)))
     catalogue = Catalogue(CatalogueServiceStub(channel), limits)
@@ -113,7 +116,6 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             bus=bus,
             token_secret=secret,
             local=present.holds,
-            accepted=present.accepted,
             commanded=present.commanded,
             holder=present.holder,
         )

@@ -1,13 +1,17 @@
-"""Stores starts: all that have come while one transaction is on its way go into the next, as turns do."""
+"""Stores starts, with their first turns where they can be driven here at once.
+
+All others that have come while one transaction is on its way go into the next, as turns do.
+"""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.execution.records import NewExecution
+from services.execution.live import NotBegun, RequestIdTaken
+from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import ExecutionRepository
 
 AT_ONCE = 200
@@ -65,20 +69,43 @@ class Acceptance:
     executions: ExecutionRepository
     most_unended: int
     """Of a user; 0 is no limit."""
+    begin: Callable[[NewExecution], "asyncio.Future[ExecutionRow] | None"]
+    """Stores an execution with its first turn, if it can be driven here at once and its plan is stored."""
+    hand_over: Callable[[ExecutionRow], None]
+    """Tells its owner of a stored execution."""
     _waiting: list[Waiting] = field(default_factory=list)
     _work: asyncio.Event = field(default_factory=asyncio.Event)
     _counts: dict[str, Count] = field(default_factory=dict)
 
-    async def accept(self, new: NewExecution, plan: bytes | None) -> datetime | None:
-        """When it was accepted, durably; None if its request id was used before. `plan` is given where it is new."""
+    async def accept(self, new: NewExecution, plan: bytes | None) -> ExecutionRow:
+        """Its row, which is durable. `plan` is given where it is new.
+
+        Raises TooManyUnended, or RequestIdTaken.
+        """
         await self._check_bound(new.user_id)
+        row = await self._begin(new) if plan is None else None
+        if row is None:
+            row = await self._store_without_turn(new, plan)
+            self.hand_over(row)
+        if new.user_id in self._counts:
+            self._counts[new.user_id].number += 1
+        return row
+
+    async def _begin(self, new: NewExecution) -> ExecutionRow | None:
+        stored = self.begin(new)
+        try:
+            return await stored if stored is not None else None
+        except NotBegun:
+            return None
+
+    async def _store_without_turn(self, new: NewExecution, plan: bytes | None) -> ExecutionRow:
         waiting = Waiting(new, plan, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._work.set()
         accepted = await waiting.stored
-        if accepted is not None and new.user_id in self._counts:
-            self._counts[new.user_id].number += 1
-        return accepted
+        if accepted is None:
+            raise RequestIdTaken
+        return ExecutionRow.accepted(new, accepted)
 
     async def run(self) -> None:
         """Stores what waits, until it is cancelled."""

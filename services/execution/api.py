@@ -53,8 +53,6 @@ class Parts:
     watchers: Watchers
     bus: Bus
     token_secret: str
-    accepted: Callable[[ExecutionRow], None]
-    """Hands a new execution to its owner without delay."""
     local: Callable[[int], bool]
     """Whether a partition is held here."""
     commanded: Callable[[UUID, int], None]
@@ -80,7 +78,7 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.StartExecutionResponse:
         """Starts an execution."""
         path = "inputs_json" if request.inputs_json else "inputs"
-        row, is_new = await self._parts.starter.start(
+        row = await self._parts.starter.start(
             StartRequest(
                 user_id=current_caller().user_id,
                 graph_id=translation.graph_id(request.graph_id),
@@ -91,8 +89,6 @@ class ExecutionApi(ExecutionServiceServicer):
                 priority=request.priority,
             )
         )
-        if is_new:
-            self._parts.accepted(row)
         exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT
         return messages.StartExecutionResponse(execution=await _shown(row, None, exact))
 

@@ -41,12 +41,16 @@ class Outcome:
     """What became of the parts of a turn."""
 
     stored: list[Applied] = field(default_factory=list)
+    taken: list[Applied] = field(default_factory=list)
+    """New executions that were not stored, since their request ids were used before."""
     spoiled: list[tuple[Applied, str]] = field(default_factory=list)
     """Cannot be stored, however often it is tried, and why."""
     void: list[Applied] = field(default_factory=list)
     """Not stored, since the lease does not hold any more."""
     unknown: list[Applied] = field(default_factory=list)
     """Nobody knows: the rows do, when they can be asked again."""
+    error: Exception | None = None
+    """Why nobody knows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,9 +94,14 @@ class Commits:
             for done in applied:
                 self.publisher.take_back(done.live.partition)
             await self._narrow(applied, error, outcome)
+        except asyncpg.UniqueViolationError as error:
+            for done in applied:
+                self.publisher.take_back(done.live.partition)
+            await self._leave_out(applied, error, outcome)
         except DATABASE_ERRORS as error:
             log.error("a commit was not confirmed", error=repr(error), executions=len(applied))
             outcome.unknown += applied
+            outcome.error = error
         else:
             self._pauses = delays()
             outcome.stored += applied
@@ -104,6 +113,32 @@ class Commits:
         middle = len(applied) // 2
         await self._write(applied[:middle], outcome)
         await self._write(applied[middle:], outcome)
+
+    async def _leave_out(
+        self, applied: Sequence[Applied], error: asyncpg.UniqueViolationError, outcome: Outcome
+    ) -> None:
+        """Writes what is left without new executions whose request ids are taken, by others or by each other."""
+        requests = [done.live.request for done in applied]
+        try:
+            taken = await self.turns.taken([request for request in requests if request is not None])
+        except DATABASE_ERRORS as away:
+            outcome.unknown += applied
+            outcome.error = away
+            return
+        rest: list[Applied] = []
+        for done, request in zip(applied, requests, strict=True):
+            if request in taken:
+                outcome.taken.append(done)
+                continue
+            rest.append(done)
+            if request is not None:
+                taken.add(request)
+        if len(rest) == len(applied):
+            log.error("a turn is there already", error=str(error))
+            outcome.unknown += applied
+            outcome.error = error
+        elif rest:
+            await self._write(rest, outcome)
 
     async def find_out(self, partitions: set[int]) -> None:
         """After a commit that was not confirmed: returns when the rows can be asked, and knows where the feeds stand.

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from services.common.errors import Unavailable
 from services.execution import telling
 from services.execution.commits import Applied, Commits
 from services.execution.dispatch import Dispatcher
@@ -25,9 +26,9 @@ from services.execution.feed import Publisher, Told, message_of
 from services.execution.instructions import Instructions
 from services.execution.keeping import Keepings, Step
 from services.execution.leases import Leases
-from services.execution.live import Arrival, Inbox, Live
+from services.execution.live import Arrival, Inbox, Live, NotBegun, RequestIdTaken
 from services.execution.metrics import METRICS
-from services.execution.recording import rows_of
+from services.execution.recording import row_of, rows_of
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 from services.execution.runners import Runners
@@ -87,6 +88,8 @@ class Driver:
     """Held during a turn."""
     catching_up: set[int] = field(default_factory=set)
     """Partitions whose results of before the take-over have not all come: no timer of theirs fires yet (rule 18)."""
+    in_doubt: bool = False
+    """While rows cannot be asked what became of a commit: there are no turns meanwhile."""
     _turn_done: asyncio.Event = field(default_factory=asyncio.Event)
     _timers: list[tuple[int, bytes]] = field(default_factory=list)
     _in_turn: set[bytes] = field(default_factory=set)
@@ -109,9 +112,16 @@ class Driver:
         if self.live.get(live.key) is live:
             del self.live[live.key]
         live.gone = True
+        # Unless something else was said before.
+        live.fail_to_begin(NotBegun())
         for number in live.machine.state.live:
             self.parts.dispatcher.forget((live.key, number))
         self._hand_back(self.parts.keepings.give_up(live))
+
+    def begin_none(self) -> None:
+        """Drops new executions that wait for their first turn: whoever waits for it need not wait on."""
+        for live in [live for live in self.live.values() if live.beginning is not None]:
+            self.remove(live)
 
     async def caught_up(self) -> None:
         """Returns when all that has arrived so far has had its turn."""
@@ -292,26 +302,42 @@ class Driver:
     # Commit
 
     async def _commit(self, applied: list[Applied]) -> None:
-        outcome = await self.parts.commits.write(applied)
+        try:
+            outcome = await self.parts.commits.write(applied)
+        except BaseException:
+            # The replica ends in the middle of it.
+            for done in applied:
+                done.live.fail_to_begin(Unavailable("It is not known whether the execution was stored. Try again."))
+            raise
         self._tell(outcome.stored)
         for done, reason in outcome.spoiled:
             log.error("an execution's turn cannot be stored", execution_id=str(done.live.execution_id), error=reason)
             await self.park(done.live, f"its turn cannot be stored: {reason}")
             self.leave(done.arrivals)
-        self._forsake(outcome.void)
-        self._forsake(outcome.unknown)
+        for done in outcome.taken:
+            done.live.fail_to_begin(RequestIdTaken())
+            self.remove(done.live)
+        self._forsake(outcome.void, NotBegun())
+        self._forsake(outcome.unknown, outcome.error or NotBegun())
         if outcome.unknown:
+            self.begin_none()
             # It may have taken too long, and would again: what comes back together is then stored in parts.
             self._most = max(1, sum(len(done.arrivals) for done in outcome.unknown) // 2)
+            self.in_doubt = True
             await self.parts.commits.find_out({done.live.partition for done in applied})
+            self.in_doubt = False
         elif outcome.stored:
             self._most = 0 if self._most >= self.limits.arrivals else 2 * self._most
 
-    def _forsake(self, applied: list[Applied]) -> None:
-        """Drops executions whose turn was not committed, to be loaded again; their messages are handed back."""
+    def _forsake(self, applied: list[Applied], error: Exception) -> None:
+        """Drops executions whose turn was not committed, to be loaded again; their messages are handed back.
+
+        The error is for those who wait for a first turn.
+        """
         for done in applied:
             key = done.live.key
             self.excused.add(key)
+            done.live.fail_to_begin(error)
             self.remove(done.live)
             self._hand_back(done.arrivals)
             # Loaded at once, though nothing else may come for it.
@@ -354,6 +380,9 @@ class Driver:
             live.facts += done.facts
             live.reloaded = False
             live.stored_status = live.machine.state.status
+            if live.beginning is not None:
+                live.beginning.done(row_of(live, live.beginning.new))
+                live.beginning = None
             self._hand_out(done)
             if done.events:
                 self._publish(done)

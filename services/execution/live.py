@@ -1,13 +1,42 @@
 """An execution in memory, and what arrives for it."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from services.execution.engine import Fact, Machine
-from services.execution.records import ExecutionRow
+from services.execution.records import ExecutionRow, NewExecution
+
+
+class NotBegun(Exception):
+    """A new execution was not stored with a first turn, for certain: it may still be stored without one."""
+
+
+class RequestIdTaken(Exception):
+    """The request id of a new execution was used before."""
+
+
+@dataclass(slots=True, eq=False)
+class Beginning:
+    """A new execution whose row is stored with its first turn, in one transaction."""
+
+    new: NewExecution
+    stored: "asyncio.Future[ExecutionRow]"
+    """Its row after that turn; or NotBegun, RequestIdTaken, or what a database says that may have stored it or not."""
+
+    def done(self, row: ExecutionRow) -> None:
+        """It is stored."""
+        # Who asked may have gone meanwhile, and has cancelled the future then.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.stored.set_result(row)
+
+    def failed(self, error: Exception) -> None:
+        """It is not stored, or nobody knows."""
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.stored.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +56,8 @@ class Live:
     commands_through: int = 0
     last_ms: int = 0
     """Time of its last turn: turns never go back in time."""
+    beginning: Beginning | None = None
+    """Until its row is stored."""
     begun: bool = False
     """True once its start is a fact, or on its way to be one: it happens once."""
     facts: int = 0
@@ -38,6 +69,18 @@ class Live:
     """Due time of the earliest timer that the driver has been asked for; 0 if none."""
     gone: bool = False
     """True once it is not in memory any more: what still refers to it is stale."""
+
+    def fail_to_begin(self, error: Exception) -> None:
+        """Its first turn is not stored, or nobody knows: tells whoever waits for it."""
+        if self.beginning is not None:
+            self.beginning.failed(error)
+
+    @property
+    def request(self) -> tuple[str, str] | None:
+        """User and request id that are stored with its first turn, if they are."""
+        if self.beginning is None or self.beginning.new.request_id is None:
+            return None
+        return self.user_id, self.beginning.new.request_id
 
     @staticmethod
     def of(row: ExecutionRow, machine: Machine) -> "Live":

@@ -32,11 +32,11 @@ from services.execution.heartbeats import Heartbeats
 from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
 from services.execution.keeping import Keepings
-from services.execution.large_values import LargeValues
+from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox
 from services.execution.loading import Loader
-from services.execution.records import ExecutionRow, PartitionLease
+from services.execution.records import ExecutionRow, NewExecution, PartitionLease
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.turns import TurnRepository
@@ -93,8 +93,21 @@ class Owner:
         """Partitions held here and ready."""
         return list(self.subscriptions)
 
+    def begin(self, new: NewExecution) -> asyncio.Future[ExecutionRow] | None:
+        """Stores a new execution with its first turn; None if it cannot be driven here, or not at once."""
+        if (
+            new.partition not in self.subscriptions
+            or not self.leases.valid
+            or self.driver.in_doubt
+            or len(new.inputs) > LIMIT
+            or len(self.driver.live) >= self.settings.loaded_executions
+        ):
+            return None
+        self.watchers.recent.begin(new.watched)
+        return self.residence.begin(new)
+
     def accepted(self, row: ExecutionRow) -> bool:
-        """Takes a new execution up at once if its partition is held here; False if it is not."""
+        """Takes up an execution that is stored if its partition is held here; False if it is not."""
         if row.partition not in self.subscriptions or not self.leases.valid:
             return False
         self.watchers.recent.begin(row.watched)
@@ -377,6 +390,7 @@ async def owning(
             await results.close_all()
             background.cancel()
             await asyncio.wait(running.values())
+            driver.begin_none()
             await turns.close()
 
 

@@ -1,12 +1,17 @@
 """The rows of a turn: what goes into the database for one execution."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from services.execution.engine import Effects, Fact, NodeOutcome
+from services.execution.engine.effects import ExecutionStatus
 from services.execution.live import Live
 from services.execution.loading import encode_facts
+from services.execution.records import ExecutionRow, NewExecution
+from services.execution.repository.executions import columns_of
 from services.execution.repository.turns import TurnBatch
 from services.execution.telling import missing_pins, scrub
 
@@ -18,8 +23,8 @@ def rows_of(
 ) -> TurnBatch:
     """The rows of an execution's turn. The machine has the turn behind it.
 
-    The execution's own row is written when its status changes, with the first turn after a load, and to unload it:
-    then alone `wake_at` moves forward (rule 17).
+    The execution's own row is written with its first turn if it is not there yet, when its status changes, with the
+    first turn after a load, and to unload it: then alone `wake_at` moves forward (rule 17).
     """
     state = live.machine.state
     rows = TurnBatch()
@@ -39,7 +44,23 @@ def rows_of(
         )
     )
     _add_effects(rows, live, effects, now_ms)
-    if live.reloaded or state.status != live.stored_status or unload:
+    wake_ms = live.machine.wake_ms if unload else None
+    wake_reason = "a timer, or a decision" if unload else "in memory"
+    if live.beginning is not None:
+        rows.begun.append(
+            (
+                *columns_of(live.beginning.new),
+                int(state.status),
+                scrub(state.message),
+                state.numbers,
+                state.events,
+                state.started_ms,
+                now_ms,
+                wake_ms,
+                wake_reason,
+            )
+        )
+    elif live.reloaded or state.status != live.stored_status or unload:
         rows.executions.append(
             (
                 live.execution_id,
@@ -49,12 +70,30 @@ def rows_of(
                 state.events,
                 state.started_ms,
                 now_ms,
-                live.machine.wake_ms if unload else None,
+                wake_ms,
                 live.commands_through,
-                "a timer, or a decision" if unload else "in memory",
+                wake_reason,
             )
         )
     return rows
+
+
+def row_of(live: Live, new: NewExecution) -> ExecutionRow:
+    """The row of a new execution after its first turn."""
+    state, now = live.machine.state, _time(live.last_ms)
+    return replace(
+        ExecutionRow.accepted(new, now),
+        status=ExecutionStatus(state.status),
+        status_message=scrub(state.message),
+        node_executions=state.numbers,
+        last_event=state.events,
+        start_time=_time(state.started_ms),
+        end_time=now if live.machine.ended else None,
+    )
+
+
+def _time(value_ms: int) -> datetime:
+    return datetime.fromtimestamp(value_ms / 1000, UTC)
 
 
 def _add_effects(batch: TurnBatch, live: Live, effects: Effects, now_ms: int) -> None:

@@ -38,6 +38,11 @@ class NewExecution:
     request_id: str | None
     request_hash: bytes | None
 
+    @property
+    def watched(self) -> Watched:
+        """What watching it needs to know."""
+        return Watched(self.execution_id, self.user_id, self.graph_id, self.partition)
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRow:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -18,10 +19,10 @@ from services.execution.engine import Continued
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.engine.state import LiveStatus
 from services.execution.leases import Leases
-from services.execution.live import Arrival, Live
+from services.execution.live import Arrival, Beginning, Live
 from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
-from services.execution.records import CommandRow, ExecutionRow
+from services.execution.records import CommandRow, ExecutionRow, NewExecution
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 
@@ -193,6 +194,17 @@ class Residence:
             return
         live = self.loader.fresh(row, topology)
         self.driver.place(live, self._begin(live, row))
+
+    def begin(self, new: NewExecution) -> asyncio.Future[ExecutionRow] | None:
+        """Stores a new execution with its first turn; None if its plan is not known here."""
+        topology = self.loader.knows(new.plan_hash)
+        if topology is None:
+            return None
+        row = ExecutionRow.accepted(new, datetime.now(UTC))
+        live = self.loader.fresh(row, topology)
+        live.beginning = Beginning(new, asyncio.get_running_loop().create_future())
+        self.driver.place(live, self._begin(live, row))
+        return live.beginning.stored
 
     def _want(self, ids: Iterable[UUID]) -> None:
         for execution_id in ids:

@@ -18,6 +18,7 @@ from services.execution.accepting import Acceptance, TooManyUnended
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
 from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
+from services.execution.live import RequestIdTaken
 from services.execution.loading import Loader
 from services.execution.planning import Runnable
 from services.execution.records import ExecutionRow, NewExecution
@@ -65,8 +66,8 @@ class Starter:
     """Partitions held here: an execution that is driven where it was accepted starts a hop sooner."""
     _stored_plans: set[bytes] = field(default_factory=set)
 
-    async def start(self, request: StartRequest) -> tuple[ExecutionRow, bool]:
-        """The execution, and whether it is new."""
+    async def start(self, request: StartRequest) -> ExecutionRow:
+        """The execution, which is new unless the request id was used before."""
         check(request)
         try:
             return await self._start(request)
@@ -75,27 +76,27 @@ class Starter:
             earlier = await self._earlier(request)
             if earlier is None:
                 raise
-            return earlier, False
+            return earlier
 
-    async def _start(self, request: StartRequest) -> tuple[ExecutionRow, bool]:
+    async def _start(self, request: StartRequest) -> ExecutionRow:
         runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
         inputs = self._inputs(runnable, request.inputs)
         new = self._new(request, runnable, inputs)
         known = runnable.plan_hash in self._stored_plans
         try:
-            accepted = await self.acceptance.accept(new, None if known else runnable.plan_bytes)
+            row = await self.acceptance.accept(new, None if known else runnable.plan_bytes)
         except TooManyUnended:
             most = self.acceptance.most_unended
             raise TooManyExecutions(
                 f"You have {most} unfinished executions, which is the limit: wait for some to end, or stop some."
             ) from None
+        except RequestIdTaken:
+            # By the same request, as start() finds out, or by another one.
+            raise RequestIdReused from None
         self._stored_plans.add(runnable.plan_hash)
         if self.loader.knows(runnable.plan_hash) is None:
             self.loader.remember(runnable.plan_hash, Topology(runnable.plan))
-        if accepted is not None:
-            return ExecutionRow.accepted(new, accepted), True
-        # Its request id is taken: by the same request, as start() finds out, or by another one.
-        raise RequestIdReused
+        return row
 
     async def _earlier(self, request: StartRequest) -> ExecutionRow | None:
         """The execution that a request id has started; None if there is none."""

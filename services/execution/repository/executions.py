@@ -27,19 +27,20 @@ EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition
     priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
     node_executions, last_event, create_time, start_time, end_time"""
 
+NEW_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels, priority,
+    traceparent, request_id, request_hash"""
+NEW_VALUES = """u.execution_id, u.user_id, u.graph_id, u.graph_version, u.partition, u.plan_hash, u.rules, u.inputs,
+    u.labels::jsonb, u.priority, u.traceparent, u.request_id, u.request_hash"""
+
 # One statement for many starts: the plans that are new, and the rows but those whose request id is taken.
-START = """
+START = f"""
 WITH plan AS (
     INSERT INTO plans (plan_hash, plan) SELECT * FROM unnest($14::bytea[], $15::bytea[]) ON CONFLICT DO NOTHING
 )
-INSERT INTO executions (execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
-    priority, traceparent, request_id, request_hash)
-SELECT u.execution_id, u.user_id, u.graph_id, u.graph_version, u.partition, u.plan_hash, u.rules, u.inputs,
-    u.labels::jsonb, u.priority, u.traceparent, u.request_id, u.request_hash
+INSERT INTO executions ({NEW_COLUMNS})
+SELECT {NEW_VALUES}
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bytea[], $7::int[], $8::bytea[], $9::text[],
-    $10::int[], $11::text[], $12::text[], $13::bytea[])
-    AS u(execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels, priority,
-        traceparent, request_id, request_hash)
+    $10::int[], $11::text[], $12::text[], $13::bytea[]) AS u({NEW_COLUMNS})
 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
 RETURNING execution_id, create_time
 """
@@ -124,6 +125,25 @@ def execution_row(row: asyncpg.Record) -> ExecutionRow:
     return ExecutionRow(**{name: values[name] for name in ExecutionRow.__slots__})
 
 
+def columns_of(new: NewExecution) -> tuple[Any, ...]:
+    """What is stored of a new execution, in the order of NEW_COLUMNS."""
+    return (
+        new.execution_id,
+        new.user_id,
+        new.graph_id,
+        new.graph_version,
+        new.partition,
+        new.plan_hash,
+        new.rules,
+        new.inputs,
+        json.dumps(new.labels),
+        new.priority,
+        new.traceparent,
+        new.request_id,
+        new.request_hash,
+    )
+
+
 class ExecutionRepository:
     """Questions of the API."""
 
@@ -135,25 +155,7 @@ class ExecutionRepository:
 
         Those that are missing in the answer have a request id that was used before.
         """
-        rows = [
-            (
-                each.execution_id,
-                each.user_id,
-                each.graph_id,
-                each.graph_version,
-                each.partition,
-                each.plan_hash,
-                each.rules,
-                each.inputs,
-                json.dumps(each.labels),
-                each.priority,
-                each.traceparent,
-                each.request_id,
-                each.request_hash,
-            )
-            for each in new
-        ]
-        columns = [*zip(*rows, strict=True), list(plans), list(plans.values())]
+        columns = [*zip(*map(columns_of, new), strict=True), list(plans), list(plans.values())]
         return {row["execution_id"]: row["create_time"] for row in await self._pool.fetch(START, *columns)}
 
     async def count_unended(self, user_id: str, most: int) -> int:

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from services.execution.records import CommandRow, ExecutionRow, FeedEntry, Snapshot, StoredTurn
-from services.execution.repository.executions import EXECUTION_COLUMNS, execution_row
+from services.execution.repository.executions import EXECUTION_COLUMNS, NEW_COLUMNS, NEW_VALUES, execution_row
 from services.execution.repository.portions import BYTES_READ, is_last, within
 
 
@@ -29,6 +29,8 @@ class TurnBatch:
     incomplete: list[tuple[Any, ...]] = field(default_factory=list)
     outputs: list[tuple[Any, ...]] = field(default_factory=list)
     executions: list[tuple[Any, ...]] = field(default_factory=list)
+    begun: list[tuple[Any, ...]] = field(default_factory=list)
+    """Executions that are new, as of their first turn."""
 
     @staticmethod
     def merged(batches: "Sequence[TurnBatch]") -> "TurnBatch":
@@ -40,6 +42,7 @@ class TurnBatch:
             whole.incomplete += batch.incomplete
             whole.outputs += batch.outputs
             whole.executions += batch.executions
+            whole.begun += batch.begun
         return whole
 
 
@@ -86,6 +89,21 @@ WITH fence AS MATERIALIZED (
 )
 SELECT count(*) FROM fence
 """
+# The same with new executions: a request id that is taken fails it all, so that no turn is left without its execution.
+BEGUN = f""", begun AS (
+    INSERT INTO executions ({NEW_COLUMNS}, status, status_message, node_executions, last_event, create_time,
+        start_time, end_time, wake_at, wake_reason)
+    SELECT {NEW_VALUES}, u.status, u.message, u.node_executions, u.last_event, to_timestamp(u.now_ms / 1000.0),
+        to_timestamp(u.start_ms / 1000.0), CASE WHEN u.status >= 4 THEN to_timestamp(u.now_ms / 1000.0) END,
+        coalesce(to_timestamp(u.wake_ms / 1000.0), now()), u.wake_reason
+    FROM fence, unnest($52::uuid[], $53::text[], $54::text[], $55::int[], $56::int[], $57::bytea[], $58::int[],
+        $59::bytea[], $60::text[], $61::int[], $62::text[], $63::text[], $64::bytea[], $65::smallint[], $66::text[],
+        $67::bigint[], $68::bigint[], $69::bigint[], $70::bigint[], $71::bigint[], $72::text[])
+        AS u({NEW_COLUMNS}, status, message, node_executions, last_event, start_ms, now_ms, wake_ms, wake_reason)
+)
+SELECT count(*) FROM fence
+"""
+BEGIN_AND_WRITE = WRITE.replace("\nSELECT count(*) FROM fence\n", BEGUN)
 HISTORY = """
 SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
 """
@@ -104,7 +122,7 @@ FEED = within(
 )
 TURNS_READ = 500
 
-WIDTHS = (11, 16, 7, 5, 10)
+WIDTHS = (11, 16, 7, 5, 10, 21)
 """Columns of the rows of a TurnBatch."""
 
 
@@ -144,16 +162,22 @@ class TurnRepository:
     async def write(self, replica_id: str, batch: TurnBatch, feed_sequences: Sequence[int]) -> None:
         """Commits the turns, or raises and has written nothing; LeaseLost if this replica was taken over.
 
-        Any other error than LeaseLost or a DataError leaves open whether they were committed.
+        A DataError is that of a value that cannot be stored, a UniqueViolationError that of a request id that is
+        taken. Any other error leaves open whether they were committed.
         """
-        kinds = (batch.turns, batch.outcomes, batch.incomplete, batch.outputs, batch.executions)
+        kinds = [batch.turns, batch.outcomes, batch.incomplete, batch.outputs, batch.executions]
+        statement = WRITE
+        if batch.begun:
+            # In one order everywhere: two replicas that are asked for the same do not wait for each other.
+            kinds.append(sorted(batch.begun, key=_request))
+            statement = BEGIN_AND_WRITE
         columns: list[Sequence[Any]] = [feed_sequences]
-        for rows, width in zip(kinds, WIDTHS, strict=True):
+        for rows, width in zip(kinds, WIDTHS, strict=False):
             columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
         writer = await self._connected()
         try:
-            held = await writer.fetchval(WRITE, replica_id, *columns)
-        except asyncpg.DataError:
+            held = await writer.fetchval(statement, replica_id, *columns)
+        except (asyncpg.DataError, asyncpg.UniqueViolationError):
             raise
         except BaseException:
             self._writer = None
@@ -161,6 +185,18 @@ class TurnRepository:
             raise
         if held != 1:
             raise LeaseLost("another replica has taken over")
+
+    async def taken(self, requests: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these pairs of user and request id that have an execution."""
+        rows = await self._pool.fetch(
+            """
+            SELECT user_id, request_id
+            FROM executions JOIN unnest($1::text[], $2::text[]) AS u(user_id, request_id) USING (user_id, request_id)
+            """,
+            [user_id for user_id, _ in requests],
+            [request_id for _, request_id in requests],
+        )
+        return {(row["user_id"], row["request_id"]) for row in rows}
 
     async def close(self) -> None:
         """Gives the connection that turns are written on back to the pool."""
@@ -330,3 +366,8 @@ class TurnRepository:
             FeedEntry(row["feed_sequence"], row["execution_id"], row["value"], row["first_event"], row["last_event"])
             for row in rows
         ]
+
+
+def _request(begun: tuple[Any, ...]) -> tuple[str, str]:
+    """User and request id of a row of new executions."""
+    return begun[1], begun[11] or ""

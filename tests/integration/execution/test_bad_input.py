@@ -146,10 +146,10 @@ async def test_the_same_request_id_gives_the_same_execution(adder: House) -> Non
         "REQUEST_ID_REUSED",
         [],
     )
-    adding_of_bert = adder.graph("graph of bert", "bert")
+    adding_of_bert = adder.graph("graph-of-bert", "bert")
     adding_of_bert.input("number", {})
     adder.catalogue.add(adding_of_bert)
-    other = await adder.client("bert").start("graph of bert", inputs={"number": 1}, request_id="once")
+    other = await adder.client("bert").start("graph-of-bert", inputs={"number": 1}, request_id="once")
     assert other.id != first.id
 
 

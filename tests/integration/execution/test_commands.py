@@ -204,6 +204,7 @@ async def test_a_stop_that_comes_too_late_is_answered_with_how_it_ended(postgres
         await built.add_replica()
         client = built.client()
         execution = await client.start()
+        await until(lambda: witness.fetchval("SELECT turn FROM turns WHERE turn = 1"), "its first turn")
         async with rows.transaction():
             # It ends after the stop has read it, and before the command is stored.
             await rows.execute("UPDATE executions SET status = 4, end_time = now()")

@@ -1,5 +1,6 @@
 """Turns are bounded, and what one execution brings keeps no other from its turn (rules 9 and 10)."""
 
+import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import prometheus_client
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventKind
@@ -117,10 +119,12 @@ async def test_a_turn_takes_in_no_more_bytes_of_inputs_than_are_allowed(postgres
         client = built.client()
         async with looking(built) as witness, rows.transaction():
             await rows.execute("LOCK TABLE turns IN SHARE MODE")
-            started = [await client.start(inputs={"text": text}) for _ in range(20)]
+            starts = [asyncio.create_task(client.start(inputs={"text": text})) for _ in range(20)]
             await until(lambda: witness.fetchval(WAITING_TURNS), "the first turn is on its way")
-        for execution in started:
-            await client.events(execution.id)
+            loaded = "blockyard_executions_loaded"
+            await until(lambda: prometheus_client.REGISTRY.get_sample_value(loaded) == 20, "all wait for a turn")
+        for start in starts:
+            await client.events((await start).id)
         sizes = [
             sum(len(value) for fact in facts if isinstance(fact, Started) for value in fact.inputs.values())
             for facts in await transactions(rows)
