@@ -180,10 +180,10 @@ async def test_watching_somebody_elses_execution_is_not_found(adder: House) -> N
 
 async def test_a_page_token_that_was_made_up_or_belongs_elsewhere_is_refused(adder: House) -> None:
     client = adder.client("pages")
-    graph = adder.graph("graph of pages", "pages")
+    graph = adder.graph("graph-of-pages", "pages")
     graph.input("number", {})
     adder.catalogue.add(graph)
-    started = [(await client.start("graph of pages", inputs={"number": at})).id for at in range(5)]
+    started = [(await client.start("graph-of-pages", inputs={"number": at})).id for at in range(5)]
     expected = ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID", ["page_token"])
     made_up = messages.ListExecutionsRequest(page_token="made up")
     assert await refusal(client.call("ListExecutions", made_up)) == expected
