@@ -23,16 +23,19 @@ KEPT = 1_000
 FRESH_SECONDS = 2.0
 """A version is fixed, but its blocks may have changed in the catalogue: asked again after this time."""
 
+BUSY_SECONDS = 0.25
+"""A graph whose active version was wanted within this time is worth a lease, which costs the graph service a write."""
 
 Key = tuple[str, str, int]
 """User, graph, version."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
-    """What the graph service said, and when it was asked (monotonic seconds)."""
+    """What the graph service said, how long it holds, and when it was wanted last (monotonic seconds)."""
 
-    asked_at: float
+    holds_until: float
+    wanted_at: float
     etag: bytes
     runnable: Runnable
 
@@ -60,8 +63,9 @@ class Catalogue:
         """A user's graph at a version (0: the active one)."""
         key = (user_id, graph_id, version)
         known = self._known.get(key)
-        # Which version is active is always asked: a start follows the edit before it.
-        if version and known is not None and time.monotonic() - known.asked_at < FRESH_SECONDS:
+        # A start follows the edit before it: which version is active is asked, unless there is a lease of it.
+        if known is not None and time.monotonic() < known.holds_until:
+            known.wanted_at = time.monotonic()
             return known.runnable
         question = self._questions.get(key)
         if question is None:
@@ -87,10 +91,14 @@ class Catalogue:
     async def _ask(self, key: Key) -> Runnable:
         user_id, graph_id, version = key
         known = self._known.get(key)
-        request = GetRunnableGraphRequest(
-            graph_id=graph_id, version=version, user_id=user_id, known_etag=known.etag if known else b""
-        )
         asked_at = time.monotonic()
+        request = GetRunnableGraphRequest(
+            graph_id=graph_id,
+            version=version,
+            user_id=user_id,
+            known_etag=known.etag if known else b"",
+            wants_lease=not version and known is not None and asked_at - known.wanted_at < BUSY_SECONDS,
+        )
         try:
             answer = await self.stub.GetRunnableGraph(request)
         except grpc.aio.AioRpcError as error:
@@ -99,7 +107,8 @@ class Catalogue:
             runnable = known.runnable
         else:
             runnable = Runnable(answer.graph, answer.blocks, self.limits)
-        self._known[key] = Known(asked_at, answer.etag, runnable)
+        seconds = FRESH_SECONDS if version else answer.lease.ToNanoseconds() / 1e9
+        self._known[key] = Known(asked_at + seconds, asked_at, answer.etag, runnable)
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)

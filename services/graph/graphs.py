@@ -34,6 +34,9 @@ ATTEMPTS = 5
 """How often a change is tried again on what somebody else has changed meanwhile."""
 KEPT_RUNNABLES = 1_000
 
+LEASE_SECONDS = 0.5
+"""For how long an active version is leased, and so how long an edit of a busy graph waits at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
@@ -109,7 +112,11 @@ class Graphs:
             copy_fields(change, changed, names)
             whole, warnings = await self._valid(changed)
             content = content_of(whole)
-            if await self.repository.add_version(user_id, graph_id, row.latest_version, row.active_version, content):
+            leased = await self.repository.add_version(
+                user_id, graph_id, row.latest_version, row.active_version, content
+            )
+            if leased is not None:
+                await _run_out(leased)
                 return await self.get(user_id, graph_id, row.latest_version + 1), warnings
         raise VersionConflict
 
@@ -117,8 +124,10 @@ class Graphs:
         """The graph, with that version active."""
         if version < 1:
             raise InvalidArgument(violations=[Violation("version", f"expected at least 1, got {version}")])
-        if not await self.repository.activate(user_id, graph_id, version):
+        leased = await self.repository.activate(user_id, graph_id, version)
+        if leased is None:
             raise GraphNotFound
+        await _run_out(leased)
         return await self.get(user_id, graph_id, version)
 
     async def fork(self, user_id: str, graph_id: UUID, version: int, name: str) -> Graph:
@@ -135,8 +144,10 @@ class Graphs:
 
     async def delete(self, user_id: str, graph_id: UUID) -> None:
         """The graph is gone, with its versions."""
-        if not await self.repository.delete(user_id, graph_id):
+        leased = await self.repository.delete(user_id, graph_id)
+        if leased is None:
             raise GraphNotFound
+        await _run_out(leased)
 
     async def examine(self, graph: Graph) -> Findings:
         """Everything that is wrong with a graph, and what may surprise."""
@@ -152,6 +163,12 @@ class Graphs:
         graph = await self.get(user_id, graph_id, version)
         layout, _ = lay_out(stored_document(graph), await self.catalogue.snapshot())
         return layout
+
+    async def leased(self, user_id: str, graph_id: UUID) -> Runnable:
+        """The active version, ready to run for LEASE_SECONDS from the call on without asking again."""
+        # First, and durably: whatever is read after that is active, or becomes so in an edit that waits for the lease.
+        await self.repository.lease(user_id, graph_id, LEASE_SECONDS)
+        return await self.runnable(user_id, graph_id, 0)
 
     async def runnable(self, user_id: str, graph_id: UUID, version: int) -> Runnable:
         """A stored graph, judged by the blocks of now. Kept until the graph or the catalogue changes."""
@@ -223,6 +240,12 @@ def _runnable(graph: Graph, snapshot: Snapshot) -> Runnable:
     for block in used.values():
         digest.update(hashlib.sha256(block.SerializeToString(deterministic=True)).digest())
     return Runnable(graph, list(used.values()), digest.digest())
+
+
+async def _run_out(leased: float) -> None:
+    """Returns when nobody runs any more what was active before an edit: a start follows the edits before it."""
+    if leased:
+        await asyncio.sleep(leased)
 
 
 def _check_request_id(request_id: str) -> None:

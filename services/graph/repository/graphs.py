@@ -14,10 +14,16 @@ _COLUMNS = """
     g.create_time, v.create_time AS version_time, v.head
 """
 
+_LEASED = "greatest(0, extract(epoch FROM lease_until - clock_timestamp()))::float8"
+"""Seconds for which the active version of before may still be run."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphRepository:
-    """Every question names the user: a graph of somebody else's is not there."""
+    """Every question names the user: a graph of somebody else's is not there.
+
+    A change of the active version answers for how many seconds the one before is leased, None if nothing was changed.
+    """
 
     pool: "asyncpg.Pool[asyncpg.Record]"
 
@@ -104,17 +110,33 @@ class GraphRepository:
         )
         return [GraphRow(**row) for row in rows]
 
-    async def add_version(self, user_id: str, graph_id: UUID, latest: int, active: int, content: GraphContent) -> bool:
-        """Adds a version and makes it active; False if the graph is no longer as it was read."""
-        done = await self.pool.execute(
+    async def lease(self, user_id: str, graph_id: UUID, seconds: float) -> None:
+        """Leases the active version, whichever it is once this is stored."""
+        await self.pool.execute(
             """
+            UPDATE graphs SET lease_until = clock_timestamp() + make_interval(secs => $3)
+            WHERE graph_id = $1 AND user_id = $2
+            """,
+            graph_id,
+            user_id,
+            seconds,
+        )
+
+    async def add_version(
+        self, user_id: str, graph_id: UUID, latest: int, active: int, content: GraphContent
+    ) -> float | None:
+        """Adds a version and makes it active; None if the graph is no longer as it was read."""
+        leased: float | None = await self.pool.fetchval(
+            f"""
             WITH changed AS (
                 UPDATE graphs SET latest_version = latest_version + 1, active_version = latest_version + 1
                 WHERE graph_id = $1 AND user_id = $2 AND latest_version = $3 AND active_version = $4
-                RETURNING graph_id, latest_version
+                RETURNING graph_id, latest_version, {_LEASED} AS leased
+            ), version AS (
+                INSERT INTO graph_versions (graph_id, version, name, head, body)
+                SELECT graph_id, latest_version, $5, $6, $7 FROM changed
             )
-            INSERT INTO graph_versions (graph_id, version, name, head, body)
-            SELECT graph_id, latest_version, $5, $6, $7 FROM changed
+            SELECT leased FROM changed
             """,
             graph_id,
             user_id,
@@ -124,23 +146,26 @@ class GraphRepository:
             content.head,
             content.body,
         )
-        return done == "INSERT 0 1"
+        return leased
 
-    async def activate(self, user_id: str, graph_id: UUID, version: int) -> bool:
-        """Makes a version active; False if there is none such."""
-        done = await self.pool.execute(
-            """
+    async def activate(self, user_id: str, graph_id: UUID, version: int) -> float | None:
+        """Makes a version active; None if there is none such."""
+        leased: float | None = await self.pool.fetchval(
+            f"""
             UPDATE graphs g SET active_version = $3
             WHERE g.graph_id = $1 AND g.user_id = $2
               AND EXISTS (SELECT FROM graph_versions v WHERE v.graph_id = $1 AND v.version = $3)
+            RETURNING {_LEASED}
             """,
             graph_id,
             user_id,
             version,
         )
-        return done == "UPDATE 1"
+        return leased
 
-    async def delete(self, user_id: str, graph_id: UUID) -> bool:
-        """Deletes a graph with its versions; False if there is none such."""
-        done = await self.pool.execute("DELETE FROM graphs WHERE graph_id = $1 AND user_id = $2", graph_id, user_id)
-        return done == "DELETE 1"
+    async def delete(self, user_id: str, graph_id: UUID) -> float | None:
+        """Deletes a graph with its versions; None if there is none such."""
+        leased: float | None = await self.pool.fetchval(
+            f"DELETE FROM graphs WHERE graph_id = $1 AND user_id = $2 RETURNING {_LEASED}", graph_id, user_id
+        )
+        return leased

@@ -114,6 +114,10 @@ class MemoryCatalogue(CatalogueServiceServicer):
     def __init__(self) -> None:
         self.graphs: dict[str, GetRunnableGraphResponse] = {}
         self.questions = 0
+        self.lease_seconds = 0.0
+        """Of the active version, for those who want a lease."""
+        self.leased = 0
+        """Leases that were given."""
         self.answering = asyncio.Event()
         """Clear it to let questions wait."""
         self.answering.set()
@@ -135,7 +139,13 @@ class MemoryCatalogue(CatalogueServiceServicer):
         if found is None or found.graph.user_id != request.user_id or request.version not in (0, 1):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no graph {request.graph_id}.")
         assert found is not None
-        return found if found.etag != request.known_etag else GetRunnableGraphResponse(etag=found.etag)
+        answer = GetRunnableGraphResponse(etag=found.etag)
+        if found.etag != request.known_etag:
+            answer.CopyFrom(found)
+        if request.wants_lease and self.lease_seconds:
+            self.leased += 1
+            answer.lease.FromNanoseconds(round(self.lease_seconds * 1e9))
+        return answer
 
 
 @asynccontextmanager

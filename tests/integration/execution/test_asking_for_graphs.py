@@ -1,6 +1,7 @@
 """How the execution service asks the graph service what an execution runs on."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -82,3 +83,57 @@ async def test_a_caller_that_goes_away_leaves_the_question_to_the_next() -> None
         assert await stays
         with pytest.raises(asyncio.CancelledError):
             await gone
+
+
+async def test_while_a_lease_of_the_active_version_holds_nobody_asks() -> None:
+    answers = MemoryCatalogue()
+    answers.lease_seconds = 3600
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue:
+        while not answers.leased:
+            await catalogue.runnable("anna", "graph", 0)
+        asked = answers.questions
+        assert asked > 1, "the first question is of a graph that may never be asked for again"
+        for _ in range(20):
+            assert await catalogue.runnable("anna", "graph", 0)
+        assert answers.questions == asked
+        # Leases are of one user's graph, and of the active version.
+        await catalogue.runnable("anna", "graph", 1)
+        assert answers.questions == asked + 1
+
+
+async def test_a_lease_that_has_run_out_is_not_used() -> None:
+    answers = MemoryCatalogue()
+    answers.lease_seconds = 0.2
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue:
+        async with asyncio.timeout(20):
+            while answers.leased < 5:
+                await catalogue.runnable("anna", "graph", 0)
+        assert answers.questions >= 5
+        began = time.monotonic()
+        answers.add(graph("a", "b"))
+
+        async def is_seen() -> bool:
+            return len((await catalogue.runnable("anna", "graph", 0)).plan.nodes) == 2
+
+        await until(is_seen, "the edit is seen")
+        assert time.monotonic() - began < 10
+
+
+async def test_a_lease_counts_from_before_the_question() -> None:
+    answers = MemoryCatalogue()
+    answers.lease_seconds = 0.2
+    answers.add(graph("a"))
+    async with asking(answers) as catalogue:
+        await catalogue.runnable("anna", "graph", 0)
+        answers.answering.clear()
+        asked = asyncio.ensure_future(catalogue.runnable("anna", "graph", 0))
+        await until(lambda: answers.questions == 2, "the question")
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > answers.lease_seconds, "the lease is over before it comes")
+        answers.answering.set()
+        await asked
+        assert answers.leased == 1
+        await catalogue.runnable("anna", "graph", 0)
+        assert answers.questions == 3

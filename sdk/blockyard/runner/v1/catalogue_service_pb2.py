@@ -27,7 +27,7 @@ from blockyard.graph.v1 import graph_pb2 as blockyard_dot_graph_dot_v1_dot_graph
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/runner/v1/catalogue_service.proto\x12\x13\x62lockyard.runner.v1\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1e\x62lockyard/graph/v1/graph.proto\x1a\x1egoogle/protobuf/duration.proto\"c\n\x15RegisterBlocksRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12)\n\x06\x62locks\x18\x03 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\"\xd0\x01\n\x16RegisterBlocksResponse\x12T\n\rschema_hashes\x18\x01 \x03(\x0b\x32=.blockyard.runner.v1.RegisterBlocksResponse.SchemaHashesEntry\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x33\n\x11SchemaHashesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x17GetRunnableGraphRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nknown_etag\x18\x04 \x01(\x0c\"}\n\x18GetRunnableGraphResponse\x12(\n\x05graph\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Graph\x12)\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0c\n\x04\x65tag\x18\x03 \x01(\x0c\x32\xf2\x01\n\x10\x43\x61talogueService\x12k\n\x0eRegisterBlocks\x12*.blockyard.runner.v1.RegisterBlocksRequest\x1a+.blockyard.runner.v1.RegisterBlocksResponse\"\x00\x12q\n\x10GetRunnableGraph\x12,.blockyard.runner.v1.GetRunnableGraphRequest\x1a-.blockyard.runner.v1.GetRunnableGraphResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/runner/v1/catalogue_service.proto\x12\x13\x62lockyard.runner.v1\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1e\x62lockyard/graph/v1/graph.proto\x1a\x1egoogle/protobuf/duration.proto\"c\n\x15RegisterBlocksRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12)\n\x06\x62locks\x18\x03 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\"\xd0\x01\n\x16RegisterBlocksResponse\x12T\n\rschema_hashes\x18\x01 \x03(\x0b\x32=.blockyard.runner.v1.RegisterBlocksResponse.SchemaHashesEntry\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x33\n\x11SchemaHashesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x17GetRunnableGraphRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nknown_etag\x18\x04 \x01(\x0c\x12\x13\n\x0bwants_lease\x18\x05 \x01(\x08\"\xa7\x01\n\x18GetRunnableGraphResponse\x12(\n\x05graph\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Graph\x12)\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0c\n\x04\x65tag\x18\x03 \x01(\x0c\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2\xf2\x01\n\x10\x43\x61talogueService\x12k\n\x0eRegisterBlocks\x12*.blockyard.runner.v1.RegisterBlocksRequest\x1a+.blockyard.runner.v1.RegisterBlocksResponse\"\x00\x12q\n\x10GetRunnableGraph\x12,.blockyard.runner.v1.GetRunnableGraphRequest\x1a-.blockyard.runner.v1.GetRunnableGraphResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_start=423
   _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_end=474
   _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_start=476
-  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_end=573
-  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_start=575
-  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_end=700
-  _globals['_CATALOGUESERVICE']._serialized_start=703
-  _globals['_CATALOGUESERVICE']._serialized_end=945
+  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_end=594
+  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_start=597
+  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_end=764
+  _globals['_CATALOGUESERVICE']._serialized_start=767
+  _globals['_CATALOGUESERVICE']._serialized_end=1009
 # @@protoc_insertion_point(module_scope)

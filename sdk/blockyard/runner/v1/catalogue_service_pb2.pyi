@@ -113,6 +113,7 @@ class GetRunnableGraphRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     KNOWN_ETAG_FIELD_NUMBER: _builtins.int
+    WANTS_LEASE_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Its id."""
     version: _builtins.int
@@ -121,6 +122,8 @@ class GetRunnableGraphRequest(_message.Message):
     """Who wants to run it."""
     known_etag: _builtins.bytes
     """Etag of the answer that the caller has; empty if it has none."""
+    wants_lease: _builtins.bool
+    """True if the caller would use a lease of the active version, as it is about to be asked for it often."""
     def __init__(
         self,
         *,
@@ -128,10 +131,11 @@ class GetRunnableGraphRequest(_message.Message):
         version: _builtins.int = ...,
         user_id: _builtins.str = ...,
         known_etag: _builtins.bytes = ...,
+        wants_lease: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "known_etag", b"known_etag", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "known_etag", b"known_etag", "user_id", b"user_id", "version", b"version", "wants_lease", b"wants_lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,6 +150,7 @@ class GetRunnableGraphResponse(_message.Message):
     GRAPH_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     etag: _builtins.bytes
     """Another one whenever graph or blocks are others."""
     @_builtins.property
@@ -156,16 +161,23 @@ class GetRunnableGraphResponse(_message.Message):
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
         """The blocks it uses, as the catalogue has them now."""
 
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """For how long, from before the question was asked, the answer holds without another question: no edit of the graph
+        is answered while others may run what was active before it. Left out if there is no lease.
+        """
+
     def __init__(
         self,
         *,
         graph: _graph_pb2.Graph | None = ...,
         blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
         etag: _builtins.bytes = ...,
+        lease: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "etag", b"etag", "graph", b"graph"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "etag", b"etag", "graph", b"graph", "lease", b"lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
