@@ -108,7 +108,8 @@ class Catalogue:
         else:
             runnable = Runnable(answer.graph, answer.blocks, self.limits)
         seconds = FRESH_SECONDS if version else answer.lease.ToNanoseconds() / 1e9
-        self._known[key] = Known(asked_at + seconds, asked_at, answer.etag, runnable)
+        # Wanted until now: a slow answer does not make a busy graph look idle.
+        self._known[key] = Known(asked_at + seconds, time.monotonic(), answer.etag, runnable)
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)

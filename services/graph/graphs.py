@@ -30,12 +30,14 @@ from services.graph.storage import content_of, graph_of
 from services.graph.validation import Findings, SizeLimits, size_violations, validate
 
 LONGEST_REQUEST_ID = 100
-ATTEMPTS = 5
-"""How often a change is tried again on what somebody else has changed meanwhile."""
+ATTEMPTS = 6
+"""How often a change is tried: again on what somebody else has changed meanwhile, and once more if it was leased."""
 KEPT_RUNNABLES = 1_000
 
 LEASE_SECONDS = 0.5
 """For how long an active version is leased, and so how long an edit of a busy graph waits at most."""
+UNLEASED_SECONDS = 2.0
+"""For how long from when an edit begins to wait no lease is given; one that takes longer has to wait once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +114,21 @@ class Graphs:
             copy_fields(change, changed, names)
             whole, warnings = await self._valid(changed)
             content = content_of(whole)
-            leased = await self.repository.add_version(
-                user_id, graph_id, row.latest_version, row.active_version, content
-            )
-            if leased is not None:
-                await _run_out(leased)
+            if await self.repository.add_version(user_id, graph_id, row.latest_version, row.active_version, content):
                 return await self.get(user_id, graph_id, row.latest_version + 1), warnings
+            await self._run_out(user_id, graph_id)
         raise VersionConflict
 
     async def activate(self, user_id: str, graph_id: UUID, version: int) -> Graph:
         """The graph, with that version active."""
         if version < 1:
             raise InvalidArgument(violations=[Violation("version", f"expected at least 1, got {version}")])
-        leased = await self.repository.activate(user_id, graph_id, version)
-        if leased is None:
-            raise GraphNotFound
-        await _run_out(leased)
-        return await self.get(user_id, graph_id, version)
+        for _ in range(ATTEMPTS):
+            if await self.repository.activate(user_id, graph_id, version):
+                return await self.get(user_id, graph_id, version)
+            await self._row(user_id, graph_id, version, with_body=False)
+            await self._run_out(user_id, graph_id)
+        raise VersionConflict
 
     async def fork(self, user_id: str, graph_id: UUID, version: int, name: str) -> Graph:
         """A copy of a version as a new graph. What was stored once can be copied, whatever became of its blocks."""
@@ -144,10 +144,12 @@ class Graphs:
 
     async def delete(self, user_id: str, graph_id: UUID) -> None:
         """The graph is gone, with its versions."""
-        leased = await self.repository.delete(user_id, graph_id)
-        if leased is None:
-            raise GraphNotFound
-        await _run_out(leased)
+        for _ in range(ATTEMPTS):
+            if await self.repository.delete(user_id, graph_id):
+                return
+            await self._row(user_id, graph_id, 0, with_body=False)
+            await self._run_out(user_id, graph_id)
+        raise VersionConflict
 
     async def examine(self, graph: Graph) -> Findings:
         """Everything that is wrong with a graph, and what may surprise."""
@@ -164,11 +166,11 @@ class Graphs:
         layout, _ = lay_out(stored_document(graph), await self.catalogue.snapshot())
         return layout
 
-    async def leased(self, user_id: str, graph_id: UUID) -> Runnable:
-        """The active version, ready to run for LEASE_SECONDS from the call on without asking again."""
-        # First, and durably: whatever is read after that is active, or becomes so in an edit that waits for the lease.
-        await self.repository.lease(user_id, graph_id, LEASE_SECONDS)
-        return await self.runnable(user_id, graph_id, 0)
+    async def leased(self, user_id: str, graph_id: UUID) -> tuple[Runnable, float]:
+        """The active version, and for how many seconds from the call on it may be run without asking again."""
+        # First, and durably: an edit that comes after this waits, so what is read then is active until the lease ends.
+        seconds = LEASE_SECONDS if await self.repository.lease(user_id, graph_id, LEASE_SECONDS) else 0.0
+        return await self.runnable(user_id, graph_id, 0), seconds
 
     async def runnable(self, user_id: str, graph_id: UUID, version: int) -> Runnable:
         """A stored graph, judged by the blocks of now. Kept until the graph or the catalogue changes."""
@@ -183,6 +185,17 @@ class Graphs:
                 self._runnables.popitem(last=False)
         self._runnables.move_to_end(key)
         return kept
+
+    async def _run_out(self, user_id: str, graph_id: UUID) -> None:
+        """Returns when nobody runs the active version without asking: a start follows the edits before it.
+
+        An edit waits before it is made: one that is called off then leaves nothing, and none is seen that is not run.
+        """
+        while True:
+            left = await self.repository.stop_leasing(user_id, graph_id, LEASE_SECONDS, UNLEASED_SECONDS)
+            if not left:
+                return
+            await asyncio.sleep(left)
 
     async def _row(self, user_id: str, graph_id: UUID, version: int, with_body: bool = True) -> GraphRow:
         if version < 0:
@@ -240,12 +253,6 @@ def _runnable(graph: Graph, snapshot: Snapshot) -> Runnable:
     for block in used.values():
         digest.update(hashlib.sha256(block.SerializeToString(deterministic=True)).digest())
     return Runnable(graph, list(used.values()), digest.digest())
-
-
-async def _run_out(leased: float) -> None:
-    """Returns when nobody runs any more what was active before an edit: a start follows the edits before it."""
-    if leased:
-        await asyncio.sleep(leased)
 
 
 def _check_request_id(request_id: str) -> None:

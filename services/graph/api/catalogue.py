@@ -4,11 +4,10 @@ from typing import Any
 
 from blockyard.runner.v1 import catalogue_service_pb2 as messages
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
-from google.protobuf.duration_pb2 import Duration
 from grpc.aio import ServicerContext
 
 from services.graph.api.graphs import graph_id
-from services.graph.graphs import LEASE_SECONDS, Graphs
+from services.graph.graphs import Graphs
 from services.graph.registration import Registrar
 
 Context = ServicerContext[Any, Any]
@@ -36,13 +35,14 @@ class CatalogueApi(CatalogueServiceServicer):
         self, request: messages.GetRunnableGraphRequest, context: Context
     ) -> messages.GetRunnableGraphResponse:
         """Gets a graph with its blocks."""
-        lease = Duration()
+        user, graph, seconds = request.user_id, graph_id(request.graph_id), 0.0
         if request.wants_lease and not request.version:
-            lease.FromNanoseconds(round(LEASE_SECONDS * 1e9))
-            runnable = await self._graphs.leased(request.user_id, graph_id(request.graph_id))
+            runnable, seconds = await self._graphs.leased(user, graph)
         else:
-            runnable = await self._graphs.runnable(request.user_id, graph_id(request.graph_id), request.version)
-        answer = messages.GetRunnableGraphResponse(etag=runnable.etag, lease=lease)
+            runnable = await self._graphs.runnable(user, graph, request.version)
+        answer = messages.GetRunnableGraphResponse(etag=runnable.etag)
+        if seconds:
+            answer.lease.FromNanoseconds(round(seconds * 1e9))
         if runnable.etag != request.known_etag:
             answer.graph.CopyFrom(runnable.graph)
             answer.blocks.extend(runnable.blocks)

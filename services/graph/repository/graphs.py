@@ -14,15 +14,15 @@ _COLUMNS = """
     g.create_time, v.create_time AS version_time, v.head
 """
 
-_LEASED = "greatest(0, extract(epoch FROM lease_until - clock_timestamp()))::float8"
-"""Seconds for which the active version of before may still be run."""
+_UNLEASED = "(lease_until IS NULL OR lease_until <= clock_timestamp())"
+"""Nobody runs the active version without asking. True until the statement ends, as that has the row's lock."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphRepository:
     """Every question names the user: a graph of somebody else's is not there.
 
-    A change of the active version answers for how many seconds the one before is leased, None if nothing was changed.
+    The active version changes only while it is not leased, so that who sees the next one sees it run as well.
     """
 
     pool: "asyncpg.Pool[asyncpg.Record]"
@@ -110,33 +110,55 @@ class GraphRepository:
         )
         return [GraphRow(**row) for row in rows]
 
-    async def lease(self, user_id: str, graph_id: UUID, seconds: float) -> None:
-        """Leases the active version, whichever it is once this is stored."""
-        await self.pool.execute(
+    async def lease(self, user_id: str, graph_id: UUID, seconds: float) -> bool:
+        """Leases the active version, whichever it is once this is stored; False if there is no lease to be had."""
+        try:
+            leased = await self.pool.fetchval(
+                """
+                UPDATE graphs SET lease_until = clock_timestamp() + make_interval(secs => $3)
+                WHERE graph_id = $1 AND user_id = $2 AND (no_lease_until IS NULL OR no_lease_until <= clock_timestamp())
+                RETURNING true
+                """,
+                graph_id,
+                user_id,
+                seconds,
+            )
+        except asyncpg.DiskFullError:
+            # What is stored can still be run.
+            return False
+        return leased is not None
+
+    async def stop_leasing(self, user_id: str, graph_id: UUID, lease_seconds: float, seconds: float) -> float:
+        """Gives no lease for so many seconds; answers how long the one that was given may still be used.
+
+        Changes nothing, and answers 0, if there is none. None lasts longer than `lease_seconds`, whatever the clock was
+        when it was given.
+        """
+        left: float | None = await self.pool.fetchval(
             """
-            UPDATE graphs SET lease_until = clock_timestamp() + make_interval(secs => $3)
-            WHERE graph_id = $1 AND user_id = $2
+            UPDATE graphs SET no_lease_until = clock_timestamp() + make_interval(secs => $4),
+                              lease_until = least(lease_until, clock_timestamp() + make_interval(secs => $3))
+            WHERE graph_id = $1 AND user_id = $2 AND lease_until > clock_timestamp()
+            RETURNING greatest(0, extract(epoch FROM lease_until - clock_timestamp()))::float8
             """,
             graph_id,
             user_id,
+            lease_seconds,
             seconds,
         )
+        return left or 0.0
 
-    async def add_version(
-        self, user_id: str, graph_id: UUID, latest: int, active: int, content: GraphContent
-    ) -> float | None:
-        """Adds a version and makes it active; None if the graph is no longer as it was read."""
-        leased: float | None = await self.pool.fetchval(
+    async def add_version(self, user_id: str, graph_id: UUID, latest: int, active: int, content: GraphContent) -> bool:
+        """Adds a version and makes it active; False if the graph is leased, or no longer as it was read."""
+        done = await self.pool.execute(
             f"""
             WITH changed AS (
                 UPDATE graphs SET latest_version = latest_version + 1, active_version = latest_version + 1
-                WHERE graph_id = $1 AND user_id = $2 AND latest_version = $3 AND active_version = $4
-                RETURNING graph_id, latest_version, {_LEASED} AS leased
-            ), version AS (
-                INSERT INTO graph_versions (graph_id, version, name, head, body)
-                SELECT graph_id, latest_version, $5, $6, $7 FROM changed
+                WHERE graph_id = $1 AND user_id = $2 AND latest_version = $3 AND active_version = $4 AND {_UNLEASED}
+                RETURNING graph_id, latest_version
             )
-            SELECT leased FROM changed
+            INSERT INTO graph_versions (graph_id, version, name, head, body)
+            SELECT graph_id, latest_version, $5, $6, $7 FROM changed
             """,
             graph_id,
             user_id,
@@ -146,26 +168,25 @@ class GraphRepository:
             content.head,
             content.body,
         )
-        return leased
+        return done == "INSERT 0 1"
 
-    async def activate(self, user_id: str, graph_id: UUID, version: int) -> float | None:
-        """Makes a version active; None if there is none such."""
-        leased: float | None = await self.pool.fetchval(
+    async def activate(self, user_id: str, graph_id: UUID, version: int) -> bool:
+        """Makes a version active; False if the graph is leased, or there is none such."""
+        done = await self.pool.execute(
             f"""
             UPDATE graphs g SET active_version = $3
-            WHERE g.graph_id = $1 AND g.user_id = $2
+            WHERE g.graph_id = $1 AND g.user_id = $2 AND {_UNLEASED}
               AND EXISTS (SELECT FROM graph_versions v WHERE v.graph_id = $1 AND v.version = $3)
-            RETURNING {_LEASED}
             """,
             graph_id,
             user_id,
             version,
         )
-        return leased
+        return done == "UPDATE 1"
 
-    async def delete(self, user_id: str, graph_id: UUID) -> float | None:
-        """Deletes a graph with its versions; None if there is none such."""
-        leased: float | None = await self.pool.fetchval(
-            f"DELETE FROM graphs WHERE graph_id = $1 AND user_id = $2 RETURNING {_LEASED}", graph_id, user_id
+    async def delete(self, user_id: str, graph_id: UUID) -> bool:
+        """Deletes a graph with its versions; False if it is leased, or there is none such."""
+        done = await self.pool.execute(
+            f"DELETE FROM graphs WHERE graph_id = $1 AND user_id = $2 AND {_UNLEASED}", graph_id, user_id
         )
-        return leased
+        return done == "DELETE 1"

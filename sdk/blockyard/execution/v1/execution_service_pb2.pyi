@@ -154,7 +154,7 @@ class StartExecutionResponse(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:
-        """The execution."""
+        """The execution as it is stored: after its first turn, or QUEUED if it has had none yet."""
 
     def __init__(
         self,

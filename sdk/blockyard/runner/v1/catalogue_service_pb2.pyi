@@ -164,7 +164,7 @@ class GetRunnableGraphResponse(_message.Message):
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """For how long, from before the question was asked, the answer holds without another question: no edit of the graph
-        is answered while others may run what was active before it. Left out if there is no lease.
+        is made while others may run what was active before it. Left out if there is no lease.
         """
 
     def __init__(
