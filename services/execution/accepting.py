@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.execution.live import NotBegun, RequestIdTaken
+from services.execution.live import NotBegun
 from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import ExecutionRepository
 
@@ -29,6 +29,10 @@ COUNTED_USERS = 10_000
 
 class TooManyUnended(Exception):
     """The user has as many unfinished executions as are allowed."""
+
+
+class RequestIdTaken(Exception):
+    """The request id of a new execution was used before."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,8 +123,10 @@ class Acceptance:
 
     async def _store(self, batch: list[Waiting]) -> None:
         plans: Mapping[bytes, bytes] = {each.new.plan_hash: each.plan for each in batch if each.plan is not None}
+        # In the order in which turns store theirs: no transaction with one request id waits for another that has it.
+        new = sorted((each.new for each in batch), key=lambda new: (new.user_id, new.request_id or ""))
         try:
-            accepted = await self.executions.start([each.new for each in batch], plans)
+            accepted = await self.executions.start(new, plans)
         except Exception as error:  # noqa: BLE001 - it is raised where the call was made
             for each in batch:
                 with contextlib.suppress(asyncio.InvalidStateError):

@@ -42,7 +42,7 @@ class Outcome:
 
     stored: list[Applied] = field(default_factory=list)
     taken: list[Applied] = field(default_factory=list)
-    """New executions that were not stored, since their request ids were used before."""
+    """New executions that were not stored, since others have their request ids: stored ones, or some of this turn."""
     spoiled: list[tuple[Applied, str]] = field(default_factory=list)
     """Cannot be stored, however often it is tried, and why."""
     void: list[Applied] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Outcome:
     unknown: list[Applied] = field(default_factory=list)
     """Nobody knows: the rows do, when they can be asked again."""
     error: Exception | None = None
-    """Why nobody knows."""
+    """What leaves open whether new executions are among the stored; None if it is certain that they are not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,8 +122,8 @@ class Commits:
         try:
             taken = await self.turns.taken([request for request in requests if request is not None])
         except DATABASE_ERRORS as away:
+            log.error("a turn cannot be narrowed down", error=repr(away), executions=len(applied))
             outcome.unknown += applied
-            outcome.error = away
             return
         rest: list[Applied] = []
         for done, request in zip(applied, requests, strict=True):
@@ -136,7 +136,6 @@ class Commits:
         if len(rest) == len(applied):
             log.error("a turn is there already", error=str(error))
             outcome.unknown += applied
-            outcome.error = error
         elif rest:
             await self._write(rest, outcome)
 

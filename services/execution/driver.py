@@ -26,7 +26,7 @@ from services.execution.feed import Publisher, Told, message_of
 from services.execution.instructions import Instructions
 from services.execution.keeping import Keepings, Step
 from services.execution.leases import Leases
-from services.execution.live import Arrival, Inbox, Live, NotBegun, RequestIdTaken
+from services.execution.live import Arrival, Inbox, Live, NotBegun
 from services.execution.metrics import METRICS
 from services.execution.recording import row_of, rows_of
 from services.execution.repository.errors import DATABASE_ERRORS
@@ -203,10 +203,15 @@ class Driver:
         now_ms = self.parts.leases.now_ms()
         for live, arrivals in groups.items():
             step = await self._apply(live, arrivals, now_ms)
-            if step is not None and step.has_large_values:
-                self.parts.keepings.add(step)
-            elif step is not None:
+            if step is None:
+                continue
+            if not step.has_large_values:
                 await self._record(step, applied)
+            elif live.beginning is None:
+                self.parts.keepings.add(step)
+            else:
+                # Who starts an execution does not wait for the blob store: it is stored without its first turn.
+                self.remove(live)
         if applied:
             await self._commit(applied)
         self._in_turn = set()
@@ -310,15 +315,16 @@ class Driver:
                 done.live.fail_to_begin(Unavailable("It is not known whether the execution was stored. Try again."))
             raise
         self._tell(outcome.stored)
+        for done in outcome.taken:
+            # What has its request id may not be stored in the end either: who stores it without a turn finds out.
+            self.remove(done.live)
+        self._forsake(outcome.void, NotBegun())
+        self._forsake(outcome.unknown, outcome.error or NotBegun())
+        # After all others know: the replica may end while the database is asked.
         for done, reason in outcome.spoiled:
             log.error("an execution's turn cannot be stored", execution_id=str(done.live.execution_id), error=reason)
             await self.park(done.live, f"its turn cannot be stored: {reason}")
             self.leave(done.arrivals)
-        for done in outcome.taken:
-            done.live.fail_to_begin(RequestIdTaken())
-            self.remove(done.live)
-        self._forsake(outcome.void, NotBegun())
-        self._forsake(outcome.unknown, outcome.error or NotBegun())
         if outcome.unknown:
             self.begin_none()
             # It may have taken too long, and would again: what comes back together is then stored in parts.
@@ -360,7 +366,9 @@ class Driver:
         """Puts an execution aside that cannot be driven. Others go on."""
         self.remove(live)
         self.parts.dispatcher.forget_all_of([live])
-        await self.park_row(live.execution_id, reason)
+        # A new one has no row yet: it is stored without its first turn now, and is parked when it comes to that again.
+        if live.beginning is None:
+            await self.park_row(live.execution_id, reason)
 
     async def park_row(self, execution_id: UUID, reason: str) -> None:
         """Parks an execution that is not in memory."""

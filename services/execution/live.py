@@ -15,17 +15,13 @@ class NotBegun(Exception):
     """A new execution was not stored with a first turn, for certain: it may still be stored without one."""
 
 
-class RequestIdTaken(Exception):
-    """The request id of a new execution was used before."""
-
-
 @dataclass(slots=True, eq=False)
 class Beginning:
     """A new execution whose row is stored with its first turn, in one transaction."""
 
     new: NewExecution
     stored: "asyncio.Future[ExecutionRow]"
-    """Its row after that turn; or NotBegun, RequestIdTaken, or what a database says that may have stored it or not."""
+    """Its row after that turn; or NotBegun, or what a database says that may have stored it or not."""
 
     def done(self, row: ExecutionRow) -> None:
         """It is stored."""

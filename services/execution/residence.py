@@ -188,6 +188,9 @@ class Residence:
 
     def take_new(self, row: ExecutionRow) -> None:
         """Takes up an execution that was stored a moment ago: it need not be read again."""
+        if row.execution_id.bytes in self.driver.live:
+            # The sweep has found it already.
+            return
         topology = self.loader.knows(row.plan_hash)
         if topology is None:
             self.hint(row.execution_id)

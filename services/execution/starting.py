@@ -14,11 +14,10 @@ from blockyard.values import encode
 
 from services.common import telemetry
 from services.common.errors import BlockyardError, InvalidArgument, Violation
-from services.execution.accepting import Acceptance, TooManyUnended
+from services.execution.accepting import Acceptance, RequestIdTaken, TooManyUnended
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
 from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
-from services.execution.live import RequestIdTaken
 from services.execution.loading import Loader
 from services.execution.planning import Runnable
 from services.execution.records import ExecutionRow, NewExecution
