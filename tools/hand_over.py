@@ -8,11 +8,17 @@ import contextlib
 import os
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from types import FrameType
 
 import psutil
 
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+END_SECONDS = 1.0
+"""Longest time that go-task has to end by itself after its command."""
+LOOK_SECONDS = 0.01
 
 
 def main(command: list[str]) -> int:
@@ -44,17 +50,28 @@ def in_foreground() -> bool:
 
 
 def pass_on(number: int, task: psutil.Process) -> None:
-    """Send a signal to go-task's commands; where none runs, end go-task before it starts the next."""
+    """Send a signal to go-task's commands; where none runs and it does not end either, end go-task."""
     with contextlib.suppress(psutil.NoSuchProcess):
         task.suspend()  # so that it starts none meanwhile
         commands = task.children()
-        for command in commands:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                command.send_signal(number)
-        if commands:
-            task.resume()
-        else:
-            task.kill()
+        send(number, commands)
+        task.resume()
+        # Without one it is between two commands; or about to end, as its command has got the signal by itself: then the
+        # exit code of that one is the one to keep.
+        until = time.monotonic() + END_SECONDS
+        while not commands and task.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > until:
+                task.kill()
+            time.sleep(LOOK_SECONDS)
+            commands = task.children()
+            send(number, commands)
+
+
+def send(number: int, commands: Sequence[psutil.Process]) -> None:
+    """Send a signal to processes that may end meanwhile."""
+    for command in commands:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command.send_signal(number)
 
 
 if __name__ == "__main__":

@@ -216,6 +216,27 @@ def test_a_signal_to_the_whole_group_ends_it_as_well(project: Path) -> None:
     assert process.returncode == 7
 
 
+BETWEEN_COMMANDS = """
+import os, signal, sys
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
+os.write(1, b"the command has ended\\n")
+signal.sigwait({signal.SIGCONT})
+sys.exit(7)
+"""
+
+
+def test_the_exit_code_of_a_command_that_has_just_ended_is_kept(project: Path) -> None:
+    finish_setup(project)
+    (project / "between.py").write_text(BETWEEN_COMMANDS)
+    write_program(project / ".venv/bin/task", f'exec "{sys.executable}" "{project}/between.py"')
+    with started(project / "task", "wait", home=project) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "the command has ended\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 7
+
+
 def test_ctrl_c_of_a_terminal_reaches_the_command_once(project: Path) -> None:
     with waiting(project, taskfile("python wait.py"), COUNTING_COMMAND, terminal=True) as process:
         assert process.stdin is not None
