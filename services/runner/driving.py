@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from blockyard.block import Context, RunStyle
 from blockyard.block.preparation import prepare
+from blockyard.block.resources import Resources
 from blockyard.values import encode_reference
 
 from services.common import telemetry
@@ -50,6 +51,7 @@ class Driver:
         processes: Processes,
         watch: EventLoopWatch,
         held: HeldRuns,
+        resources: Resources,
     ) -> None:
         self._bus = bus
         self._runner_id = runner_id
@@ -60,6 +62,7 @@ class Driver:
         self._processes = processes
         self._watch = watch
         self._held = held
+        self._resources = resources
 
     async def drive(self, run: Run) -> None:
         """The run, to its end. What ends it from outside has said so before it cancels this."""
@@ -85,7 +88,7 @@ class Driver:
                 return
         run.begin()
         self._held.begins(run.entry, State.RUNS, run.started_ms)
-        context = run.context()
+        context = run.context(self._resources)
         try:
             await self._run(run, context)
         except asyncio.CancelledError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from uuid import UUID
 
-from blockyard.block import Block, Context
+from blockyard.block import Block, Context, RunStyle
+from blockyard.block.resources import Resources
 from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
 from blockyard.runner.v1.heartbeat_pb2 import Holding
 from blockyard.runner.v1.task_pb2 import Task
@@ -90,8 +91,8 @@ class Run:
             batch=self.finish_batch,
         )
 
-    def context(self) -> Context | None:
-        """What the block may know of its run; None if it does not ask."""
+    def context(self, resources: Resources | None = None) -> Context | None:
+        """What the block may know of its run; None if it does not ask. Only on the event loop are resources shared."""
         if not self.block.run_signature.takes_context:
             return None
         task = self.task
@@ -104,4 +105,5 @@ class Run:
             graph_version=task.graph_version,
             node_id=task.node_id,
             attempt=task.attempt,
+            resources=resources if self.block.style is RunStyle.ASYNC else None,
         )

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
+from blockyard.block.resources import Resources
 
 from services.common import bus as nats
 from services.common import grpc_client, grpc_server, run
@@ -74,7 +75,8 @@ async def start(
     sender = Sender(bus, kept)
     outbox = Outbox(runner_id, settings.pool, kept, sender.send, metrics)
     blobs = BlobStore(settings.blob_url)
-    driver = Driver(bus, runner_id, outbox, kept, blobs, threads, processes, watch, held)
+    shared = await resources.enter_async_context(Resources())
+    driver = Driver(bus, runner_id, outbox, kept, blobs, threads, processes, watch, held, shared)
     scheduler = Scheduler(settings.slots, blocks, Inline(watch), driver, outbox, held)
     intake = Intake(bus, settings.pool, scheduler, kept)
     heartbeats = Heartbeats(bus, runner_id, settings.pool, settings.heartbeat_seconds, scheduler, kept, sender)

@@ -1,8 +1,11 @@
 """What a block may know of the run that it is in, and what it may report about it."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
+
+from blockyard.block.resources import Factory, Resources, ResourceT, shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,16 @@ class Context:
     attempt: int = 1
     # Of this run alone: a block's instance is shared by all its runs.
     stats: dict[str, Any] = field(default_factory=dict)
+    # The runner's; None where blocks have no event loop of the runner, and in tests.
+    resources: Resources | None = field(default=None, repr=False, compare=False)
+
+    def resource(self, factory: Factory[ResourceT], key: Hashable = None) -> AbstractAsyncContextManager[ResourceT]:
+        """What `factory` opens, shared with other runs on this runner that ask by this key (the factory if None).
+
+        `async with context.resource(open_client) as client:` leaves it open behind it; the runner closes it at its end.
+        Without a runner it is opened for this block alone.
+        """
+        return shared(self.resources, factory, key)
 
 
 def merge_stats(stats: dict[str, Any], more: Mapping[str, Any]) -> None:

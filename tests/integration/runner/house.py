@@ -17,6 +17,8 @@ from blockyard.dev.nats import NatsServer, start_nats
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
 from blockyard.runner.v1.catalogue_service_pb2 import (
+    GetRunnableBlockRequest,
+    GetRunnableBlockResponse,
     GetRunnableGraphRequest,
     GetRunnableGraphResponse,
     RegisterBlocksRequest,
@@ -46,6 +48,11 @@ class RegisteringCatalogue(CatalogueServiceServicer):
         self, request: GetRunnableGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunnableGraphResponse:
         await context.abort(grpc.StatusCode.NOT_FOUND, "There are no graphs here.")
+
+    async def GetRunnableBlock(
+        self, request: GetRunnableBlockRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetRunnableBlockResponse:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "There are no blocks here to run on their own.")
 
     async def RegisterBlocks(
         self, request: RegisterBlocksRequest, context: grpc.aio.ServicerContext[Any, Any]
