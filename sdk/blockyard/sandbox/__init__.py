@@ -1,0 +1,26 @@
+"""Runs code of unknown intent: no network, a private folder, limits, and nothing of it left afterwards.
+
+`Sandbox` is what a block asks for; `BubblewrapSandbox` is the one for a single Linux machine. There is none without
+protection: where it cannot be had, `run` raises `SandboxUnavailable`, which says what to do.
+"""
+
+from blockyard.sandbox.bubblewrap import BubblewrapSandbox
+from blockyard.sandbox.config import open_sandbox
+from blockyard.sandbox.errors import LanguageUnavailable, ProgramInvalid, SandboxError, SandboxUnavailable
+from blockyard.sandbox.program import End, Language, Limits, Outcome, Program, Sandbox, SandboxFile
+
+__all__ = [
+    "BubblewrapSandbox",
+    "End",
+    "Language",
+    "LanguageUnavailable",
+    "Limits",
+    "Outcome",
+    "Program",
+    "ProgramInvalid",
+    "Sandbox",
+    "SandboxError",
+    "SandboxFile",
+    "SandboxUnavailable",
+    "open_sandbox",
+]
