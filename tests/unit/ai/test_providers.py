@@ -1,0 +1,172 @@
+"""Who is asked for a model: by its name, by credentials, and by what an operator has configured."""
+
+import pytest
+from blockyard.block import CredentialsReference
+from pydantic import SecretStr
+
+from blocks.ai_errors import ProviderNotConfigured
+from blocks.ai_models import KNOWN_MODELS, cost_usd
+from blocks.ai_providers import BUILT_IN, Access, Protocol, access, choose
+
+KEYS = {f"BLOCKYARD_AI_{name}_KEY": f"key-of-{name}" for name in ("OPENAI", "ANTHROPIC", "GROQ", "OPENROUTER")}
+VLLM = {"BLOCKYARD_AI_VLLM_BASE_URL": "http://gpu.example:8000/v1/"}
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "provider", "model_there"),
+    [
+        ("gpt-4o", KEYS, "openai", "gpt-4o"),
+        ("claude-haiku-4-5", KEYS, "anthropic", "claude-haiku-4-5"),
+        ("llama-3.3-70b-versatile", KEYS, "groq", "llama-3.3-70b-versatile"),
+        ("gpt-9-future", KEYS, "openai", "gpt-9-future"),
+        ("o7-mini", KEYS, "openai", "o7-mini"),
+        ("claude-99", KEYS, "anthropic", "claude-99"),
+        ("groq/llama-3.1-8b-instant", KEYS, "groq", "llama-3.1-8b-instant"),
+        ("openrouter/google/gemini-pro", KEYS, "openrouter", "google/gemini-pro"),
+        ("open_router/google/gemini-pro", KEYS, "openrouter", "google/gemini-pro"),
+        ("ollama/llama3:8b", {}, "ollama", "llama3:8b"),
+        ("vllm/my-model", KEYS | VLLM, "vllm", "my-model"),
+        ("my-model", VLLM, "vllm", "my-model"),
+        ("my-model", KEYS | {"BLOCKYARD_AI_DEFAULT_PROVIDER": "groq"}, "groq", "my-model"),
+        ("my-model", KEYS, "openai", "my-model"),
+    ],
+)
+def test_model_finds_its_provider(model: str, environment: dict[str, str], provider: str, model_there: str) -> None:
+    choice = choose(model, Access(), environment)
+
+    assert (choice.provider.name, choice.model) == (provider, model_there)
+
+
+def test_unknown_model_is_taken_with_a_remark() -> None:
+    assert choose("gpt-4o", Access(), KEYS).remarks == []
+    [remark] = choose("my-model", Access(), KEYS).remarks
+    assert remark == "my-model: is not in the list of known models; openai was asked for 'my-model'"
+
+
+def test_operator_lets_one_model_answer_for_another() -> None:
+    choice = choose("gpt-4o", Access(), VLLM | {"BLOCKYARD_AI_MODEL_ALIASES": "o3=gpt-4o, gpt-4o = vllm/qwen"})
+
+    assert (choice.provider.name, choice.model) == ("vllm", "qwen")
+    assert choice.remarks[0] == "gpt-4o: stands for vllm/qwen here"
+
+
+def test_own_provider_is_configured_by_its_variables() -> None:
+    settings = {"BASE_URL": "https://gateway.example/x/", "KEY": "k", "PROTOCOL": "anthropic", "TIMEOUT_SECONDS": "2.5"}
+    environment = {f"BLOCKYARD_AI_MY_GATEWAY_{name}": value for name, value in settings.items()}
+
+    provider = choose("my_gateway/m", Access(), environment).provider
+
+    assert (provider.protocol, provider.base_url) == (Protocol.ANTHROPIC, "https://gateway.example/x")
+    assert provider.timeout_seconds == 2.5
+    assert provider.key == SecretStr("k")
+
+
+def test_key_is_not_shown() -> None:
+    assert "key-of-OPENAI" not in repr(choose("gpt-4o", Access(), KEYS))
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "message"),
+    [
+        ("gpt-4o", {}, "an operator sets BLOCKYARD_AI_OPENAI_KEY, or the block is given credentials"),
+        ("m", {"BLOCKYARD_AI_MODEL_ALIASES": "gpt-4o:qwen"}, "MODEL_ALIASES: expected name=model"),
+        (" ", KEYS, "model: expected the name of a model"),
+        ("m", {"BLOCKYARD_AI_DEFAULT_PROVIDER": "nobody"}, "nobody: there is no such provider"),
+        ("vllm/m", {"BLOCKYARD_AI_VLLM_BASE_URL": "gpu:8000"}, "VLLM_BASE_URL: expected a URL"),
+        ("vllm/m", {"BLOCKYARD_AI_VLLM_BASE_URL": "ftp://gpu/"}, "VLLM_BASE_URL: expected a URL"),
+        ("vllm/m", {"BLOCKYARD_AI_VLLM_BASE_URL": "http://gpu:99999"}, "VLLM_BASE_URL: expected a URL"),
+        ("vllm/m", VLLM | {"BLOCKYARD_AI_VLLM_PROTOCOL": "grpc"}, "VLLM_PROTOCOL: expected openai or anthropic"),
+        ("vllm/m", VLLM | {"BLOCKYARD_AI_VLLM_TIMEOUT_SECONDS": "soon"}, "TIMEOUT_SECONDS: expected seconds"),
+        ("vllm/m", VLLM | {"BLOCKYARD_AI_VLLM_TIMEOUT_SECONDS": "nan"}, "TIMEOUT_SECONDS: expected seconds"),
+    ],
+)
+def test_wrong_configuration_says_what_to_set(model: str, environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ProviderNotConfigured, match=message):
+        choose(model, Access(), environment)
+
+
+def test_password_in_a_base_url_is_refused_and_not_shown() -> None:
+    with pytest.raises(ProviderNotConfigured, match="must hold no user name or password") as failed:
+        choose("vllm/m", Access(), {"BLOCKYARD_AI_VLLM_BASE_URL": "https://me:hunter2@gpu/v1"})
+    assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize("unlocked", [{"api_key": "mine"}, {"api_key": SecretStr("mine")}, "mine", SecretStr("mine")])
+def test_credentials_go_before_the_operators_key(unlocked: object) -> None:
+    reference = CredentialsReference(id="1", provider="openai", type="api_key")
+
+    provider = choose("gpt-4o", access(reference, unlocked), KEYS).provider
+
+    assert provider.key == SecretStr("mine")
+
+
+def test_credentials_choose_the_provider_of_an_unknown_model() -> None:
+    reference = CredentialsReference(id="1", provider="open_router", type="api_key")
+
+    choice = choose("openai/gpt-oss-120b", access(reference, {"api_key": "mine"}), {})
+
+    assert (choice.provider.name, choice.model) == ("openrouter", "openai/gpt-oss-120b")
+
+
+def test_credentials_for_another_provider_go_nowhere() -> None:
+    reference = CredentialsReference(id="1", provider="groq", type="api_key")
+
+    with pytest.raises(ProviderNotConfigured, match="are for groq, but gpt-4o is a model of openai"):
+        choose("gpt-4o", access(reference, {"api_key": "mine"}), KEYS)
+
+
+@pytest.mark.parametrize("key", ["sk-a b", "sk-a\nb", "sk-é", " "])
+def test_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ProviderNotConfigured, match="the key holds a space") as failed:
+        access(None, {"api_key": key})
+    assert key.strip() == "" or key not in str(failed.value)
+    with pytest.raises(ProviderNotConfigured, match="BLOCKYARD_AI_OPENAI_KEY: the key holds a space"):
+        choose("gpt-4o", Access(), {"BLOCKYARD_AI_OPENAI_KEY": key})
+
+
+def test_line_break_behind_a_key_is_left_out() -> None:
+    choice = choose("gpt-4o", Access(), {"BLOCKYARD_AI_OPENAI_KEY": "sk-a\n"})
+
+    assert choice.provider.key == SecretStr("sk-a")
+
+
+def test_credential_without_a_key_is_refused() -> None:
+    with pytest.raises(ProviderNotConfigured, match="without api_key"):
+        access(None, {"username": "me"})
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "base_url"),
+    [
+        ("localhost:11434", {}, "http://localhost:11434/v1"),
+        ("localhost:11434", {"BLOCKYARD_AI_OLLAMA_BASE_URL": "http://gpu:1/v1"}, "http://gpu:1/v1"),
+        ("gpu:1", {"BLOCKYARD_AI_OLLAMA_BASE_URL": "http://gpu:1/v1"}, "http://gpu:1/v1"),
+        ("other:2", {"BLOCKYARD_AI_OLLAMA_HOSTS": "third:3, other:2"}, "http://other:2/v1"),
+    ],
+)
+def test_ollama_server_is_one_of_the_operators(host: str, environment: dict[str, str], base_url: str) -> None:
+    assert choose("ollama/llama3", Access(ollama_host=host), environment).provider.base_url == base_url
+
+
+def test_graph_cannot_name_a_server_of_its_own() -> None:
+    with pytest.raises(ProviderNotConfigured, match=r"ollama_host: '169\.254\.169\.254' is not one"):
+        choose("ollama/llama3", Access(ollama_host="169.254.169.254"), {})
+
+
+def test_other_models_do_not_look_at_the_ollama_host() -> None:
+    assert (
+        choose("gpt-4o", Access(ollama_host="169.254.169.254"), KEYS).provider.base_url == BUILT_IN["openai"].base_url
+    )
+
+
+@pytest.mark.parametrize("model", sorted(KNOWN_MODELS))
+def test_known_model_can_be_asked(model: str) -> None:
+    known = KNOWN_MODELS[model]
+
+    assert choose(model, Access(), KEYS).provider.name == known.provider
+    assert 0 < known.max_output_tokens <= known.context_tokens
+    assert 0 < known.input_price <= known.output_price
+
+
+def test_cost_is_counted_for_a_million_tokens() -> None:
+    assert cost_usd(KNOWN_MODELS["gpt-4o"], 1_000_000, 500_000) == 7.5
