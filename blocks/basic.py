@@ -56,8 +56,8 @@ class NoteBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": "Ask before changing this part."},
-            test_output=[("output", "Ask before changing this part.")],
+            test_input=[{"text": "Ask before changing this part."}, {"text": ""}],
+            test_output=[("output", "Ask before changing this part."), ("output", "")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -84,8 +84,8 @@ class PrintToConsoleBlock(Block):
             output_schema=self.Output,
             disabled=True,
             effect=Effect.PURE,
-            test_input={"text": "Hello"},
-            test_output=[("output", "Hello"), ("status", "printed")],
+            test_input=[{"text": "Hello"}, {"text": None}],
+            test_output=[("output", "Hello"), ("status", "printed"), ("output", None), ("status", "printed")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -171,8 +171,8 @@ class ReverseListOrderBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"input_list": [1, 2, 3]},
-            test_output=[("reversed_list", [3, 2, 1])],
+            test_input=[{"input_list": [1, 2, 3]}, {"input_list": []}],
+            test_output=[("reversed_list", [3, 2, 1]), ("reversed_list", [])],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -212,8 +212,14 @@ class AgentOutputBlock(Block):
             test_input=[
                 {"value": "world", "name": "place", "format": "Hello, {{ place }}!"},
                 {"value": 7, "name": "count"},
+                {"value": 7, "name": "count", "format": "{{ count"},
             ],
-            test_output=[("output", "Hello, world!"), ("output", 7), ("name", "count")],
+            test_output=[
+                ("output", "Hello, world!"),
+                ("output", 7),
+                ("name", "count"),
+                ("error", lambda message: message.startswith("format: ")),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

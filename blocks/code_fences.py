@@ -98,11 +98,15 @@ class CodeExtractionBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": "Look:\n```python\nx = 1\n```\nand\n```js\nlet x\n```\n```py\ny = 2\n```"},
+            test_input=[
+                {"text": "Look:\n```python\nx = 1\n```\nand\n```js\nlet x\n```\n```py\ny = 2\n```"},
+                {"text": "No code, and a fence that nobody closes:\n```python"},
+            ],
             test_output=[
                 ("javascript", "let x"),
                 ("python", "x = 1\n\ny = 2"),
                 ("remaining_text", "Look:\nand"),
+                ("remaining_text", "No code, and a fence that nobody closes:\n```python"),
             ],
         )
 

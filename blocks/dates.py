@@ -87,10 +87,12 @@ class GetCurrentTimeBlock(Block):
             test_input=[
                 {"trigger": "now", "format_type": {"discriminator": "strftime", "format": "%H:%M"}},
                 {"trigger": "now", "format_type": {"discriminator": "iso8601", "timezone": "UTC"}},
+                {"trigger": "now", "format_type": {"discriminator": "strftime", "timezone": "Nowhere"}},
             ],
             test_output=[
                 ("time", lambda time: datetime.datetime.strptime(time, "%H:%M") is not None),
                 ("time", lambda time: time.startswith("T") and time.endswith("+00:00")),
+                ("error", "format_type.timezone: 'Nowhere' is not a time zone"),
             ],
         )
 
@@ -133,8 +135,13 @@ class GetCurrentDateBlock(Block):
             test_input=[
                 {"trigger": "now", "offset": "7"},
                 {"trigger": "now", "offset": "no number", "format_type": {"discriminator": "iso8601"}},
+                {"trigger": "now", "offset": 10**9},
             ],
-            test_output=[("date", _is_date), ("date", _is_date)],
+            test_output=[
+                ("date", _is_date),
+                ("date", _is_date),
+                ("error", "offset: 1000000000 days reach beyond the calendar"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -175,10 +182,12 @@ class GetCurrentDateAndTimeBlock(Block):
             test_input=[
                 {"trigger": "now"},
                 {"trigger": "now", "format_type": {"discriminator": "iso8601", "include_microseconds": True}},
+                {"trigger": "now", "format_type": {"discriminator": "strftime", "timezone": "Nowhere"}},
             ],
             test_output=[
                 ("date_time", lambda text: datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S") is not None),
                 ("date_time", lambda text: datetime.datetime.fromisoformat(text).tzinfo is not None),
+                ("error", "format_type.timezone: 'Nowhere' is not a time zone"),
             ],
         )
 
@@ -214,11 +223,18 @@ class CountdownTimerBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.IDEMPOTENT,
-            test_input=[{"seconds": 0}, {"seconds": "0", "input_message": "again", "repeat": 2}],
+            test_input=[
+                {"seconds": 0},
+                {"seconds": "0", "input_message": "again", "repeat": 2},
+                {"seconds": "soon"},
+                {"days": 8},
+            ],
             test_output=[
                 ("output_message", "timer finished"),
                 ("output_message", "again"),
                 ("output_message", "again"),
+                ("error", lambda message: message.startswith("seconds, minutes, hours and days must be whole numbers")),
+                ("error", f"the wait must be between 0 and {MAX_COUNTDOWN_SECONDS} seconds in all"),
             ],
         )
 

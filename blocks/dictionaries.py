@@ -24,8 +24,8 @@ class CreateDictionaryBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"values": {"name": "Ada", "age": 36}},
-            test_output=[("dictionary", {"name": "Ada", "age": 36})],
+            test_input=[{"values": {"name": "Ada", "age": 36}}, {"values_#_name": "Ada", "values_#_age": 36}],
+            test_output=[("dictionary", {"name": "Ada", "age": 36}), ("dictionary", {"name": "Ada", "age": 36})],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -109,6 +109,7 @@ class FindInDictionaryBlock(Block):
                 {"input": ["x", "y"], "key": 1},
                 {"input": [{"a": 1}, {"a": 2}, {"b": 3}], "key": "a"},
                 {"input": {"a": 1}, "key": "z"},
+                {"input": "no JSON", "key": "z"},
             ],
             test_output=[
                 ("output", 1),
@@ -116,6 +117,7 @@ class FindInDictionaryBlock(Block):
                 ("output", "y"),
                 ("output", [1, 2]),
                 ("missing", {"a": 1}),
+                ("error", lambda message: message.startswith("input: text must be JSON")),
             ],
         )
 
@@ -159,8 +161,17 @@ class RemoveFromDictionaryBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"dictionary": {"a": 1, "b": 2}, "key": "b", "return_value": True},
-            test_output=[("updated_dictionary", {"a": 1}), ("removed_value", 2)],
+            test_input=[
+                {"dictionary": {"a": 1, "b": 2}, "key": "b", "return_value": True},
+                {"dictionary": {"1": "a"}, "key": 1},
+                {"dictionary": {"a": 1}, "key": "z"},
+            ],
+            test_output=[
+                ("updated_dictionary", {"a": 1}),
+                ("removed_value", 2),
+                ("updated_dictionary", {}),
+                ("error", "key: 'z' is not in the dictionary"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -190,8 +201,15 @@ class ReplaceDictionaryValueBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"dictionary": {"a": 1}, "key": "a", "value": 2},
-            test_output=[("updated_dictionary", {"a": 2}), ("old_value", 1)],
+            test_input=[
+                {"dictionary": {"a": 1}, "key": "a", "value": 2},
+                {"dictionary": {"a": 1}, "key": "z", "value": 2},
+            ],
+            test_output=[
+                ("updated_dictionary", {"a": 2}),
+                ("old_value", 1),
+                ("error", "key: 'z' is not in the dictionary"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

@@ -23,8 +23,8 @@ class JSONEncoderBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"data": {"name": "Ada", "ages": [36]}},
-            test_output=[("json_str", '{"name":"Ada","ages":[36]}')],
+            test_input=[{"data": {"name": "Ada", "ages": [36]}}, {"data": None}],
+            test_output=[("json_str", '{"name":"Ada","ages":[36]}'), ("json_str", "null")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -47,8 +47,11 @@ class JSONDecoderBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"json_str": '{"name": "Ada", "ages": [36]}'},
-            test_output=[("data", {"name": "Ada", "ages": [36]})],
+            test_input=[{"json_str": '{"name": "Ada", "ages": [36]}'}, {"json_str": "{"}],
+            test_output=[
+                ("data", {"name": "Ada", "ages": [36]}),
+                ("error", lambda message: message.startswith("json_str: ")),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -75,8 +78,8 @@ class TextEncoderBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": "é\n"},
-            test_output=[("encoded_text", r"\xe9\n")],
+            test_input=[{"text": "é\n"}, {"text": "plain"}],
+            test_output=[("encoded_text", r"\xe9\n"), ("encoded_text", "plain")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -99,8 +102,11 @@ class TextDecoderBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": r"one\ntwo \u00e9 é"},
-            test_output=[("decoded_text", "one\ntwo é é")],
+            test_input=[{"text": r"one\ntwo \u00e9 é"}, {"text": r"broken \x"}],
+            test_output=[
+                ("decoded_text", "one\ntwo é é"),
+                ("error", lambda message: message.startswith("text: truncated")),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

@@ -58,7 +58,7 @@ class StepThroughItemsBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input=[{"items": ["a", "b"]}, {"items_object": {"x": 1}}, {"items_str": "[true]"}],
+            test_input=[{"items": ["a", "b"]}, {"items_object": {"x": 1}}, {"items_str": "[true]"}, {"items_str": "7"}],
             test_output=[
                 ("item", "a"),
                 ("key", 0),
@@ -68,6 +68,7 @@ class StepThroughItemsBlock(Block):
                 ("key", "x"),
                 ("item", True),
                 ("key", 0),
+                ("error", "items_str: expected a JSON array or object, got int"),
             ],
         )
 
@@ -131,8 +132,8 @@ class NoOperationBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"value": {"a": [1]}},
-            test_output=[("value", {"a": [1]})],
+            test_input=[{"value": {"a": [1]}}, {"value": None}],
+            test_output=[("value", {"a": [1]}), ("value", None)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -183,8 +184,8 @@ class DelayBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.IDEMPOTENT,
-            test_input={"seconds": 0, "value": "later"},
-            test_output=[("value", "later")],
+            test_input=[{"seconds": 0, "value": "later"}, {"seconds": "0.001"}],
+            test_output=[("value", "later"), ("value", None)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

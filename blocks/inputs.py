@@ -39,7 +39,7 @@ class AgentInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "topic", "value": {"a": 1}},
+            test_input=[{"name": "topic", "value": {"a": 1}}, {"name": "nothing"}],
             test_output=[("result", {"a": 1})],
         )
 
@@ -65,7 +65,7 @@ class AgentShortTextInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "title", "value": "Short"},
+            test_input=[{"name": "title", "value": "Short"}, {"name": "nothing"}],
             test_output=[("result", "Short")],
         )
 
@@ -91,7 +91,7 @@ class AgentLongTextInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "story", "value": "Once upon a time"},
+            test_input=[{"name": "story", "value": "Once upon a time"}, {"name": "nothing"}],
             test_output=[("result", "Once upon a time")],
         )
 
@@ -117,7 +117,7 @@ class AgentNumberInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "count", "value": 0},
+            test_input=[{"name": "count", "value": 0}, {"name": "nothing"}],
             test_output=[("result", 0)],
         )
 
@@ -145,7 +145,7 @@ class AgentDateInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "day", "value": "2026-03-19"},
+            test_input=[{"name": "day", "value": "2026-03-19"}, {"name": "nothing"}],
             test_output=[("result", datetime.date(2026, 3, 19))],
         )
 
@@ -173,7 +173,7 @@ class AgentTimeInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "start", "value": "09:30:00"},
+            test_input=[{"name": "start", "value": "09:30:00"}, {"name": "nothing"}],
             test_output=[("result", datetime.time(9, 30))],
         )
 
@@ -200,7 +200,7 @@ class AgentFileInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "table", "value": "data:text/plain,Hello"},
+            test_input=[{"name": "table", "value": "data:text/plain,Hello"}, {"name": "nothing"}],
             test_output=[("result", "data:text/plain,Hello")],
         )
 
@@ -234,7 +234,7 @@ class AgentDropdownInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "colour", "value": "red", "options": ["red", "green"]},
+            test_input=[{"name": "colour", "value": "red", "options": ["red", "green"]}, {"name": "nothing"}],
             test_output=[("result", "red")],
         )
 
@@ -260,8 +260,8 @@ class AgentToggleInputBlock(Block):
             output_schema=self.Output,
             static_output=True,
             effect=Effect.PURE,
-            test_input={"name": "verbose", "value": True},
-            test_output=[("result", True)],
+            test_input=[{"name": "verbose", "value": True}, {"name": "quiet"}],
+            test_output=[("result", True), ("result", False)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

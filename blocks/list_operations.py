@@ -141,8 +141,13 @@ class InterleaveListsBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"lists": [[1, 2, 3], ["a", None]]},
-            test_output=[("interleaved_list", [1, "a", 2, None, 3]), ("length", 5)],
+            test_input=[{"lists": [[1, 2, 3], ["a", None]]}, {"lists": []}],
+            test_output=[
+                ("interleaved_list", [1, "a", 2, None, 3]),
+                ("length", 5),
+                ("interleaved_list", []),
+                ("length", 0),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -249,8 +254,8 @@ class ListIntersectionBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"list_a": [3, 1, 3, {"a": 1}], "list_b": [{"a": 1}, 3]},
-            test_output=[("intersection", [3, {"a": 1}]), ("length", 2)],
+            test_input=[{"list_a": [3, 1, 3, {"a": 1}], "list_b": [{"a": 1}, 3]}, {"list_a": [1], "list_b": [True]}],
+            test_output=[("intersection", [3, {"a": 1}]), ("length", 2), ("intersection", []), ("length", 0)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

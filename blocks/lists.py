@@ -174,8 +174,8 @@ class GetListItemBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input=[{"list": [1, 2, 3], "index": 1}, {"list": [1, 2, 3], "index": -1}],
-            test_output=[("item", 2), ("item", 3)],
+            test_input=[{"list": [1, 2, 3], "index": 1}, {"list": [1, 2, 3], "index": -1}, {"list": [], "index": 0}],
+            test_output=[("item", 2), ("item", 3), ("error", "Index out of range")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -203,8 +203,19 @@ class RemoveFromListBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input=[{"list": [1, 2, 3], "index": 1, "return_item": True}, {"list": ["a", "b", "a"], "value": "a"}],
-            test_output=[("updated_list", [1, 3]), ("removed_item", 2), ("updated_list", ["b", "a"])],
+            test_input=[
+                {"list": [1, 2, 3], "index": 1, "return_item": True},
+                {"list": ["a", "b", "a"], "value": "a"},
+                {"list": ["a"], "value": "z"},
+                {"list": ["a"], "index": 1},
+            ],
+            test_output=[
+                ("updated_list", [1, 3]),
+                ("removed_item", 2),
+                ("updated_list", ["b", "a"]),
+                ("error", "Item not found"),
+                ("error", "Index out of range"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -241,8 +252,8 @@ class ReplaceListItemBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"list": [1, 2, 3], "index": 1, "value": 9},
-            test_output=[("updated_list", [1, 9, 3]), ("old_item", 2)],
+            test_input=[{"list": [1, 2, 3], "index": 1, "value": 9}, {"list": [1], "index": -2, "value": 9}],
+            test_output=[("updated_list", [1, 9, 3]), ("old_item", 2), ("error", "Index out of range")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

@@ -67,6 +67,7 @@ class ConditionBlock(Block):
                 {"value1": 10, "operator": ">", "value2": 5, "yes_value": "more", "no_value": "less"},
                 {"value1": " 2 ", "operator": "==", "value2": "2.0"},
                 {"value1": "apple", "operator": "==", "value2": "pear"},
+                {"value1": [1], "operator": ">", "value2": 5},
             ],
             test_output=[
                 ("result", True),
@@ -75,6 +76,7 @@ class ConditionBlock(Block):
                 ("yes_output", " 2 "),
                 ("result", False),
                 ("no_output", "pear"),
+                ("error", "list and int cannot be compared by >"),
             ],
         )
 

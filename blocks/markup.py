@@ -87,10 +87,12 @@ class XMLParserBlock(Block):
             test_input=[
                 {"input_xml": "<Root id='1'><A>1</A><b> two </b></Root>"},
                 {"input_xml": "<list><item>1</item><item>2</item></list>"},
+                {"input_xml": "<root>"},
             ],
             test_output=[
                 ("parsed_xml", {"root": {"a": "1", "b": "two"}}),
                 ("parsed_xml", {"list": [{"item": "1"}, {"item": "2"}]}),
+                ("error", "input_xml: line 1: <root> is not closed"),
             ],
         )
 

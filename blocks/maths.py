@@ -123,8 +123,13 @@ class FormulaBlock(Block):
             test_input=[
                 {"formula": "sqrt(a ** 2 + b ** 2)", "values": {"a": "3", "b": 4}},
                 {"formula": "degrees(pi) > row.limit", "values": {"row": {"limit": "90"}}},
+                {"formula": "a + b", "values": {"a": 1}},
             ],
-            test_output=[("result", 5.0), ("result", True)],
+            test_output=[
+                ("result", 5.0),
+                ("result", True),
+                ("error", "values.b: missing, and the formula needs it"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

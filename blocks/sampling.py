@@ -51,6 +51,7 @@ class DataSamplingBlock(Block):
                 {"data": rows, "sample_size": 2, "sampling_method": "top"},
                 {"data": rows, "sample_size": 2, "sampling_method": "systematic", "random_seed": 1},
                 {"data": rows, "sample_size": 2, "sampling_method": "stratified", "stratify_key": "kind"},
+                {"data": rows, "sample_size": 7},
             ],
             test_output=[
                 ("sampled_data", rows[:2]),
@@ -59,6 +60,7 @@ class DataSamplingBlock(Block):
                 ("sample_indices", lambda indices: indices[1] - indices[0] == 3),
                 ("sampled_data", lambda sample: {row["kind"] for row in sample} == {"even", "odd"}),
                 ("sample_indices", lambda indices: len(indices) == 2),
+                ("error", "sample_size: 7 of 6 items cannot be taken"),
             ],
         )
 

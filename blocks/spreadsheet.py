@@ -52,11 +52,13 @@ class ReadSpreadsheetBlock(Block):
                 {"contents": table},
                 {"contents": table, "produce_singular_result": True, "skip_rows": 1},
                 {"file_input": "data:text/csv;base64,YTtiCjE7Mgo=", "delimiter": ";", "has_header": False},
+                {"has_header": False},
             ],
             test_output=[
                 ("rows", [{"name": "Ada", "age": "36"}, {"name": "Alan", "age": "41"}]),
                 ("row", {"name": "Alan", "age": "41"}),
                 ("rows", [{"0": "a", "1": "b"}, {"0": "1", "1": "2"}]),
+                ("error", "contents or file_input: one of them is needed"),
             ],
         )
 

@@ -86,8 +86,15 @@ class FillTextTemplateBlock(Block):
                 {"values": {"list": ["a", "b"]}, "format": "{% for item in list %}{{ item }};{% endfor %}"},
                 {"values": {"price": "2.5"}, "format": '{{ price | format("%.2f") }}'},
                 {"values": {"tag": "<b>"}, "format": "{{ tag }}", "escape_html": True},
+                {"values": {}, "format": "{{ name"},
             ],
-            test_output=[("output", "Hello, Ada!"), ("output", "a;b;"), ("output", "2.50"), ("output", "&lt;b&gt;")],
+            test_output=[
+                ("output", "Hello, Ada!"),
+                ("output", "a;b;"),
+                ("output", "2.50"),
+                ("output", "&lt;b&gt;"),
+                ("error", lambda message: message.startswith("format: ")),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -141,8 +148,14 @@ class TextSplitBlock(Block):
                 {"text": "a, b", "delimiter": ","},
                 {"text": "a, b", "delimiter": ",", "strip": False},
                 {"text": "", "delimiter": ","},
+                {"text": "a, b", "delimiter": ""},
             ],
-            test_output=[("texts", ["a", "b"]), ("texts", ["a", " b"]), ("texts", [])],
+            test_output=[
+                ("texts", ["a", "b"]),
+                ("texts", ["a", " b"]),
+                ("texts", []),
+                ("error", "delimiter: must not be empty"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -170,8 +183,11 @@ class TextReplaceBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": "over and over", "old": "over", "new": "out"},
-            test_output=[("output", "out and out")],
+            test_input=[
+                {"text": "over and over", "old": "over", "new": "out"},
+                {"text": "a.b", "old": ".*", "new": "!"},
+            ],
+            test_output=[("output", "out and out"), ("output", "a.b")],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -195,8 +211,8 @@ class WordCharacterCountBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.PURE,
-            test_input={"text": "Hello, my world"},
-            test_output=[("word_count", 3), ("character_count", 15)],
+            test_input=[{"text": "Hello, my world"}, {"text": ""}],
+            test_output=[("word_count", 3), ("character_count", 15), ("word_count", 0), ("character_count", 0)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

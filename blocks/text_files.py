@@ -32,8 +32,15 @@ class FileReadBlock(Block):
                 {"file_input": "data:text/plain;base64,SGVsbG8="},
                 {"file_input": "a;b;c;d", "delimiter": ";", "skip_rows": 1, "row_limit": 2},
                 {"file_input": "xabcde", "skip_size": 1, "size_limit": 3},
+                {"file_input": "data:text/plain;base64"},
             ],
-            test_output=[("content", "Hello"), ("content", "b;c"), ("content", "abc"), ("content", "de")],
+            test_output=[
+                ("content", "Hello"),
+                ("content", "b;c"),
+                ("content", "abc"),
+                ("content", "de"),
+                ("error", "a data URI needs a comma before its content"),
+            ],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:

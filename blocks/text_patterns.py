@@ -51,8 +51,14 @@ class MatchTextPatternBlock(Block):
                 {"text": "order 7", "match": r"\d+", "data": "has a number"},
                 {"text": "ORDER", "match": "order", "data": ""},
                 {"text": "ORDER", "match": "order", "case_sensitive": False, "data": None},
+                {"text": "ORDER", "match": "(", "data": None},
             ],
-            test_output=[("positive", "has a number"), ("negative", "ORDER"), ("positive", "ORDER")],
+            test_output=[
+                ("positive", "has a number"),
+                ("negative", "ORDER"),
+                ("positive", "ORDER"),
+                ("error", lambda message: message.startswith("match: ")),
+            ],
         )
 
     def run(self, input_data: Input) -> SyncBlockOutput:

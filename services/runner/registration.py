@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import structlog
+from blockyard.errors import from_rpc_error
 from blockyard.runner.v1.catalogue_service_pb2 import RegisterBlocksRequest, RegisterBlocksResponse
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
@@ -44,7 +45,7 @@ class Registration:
                     self._request, timeout=DEADLINE_SECONDS
                 )
             except grpc.aio.AioRpcError as error:
-                if trouble != (trouble := f"{error.code().name}: {error.details()}"):
+                if trouble != (trouble := f"{error.code().name}: {from_rpc_error(error)}"):
                     log.warning("the blocks cannot be registered, trying on", error=trouble)
                 await asyncio.sleep(pause)
             else:

@@ -24,7 +24,8 @@ def coerce(value: Any, annotation: Any) -> Any:
 def converter_for(annotation: Any) -> Converter | None:
     """What converts to the type; None if every value is left as it is."""
     try:
-        return _cached(annotation)
+        # `int | str` equals `str | int`, but it is the first member that is converted to.
+        return _cached(annotation, repr(annotation))
     except TypeError:
         # Annotations that cannot be hashed, such as Annotated with a dictionary in it.
         return _build(annotation)
@@ -49,7 +50,9 @@ def _is_homogeneous(arguments: tuple[Any, ...]) -> bool:
     return len(arguments) == 1 or (len(arguments) == 2 and arguments[1] is Ellipsis)
 
 
-_cached = lru_cache(maxsize=4096)(_build)
+@lru_cache(maxsize=4096)
+def _cached(annotation: Any, _written: str) -> Converter | None:
+    return _build(annotation)
 
 
 def _to_text(value: Any) -> str:

@@ -28,6 +28,14 @@ def matching_cost(costs: Sequence[BlockCost], inputs: Mapping[str, Any]) -> Bloc
     return next((cost for cost in costs if _matches(cost.filter, inputs)), None)
 
 
+def amount_of(cost: BlockCost | None, *, seconds: float = 0.0, size: int = 0) -> int:
+    """Credits of a run that took so many seconds and moved so many bytes; parts of a credit are dropped."""
+    if cost is None:
+        return 0
+    units = {BlockCostType.RUN: 1.0, BlockCostType.BYTE: float(size), BlockCostType.SECOND: seconds}
+    return int(cost.amount * units[cost.type])
+
+
 def _matches(wanted: Any, value: Any) -> bool:
     """An object matches when each of its keys does, whatever else the value holds; anything else when it is equal."""
     if isinstance(wanted, Mapping):

@@ -1,10 +1,13 @@
 """Makes a model's JSON schema plain enough for forms: references resolved, choices of one folded."""
 
+from collections.abc import Iterator
 from typing import Any
 
 _CHOICES = ("allOf", "anyOf", "oneOf")
 # Their values are data, or are named by the author, and no schemas.
 _DATA = frozenset({"default", "const", "enum", "examples"})
+# Under these, keys are names that an author chose, and each value is a schema.
+_NAMED = ("properties", "patternProperties")
 # What only people and forms look at.
 _WORDS = frozenset({"title", "description", "placeholder", "examples", "advanced", "hidden"})
 
@@ -26,7 +29,7 @@ def _resolve(node: Any, definitions: dict[str, Any], inside: tuple[str, ...]) ->
     for key, value in node.items():
         if key in _DATA:
             resolved[key] = value
-        elif key in ("properties", "patternProperties"):
+        elif key in _NAMED:
             # Names of pins stand here, which may be called "default" or "$ref" themselves.
             resolved[key] = {name: _resolve(item, definitions, inside) for name, item in value.items()}
         elif key == "discriminator":
@@ -68,8 +71,27 @@ def without_words(schema: Any) -> Any:
             continue
         if key in _DATA:
             kept[key] = value
-        elif key in ("properties", "patternProperties"):
+        elif key in _NAMED:
             kept[key] = {name: without_words(item) for name, item in value.items()}
         else:
             kept[key] = without_words(value)
     return kept
+
+
+def leftovers(schema: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """(place, what) of each thing that `plain_schema` leaves in no schema of its making."""
+    if isinstance(schema, list):
+        for index, item in enumerate(schema):
+            yield from leftovers(item, f"{place}[{index}]")
+    if not isinstance(schema, dict):
+        return
+    for key, value in schema.items():
+        if key in ("$ref", "$defs"):
+            yield place, f"has {key}; references must be resolved"
+        elif key in _CHOICES and isinstance(value, list) and len(value) == 1:
+            yield place, f"has {key} with a single schema, which must be folded"
+        if key in _NAMED:
+            for name, item in value.items():
+                yield from leftovers(item, f"{place}[{key!r}][{name!r}]")
+        elif key not in _DATA:
+            yield from leftovers(value, f"{place}[{key!r}]")

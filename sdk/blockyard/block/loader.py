@@ -6,16 +6,22 @@ Modules come from third parties: whatever one raises is reported and the others 
 import importlib
 import importlib.metadata
 import pkgutil
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+
+from pydantic import PydanticUserError
 
 from blockyard.block.block import Block
 from blockyard.block.rules import block_complaints, class_complaints
 
 ENTRY_POINT_GROUP = "blockyard.blocks"
 EXAMPLES = "examples"
+# How pydantic names the attribute, in its messages of either code.
+_UNANNOTATED = re.compile(r"(?:`|Field ')(\w+)")
+_UNANNOTATED_CODES = ("model-field-missing-annotation", "model-field-overridden")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,10 @@ def _modules(name: str, examples: bool, errors: list[LoadError], seen: set[str])
 
 
 def _import_failure(module: str, block: str, error: BaseException) -> str:
+    if block and isinstance(error, PydanticUserError) and error.code in _UNANNOTATED_CODES:
+        field = _UNANNOTATED.search(str(error))
+        name = field.group(1) if field else "a field"
+        return f"{block}: {name}: must have an annotation, such as `{name}: str = SchemaField(...)`"
     # Pydantic adds a link to its errors, on a line of its own.
     reason = str(error).split("\n", 1)[0] or type(error).__name__
     return f"{block or module}: cannot be imported: {type(error).__name__}: {reason}"
@@ -109,7 +119,7 @@ def _add(catalogue: Catalogue, module: str, block_class: type[Block]) -> None:
         try:
             # An author's class takes no arguments: it passes them to Block itself.
             block = block_class()  # type: ignore[call-arg]
-        except Exception as error:  # noqa: BLE001 - reported; see the top of the module
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - reported; see the top of the module
             messages.append(f"{name}: cannot be made: {type(error).__name__}: {error}")
     if block is not None:
         messages += [*block_complaints(block), *_clashes(catalogue, block)]

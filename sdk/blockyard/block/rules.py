@@ -1,8 +1,10 @@
 """The rules that a block must keep to be loaded. Each complaint begins with the block's name."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, get_args
 
 from blockyard.block.block import ERROR_PIN, Block
@@ -10,10 +12,25 @@ from blockyard.block.fields import is_schema_field
 from blockyard.block.kinds import BlockType
 from blockyard.block.run_style import RunStyle
 from blockyard.block.schema import BlockSchema
+from blockyard.common.v1.errors_pb2 import NodeErrorReason
+
+# The catalogue's limits.
+SHORTEST_TIMEOUT_SECONDS = 0.001
+LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+MOST_ATTEMPTS = 100
+LARGEST_MULTIPLIER = 100.0
+LONGEST_BACKOFF = timedelta(days=1)
 
 _MODULE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 # Their values are the graph's own inputs and results, so a failure of theirs is the execution's.
 _WITHOUT_ERROR_PIN = frozenset({BlockType.INPUT, BlockType.OUTPUT})
+_NEEDED_INPUTS = {
+    BlockType.INPUT: frozenset({"name", "value"}),
+    BlockType.OUTPUT: frozenset({"name", "value"}),
+    BlockType.COLLECT: frozenset({"item"}),
+}
+_POOL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_REASONS = [name.removeprefix("NODE_ERROR_REASON_") for name, number in NodeErrorReason.items() if number]
 
 
 def class_complaints(block_class: type[Block]) -> Iterator[str]:
@@ -34,8 +51,12 @@ def block_complaints(block: Block) -> Iterator[str]:
     """What is wrong with the block."""
     if not _is_uuid(block.id):
         yield f"{block.name}: its id must be a UUID in lower case, got {block.id!r}"
-    yield from _schema_complaints(block, block.input_schema, "input")
-    yield from _schema_complaints(block, block.output_schema, "output")
+    if wrong := [side for side, schema in _sides(block) if not _is_block_schema(schema)]:
+        yield from (f"{block.name}: {side} schema: must be a subclass of BlockSchema" for side in wrong)
+        # Nothing more can be said of it.
+        return
+    for side, schema in _sides(block):
+        yield from _schema_complaints(block, schema, side)
     for name, field in block.input_schema.model_fields.items():
         if _is_boolean(field.annotation) and field.is_required():
             yield f"{block.name}: input {name}: a bool needs a default"
@@ -46,6 +67,50 @@ def block_complaints(block: Block) -> Iterator[str]:
         yield f"{block.name}: output error: is missing; declare error: str"
     if block.block_type in (BlockType.WEBHOOK, BlockType.WEBHOOK_MANUAL) and block.webhook_config is None:
         yield f"{block.name}: a webhook block needs a webhook_config"
+    yield from _registration_complaints(block)
+    yield from _description_complaints(block)
+
+
+def _sides(block: Block) -> tuple[tuple[str, Any], ...]:
+    return ("input", block.input_schema), ("output", block.output_schema)
+
+
+def _is_block_schema(schema: Any) -> bool:
+    return isinstance(schema, type) and issubclass(schema, BlockSchema)
+
+
+def _registration_complaints(block: Block) -> Iterator[str]:
+    """What the catalogue would refuse, and with it everything else that the runner has."""
+    if not SHORTEST_TIMEOUT_SECONDS <= block.timeout <= LONGEST_TIMEOUT_SECONDS:
+        limits = f"{SHORTEST_TIMEOUT_SECONDS:g} to {LONGEST_TIMEOUT_SECONDS:g} seconds"
+        yield f"{block.name}: its timeout must be {limits}, got {block.timeout:g}"
+    if not _POOL_NAME.fullmatch(block.pool):
+        yield f"{block.name}: its pool must be 1 to 63 characters of a-z 0-9 - (not first), got {block.pool!r}"
+    retry = block.retry
+    if retry.max_attempts > MOST_ATTEMPTS or retry.multiplier > LARGEST_MULTIPLIER:
+        yield f"{block.name}: retry: at most {MOST_ATTEMPTS} attempts and a multiplier of {LARGEST_MULTIPLIER:g}"
+    if retry.max_backoff > LONGEST_BACKOFF:
+        yield f"{block.name}: retry: max_backoff must be at most {LONGEST_BACKOFF}, got {retry.max_backoff}"
+    for reason in retry.reasons:
+        if reason not in _REASONS:
+            yield f"{block.name}: retry: there is no reason {reason!r}; there are {', '.join(_REASONS)}"
+    for pin in sorted(_NEEDED_INPUTS.get(block.block_type, frozenset()) - set(block.input_schema.model_fields)):
+        yield f"{block.name}: input {pin}: is missing; a block of type {block.block_type.name} needs it"
+
+
+def _description_complaints(block: Block) -> Iterator[str]:
+    """A block that cannot be described would keep its runner from registering any."""
+    place = "description"
+    try:
+        for side, schema in _sides(block):
+            place = f"{side} schema"
+            schema.jsonschema()
+        place = "description"
+        json.dumps(block.to_dict())
+    except Exception as error:  # noqa: BLE001 - an author's types may raise anything; it is told
+        # Pydantic adds a link to its errors, on a line of its own.
+        reason = str(error).split("\n", 1)[0]
+        yield f"{block.name}: {place}: cannot be written as JSON: {type(error).__name__}: {reason}"
 
 
 def _is_uuid(text: Any) -> bool:

@@ -4,7 +4,7 @@ What validates and describes it is made once for each class, since a runner asks
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -31,7 +31,16 @@ class CredentialsRequirement:
 class BlockSchema(BaseModel):
     """Base of a block's `Input` and `Output`. Inputs that it does not name are left out."""
 
-    model_config = ConfigDict(protected_namespaces=(), validate_by_name=True, validate_by_alias=True)
+    # Errors name the pin, however a value was called: what is secret is known by its pin.
+    model_config = ConfigDict(
+        protected_namespaces=(), validate_by_name=True, validate_by_alias=True, loc_by_alias=False
+    )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """A model that is shown, in a log or a message of a block, does not show its secrets."""
+        secret = self.secret_fields()
+        for name, value in super().__repr_args__():
+            yield name, "***" if name in secret and value else value
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -98,15 +107,19 @@ class BlockSchema(BaseModel):
 
     @classmethod
     def validate_field(cls, name: str, value: Any) -> str | None:
-        """What is wrong with this one value, whatever else the schema requires; None if nothing."""
-        if name not in cls.model_fields:
+        """What is wrong with this one value, whatever else the schema requires; None if nothing.
+
+        As in `validate_data`, None counts as not given where the field does not require it.
+        """
+        field = cls.model_fields.get(name)
+        if field is None:
             return f"{name}: there is no such field; there are {', '.join(cls.model_fields)}"
-        try:
-            field_adapter(cls, name).validate_python(value)
-        except ValidationError as error:
-            shown = complaints(error, path=name)
-            return f"{name}: does not fit" if name in cls.secret_fields() else "; ".join(shown)
-        return None
+        if value is None and name not in nulls_kept(cls):
+            return f"{name}: is required" if field.is_required() else None
+        found = _complaints_alone(cls, name, value)
+        if found and name in cls.secret_fields():
+            return f"{name}: does not fit"
+        return "; ".join(found) or None
 
 
 @cache
@@ -127,6 +140,23 @@ def field_adapter(schema: type[BlockSchema], name: str) -> TypeAdapter[Any]:
     if field.metadata:
         annotation = Annotated[annotation, *field.metadata]
     return TypeAdapter(annotation)
+
+
+def _complaints_alone(schema: type[BlockSchema], name: str, value: Any) -> list[str]:
+    """What is wrong with the value for this field.
+
+    It is assigned to a model that has nothing but defaults: that knows the field's own validators and its
+    discriminator. Validators of the whole model are no judges of one field; where there are some, the type alone is.
+    """
+    has_model_validators = bool(schema.__pydantic_decorators__.model_validators)
+    try:
+        if has_model_validators:
+            field_adapter(schema, name).validate_python(value)
+        else:
+            schema.__pydantic_validator__.validate_assignment(schema.model_construct(), name, value)
+    except ValidationError as error:
+        return complaints(error, path=name if has_model_validators else "")
+    return []
 
 
 @cache

@@ -18,6 +18,7 @@ from blockyard.block import (
     matching_cost,
 )
 from blockyard.block.catalogue import describe
+from blockyard.block.costs import amount_of
 from blockyard.graph.v1 import block_pb2
 from google.protobuf.json_format import MessageToDict
 
@@ -138,6 +139,20 @@ def test_first_cost_whose_filter_matches_applies() -> None:
     assert matching_cost(costs, {"model": "large", "fast": True}) is costs[1]
     assert matching_cost(costs, {}) is costs[2]
     assert matching_cost(costs[:2], {}) is None
+
+
+@pytest.mark.parametrize(
+    ("cost", "amount"),
+    [
+        (None, 0),
+        (BlockCost(5), 5),
+        (BlockCost(5, BlockCostType.SECOND), 12),
+        (BlockCost(5, BlockCostType.BYTE), 5_000),
+        (BlockCost(0, BlockCostType.SECOND), 0),
+    ],
+)
+def test_a_run_costs_by_run_second_or_byte(cost: BlockCost | None, amount: int) -> None:
+    assert amount_of(cost, seconds=2.5, size=1_000) == amount
 
 
 @pytest.mark.parametrize(

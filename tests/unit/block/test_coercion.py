@@ -94,6 +94,12 @@ def test_value_is_fitted_to_the_type(value: Any, annotation: Any, expected: Any)
     assert type(fitted) is type(expected)
 
 
+def test_unions_of_the_same_types_in_another_order_are_two_types() -> None:
+    # For Python they are equal, and have one hash.
+    assert [coerce([1], one) for one in (str | int, int | str, str | int)] == ["[1]", 1, "[1]"]
+    assert [coerce([[1]], one) for one in (list[str | int], list[int | str])] == [["[1]"], [1]]
+
+
 def test_value_that_fits_is_not_copied() -> None:
     value = ["a", "b"]
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from blockyard.block.loader import load_blocks
 
-HEADER = "from typing import Any\nfrom blockyard.block import *\n"
+HEADER = (
+    "import collections.abc\nimport datetime\nimport pydantic\nfrom typing import Any\nfrom blockyard.block import *\n"
+)
 ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e01"
 OTHER_ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e02"
 
@@ -20,11 +22,12 @@ def block_source(
     error: str = "error: str = SchemaField()",
     run: str = "async def run(self, input_data: Input) -> BlockOutput:\n        yield 'out', 1",
     options: str = "",
+    base: str = "BlockSchema",
 ) -> str:
     """Source of a block that keeps all rules, but for what is given."""
     return f"""{HEADER}
 class {name}(Block):
-    class Input(BlockSchema):
+    class Input({base}):
         {text}
 
     class Output(BlockSchema):
@@ -96,7 +99,42 @@ def test_imported_and_abstract_blocks_are_not_counted(package: Package) -> None:
         (block_source(id=ID.upper()), "GoodBlock: its id must be a UUID in lower case"),
         (block_source(error="error: int = SchemaField()"), "GoodBlock: output error: must be of type str"),
         (block_source(error=""), "GoodBlock: output error: is missing"),
-        (block_source(text="text = SchemaField()"), "GoodBlock: cannot be imported: PydanticUserError"),
+        (block_source(text="text = SchemaField()"), "GoodBlock: text: must have an annotation, such as `text: str ="),
+        (block_source(text="text = 7"), "GoodBlock: text: must have an annotation, such as `text: str ="),
+        (
+            block_source(text="text: collections.abc.Callable[[], int] = SchemaField()"),
+            "GoodBlock: input schema: cannot be written as JSON: PydanticInvalidForJsonSchema",
+        ),
+        (
+            block_source(options="categories=['TEXT']"),
+            "GoodBlock: description: cannot be written as JSON: AttributeError",
+        ),
+        (block_source(options="timeout=0"), "GoodBlock: its timeout must be 0.001 to 604800 seconds, got 0"),
+        (
+            block_source(options="timeout=float('nan')"),
+            "GoodBlock: its timeout must be 0.001 to 604800 seconds, got nan",
+        ),
+        (
+            block_source(options="timeout=30 * 86_400"),
+            "GoodBlock: its timeout must be 0.001 to 604800 seconds, got 2.592e",
+        ),
+        (block_source(options="pool='GPU'"), "GoodBlock: its pool must be 1 to 63 characters of a-z 0-9 -"),
+        (block_source(options="retry=RetryPolicy(max_attempts=101)"), "GoodBlock: retry: at most 100 attempts"),
+        (block_source(options="retry=RetryPolicy(multiplier=101)"), "GoodBlock: retry: at most 100 attempts"),
+        (
+            block_source(options="retry=RetryPolicy(max_backoff=datetime.timedelta(days=2))"),
+            "GoodBlock: retry: max_backoff must be at most 1 day, 0:00:00, got 2 days, 0:00:00",
+        ),
+        (
+            block_source(options="retry=RetryPolicy(reasons=('BAD_LUCK',))"),
+            "GoodBlock: retry: there is no reason 'BAD_LUCK'; there are BLOCK_ERROR",
+        ),
+        (
+            block_source(text="value: Any = SchemaField()", options="block_type=BlockType.INPUT"),
+            "GoodBlock: input name: is missing; a block of type INPUT needs it",
+        ),
+        (block_source(base="pydantic.BaseModel"), "GoodBlock: input schema: must be a subclass of BlockSchema"),
+        (block_source(options="retry=exit()"), "GoodBlock: cannot be made: SystemExit"),
         (block_source(text="text: str"), "GoodBlock: input text: must be declared with SchemaField"),
         (block_source(text="text: bool = SchemaField()"), "GoodBlock: input text: a bool needs a default"),
         (block_source(text="text: bool | None = SchemaField()"), "GoodBlock: input text: a bool needs a default"),
@@ -146,8 +184,38 @@ def test_name_taken_twice_is_refused(package: Package) -> None:
     assert errors_of(package) == [f"GoodBlock: its name is taken by the block {ID}"]
 
 
+def test_a_pin_that_loses_its_annotation_in_a_subclass_is_refused(package: Package) -> None:
+    package.write("base", f"{HEADER}\nclass Named(BlockSchema):\n    text: str = SchemaField()\n")
+    child = block_source(text="text = SchemaField()", base="Named").replace(
+        HEADER, f"{HEADER}from {package.name}.base import Named\n"
+    )
+    package.write("text", child)
+
+    (message,) = errors_of(package)
+
+    assert message.startswith("GoodBlock: text: must have an annotation")
+
+
+def test_abstract_blocks_are_called_base(package: Package) -> None:
+    package.write("text", f"{HEADER}\nclass HalfBlock(Block):\n    pass\n\nclass HalfBlockBase(Block):\n    pass\n")
+
+    assert errors_of(package) == ["HalfBlock: run must be an async generator or a generator that yields (pin, value)"]
+
+
+def test_every_rule_that_a_block_breaks_is_told(package: Package) -> None:
+    package.write("text", block_source(id="1", error="error: int = SchemaField()", text="text: bool"))
+
+    assert errors_of(package) == [
+        "GoodBlock: its id must be a UUID in lower case, got '1'",
+        "GoodBlock: input text: must be declared with SchemaField",
+        "GoodBlock: input text: a bool needs a default",
+        "GoodBlock: output error: must be of type str",
+    ]
+
+
 def test_input_blocks_need_no_error_pin(package: Package) -> None:
-    package.write("text", block_source(error="", options="block_type=BlockType.INPUT"))
+    pins = "name: str = SchemaField()\n        value: Any = SchemaField()"
+    package.write("text", block_source(error="", text=pins, options="block_type=BlockType.INPUT"))
 
     assert errors_of(package) == []
 
@@ -187,12 +255,35 @@ def test_examples_are_loaded_only_when_asked_for(package: Package) -> None:
     assert list(load_blocks([package.name], entry_points=False, examples=True).blocks) == [ID]
 
 
+def offer(package: Package, name: str, *modules: str) -> None:
+    """What an installed distribution says of its packages of blocks."""
+    information = package.folder.parent / f"{name}-1.0.dist-info"
+    information.mkdir()
+    information.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    points = "".join(f"{module.replace('.', '_')} = {module}\n" for module in modules)
+    information.joinpath("entry_points.txt").write_text(f"[blockyard.blocks]\n{points}")
+
+
+def test_a_broken_distribution_does_not_take_the_others_down(package: Package) -> None:
+    package.write("text", block_source())
+    package.write("broken", "raise ImportError('the library is of another release')")
+    offer(package, "good", f"{package.name}.text")
+    offer(package, "broken", f"{package.name}.broken", "nothing_of_that_name")
+
+    catalogue = load_blocks()
+
+    assert ID in catalogue.blocks
+    assert [str(error) for error in catalogue.errors if not error.module.startswith("blocks")] == [
+        "nothing_of_that_name: nothing_of_that_name: cannot be imported: ModuleNotFoundError: "
+        "No module named 'nothing_of_that_name'",
+        f"{package.name}.broken: {package.name}.broken: cannot be imported: ImportError: "
+        "the library is of another release",
+    ]
+
+
 def test_entry_points_are_found(package: Package) -> None:
     package.write("text", block_source())
-    information = package.folder.parent / "sample-1.0.dist-info"
-    information.mkdir()
-    information.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n")
-    information.joinpath("entry_points.txt").write_text(f"[blockyard.blocks]\nsample = {package.name}\n")
+    offer(package, "sample", package.name)
 
     assert ID in load_blocks().blocks
     assert ID not in load_blocks(entry_points=False).blocks

@@ -1,12 +1,12 @@
 """Schemas: what is described, what is validated, and what is asked for."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, Self
 
 import pytest
 from blockyard.block import BlockDefinitionError, BlockSchema, CredentialsReference, CredentialsRequirement, SchemaField
-from blockyard.block.json_schemas import plain_schema, without_words
-from pydantic import BaseModel
+from blockyard.block.json_schemas import leftovers, plain_schema, without_words
+from pydantic import BaseModel, field_validator, model_validator
 
 from tests.unit.block.sample_blocks import SecretInput, TextInput, TextOutput
 
@@ -27,6 +27,39 @@ class PaintInput(BlockSchema):
     default: str = SchemaField(
         description="A pin with a keyword's name.", placeholder="x", hidden=True, depends_on=["colour"], advanced=False
     )
+
+
+class Circle(BaseModel):
+    kind: Literal["circle"]
+    radius: float
+
+
+class Square(BaseModel):
+    kind: Literal["square"]
+    side: float
+
+
+class ManyKindsInput(PaintInput, TextInput):
+    shape: Circle | Square | None = SchemaField(default=None, discriminator="kind")
+    even: int = SchemaField(default=0)
+
+    @field_validator("even")
+    @classmethod
+    def _is_even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError(f"{value} is odd")
+        return value
+
+
+class BothInput(BlockSchema):
+    low: int = SchemaField()
+    high: int = SchemaField()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
 
 
 def test_references_are_resolved_and_single_choices_folded() -> None:
@@ -51,6 +84,22 @@ def test_what_stands_beside_a_folded_choice_wins(choice: str) -> None:
     schema = {choice: [{"type": "string", "title": "Inner"}], "title": "Outer"}
 
     assert plain_schema(schema) == {"type": "string", "title": "Outer"}
+
+
+def test_what_a_plain_schema_lacks_is_told_with_its_place() -> None:
+    schema = {
+        "$defs": {},
+        "properties": {"$ref": {"allOf": [{"type": "string"}]}, "list": {"items": {"$ref": "#/$defs/A"}}},
+        "default": {"$ref": "data"},
+        "anyOf": [{"type": "string"}, {"type": "null"}],
+    }
+
+    assert list(leftovers(schema)) == [
+        ("", "has $defs; references must be resolved"),
+        ("['properties']['$ref']", "has allOf with a single schema, which must be folded"),
+        ("['properties']['list']['items']", "has $ref; references must be resolved"),
+    ]
+    assert list(leftovers(ManyKindsInput.jsonschema())) == []
 
 
 def test_choice_of_several_stays() -> None:
@@ -114,6 +163,35 @@ def test_validate_field_looks_at_one_field_alone(name: str, value: Any, complain
     assert TextInput.validate_field(name, value) == complaint
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("times", None, None),
+        ("text", None, "text: is required"),
+        ("colour", "green", "colour: expected 'red' or 'blue', got 'green'"),
+        ("point", {"x": "far"}, "point.x: expected a valid number, unable to parse string as a number, got 'far'"),
+        ("shape", {"kind": "circle", "radius": 1}, None),
+        ("shape", {"radius": 1}, "shape: Unable to extract tag using discriminator 'kind', got {'radius': 1}"),
+        ("even", 4, None),
+        ("even", 3, "even: 3 is odd, got 3"),
+    ],
+)
+def test_one_field_alone_is_judged_as_all_of_them_are(name: str, value: Any, complaint: str | None) -> None:
+    rest = {"point": {"x": 1}, "default": "", "text": "a"}
+    together = ManyKindsInput.validate_data({**rest, name: value})
+
+    assert ManyKindsInput.validate_field(name, value) == complaint
+    assert together == ([] if complaint is None else [complaint])
+
+
+def test_one_field_alone_is_not_judged_by_rules_of_the_whole() -> None:
+    assert BothInput.validate_field("low", 9) is None
+    assert BothInput.validate_field("low", "x") == (
+        "low: expected a valid integer, unable to parse string as an integer, got 'x'"
+    )
+    assert BothInput.validate_data({"low": 9, "high": 1}) != []
+
+
 def test_long_values_are_cut_in_messages() -> None:
     complaint = TextInput.validate_field("times", "x" * 1000)
 
@@ -124,6 +202,25 @@ def test_long_values_are_cut_in_messages() -> None:
 def test_secret_values_are_not_shown() -> None:
     assert SecretInput.validate_field("password", "hidden") == "password: does not fit"
     assert "hidden" not in str(SecretInput.validate_data({"password": "hidden"}))
+
+
+class AliasedInput(BlockSchema):
+    key: str = SchemaField(secret=True, max_length=3, validation_alias="api-key")
+    text: str = SchemaField(default="")
+
+
+def test_a_model_that_is_shown_does_not_show_its_secrets() -> None:
+    given = AliasedInput(key="abc", text="plain")
+
+    assert "abc" not in f"{given} {given!r}"
+    assert "text='plain'" in repr(given)
+    assert given.key == "abc"
+
+
+def test_errors_name_the_pin_and_hide_the_secret_whatever_the_value_was_called() -> None:
+    for name in ("key", "api-key"):
+        assert AliasedInput.validate_data({name: "hidden"}) == ["key: String should have at most 3 characters"]
+    assert AliasedInput.validate_data({}) == ["key: is required"]
 
 
 def test_credentials_fields_tell_what_they_ask_for() -> None:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from blockyard.block import BlockOutputError
 from blockyard.block.testing import check_block
 
-from tests.unit.block.sample_blocks import RepeatBlock, SecretBlock
+from tests.unit.block.sample_blocks import RepeatBlock, SecretBlock, YieldBlock
 
 
 async def test_values_types_and_predicates_are_compared() -> None:
@@ -36,6 +37,7 @@ async def test_mocks_stand_in_for_attributes_and_are_taken_back() -> None:
         ([("part", "a"), ("part", "a"), ("count", 2), ("count", 3)], "no output for \\('count', 3\\)"),
         ([("part", int)], "output 0: part: expected <class 'int'>, got 'a'"),
         ([("part", lambda part: part == "b")], "output 0: part: expected <function"),
+        ([("part", lambda part: int(part) > 0)], "output 0: part: <function .* raised ValueError: .*, given 'a'"),
     ],
 )
 async def test_what_differs_is_said(test_output: Any, message: str) -> None:
@@ -67,4 +69,20 @@ async def test_block_without_test_input_is_refused() -> None:
     block.test_input = ()
 
     with pytest.raises(AssertionError, match="has no test_input"):
+        await check_block(block)
+
+
+async def test_failures_are_expected_on_the_error_pin() -> None:
+    block = YieldBlock()
+    block.test_input = [{"value": [("number", 1), ("error", "no luck")]}, {"value": 7}]
+    block.test_output = [("number", 1), ("error", "no luck"), ("error", "TypeError: 'int' object is not iterable")]
+
+    await check_block(block)
+
+
+async def test_an_output_that_breaks_the_schema_is_no_failure_to_expect() -> None:
+    block = YieldBlock()
+    block.test_input, block.test_output = {"value": [("number", "x")]}, ("error", str)
+
+    with pytest.raises(BlockOutputError):
         await check_block(block)

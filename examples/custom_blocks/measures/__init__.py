@@ -1,0 +1,1 @@
+"""Blocks that read and convert measures, one module a subject."""
