@@ -113,6 +113,8 @@ class Graphs(_Blocking[GraphsClient]):
     fork = _blocking(GraphsClient.fork)
     validate = _blocking(GraphsClient.validate)
     picture = _blocking(GraphsClient.picture)
+    import_file = _blocking(GraphsClient.import_file)
+    export = _blocking(GraphsClient.export)
 
 
 class Blocks(_Blocking[BlocksClient]):
@@ -120,6 +122,7 @@ class Blocks(_Blocking[BlocksClient]):
 
     list = _iterating(BlocksClient.list)
     get = _blocking(BlocksClient.get)
+    run = _blocking(BlocksClient.run)
 
 
 class Execution(_Blocking[ExecutionHandle]):

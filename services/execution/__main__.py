@@ -15,6 +15,7 @@ from services.common.blobs import BlobStore
 from services.execution.accepting import Acceptance
 from services.execution.api import ExecutionApi
 from services.execution.api import Parts as ApiParts
+from services.execution.block_runs import BlockRuns
 from services.execution.catalogue import Catalogue
 from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
@@ -89,7 +90,10 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
         grpc_client.channel(
             settings.graph_address,
             grpc_client.ServiceCredentials(secret, "execution"),
-            idempotent=["blockyard.runner.v1.CatalogueService/GetRunnableGraph"],
+            idempotent=[
+                "blockyard.runner.v1.CatalogueService/GetRunnableGraph",
+                "blockyard.runner.v1.CatalogueService/GetRunnableBlock",
+            ],
         )
     )
     limits = Limits(settings.max_node_executions, int(settings.max_duration * 1000), int(settings.node_timeout * 1000))
@@ -107,6 +111,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     api = ExecutionApi(
         ApiParts(
             starter=starter,
+            block_runs=BlockRuns(catalogue, starter, limits),
             executions=executions,
             leases=LeaseRepository(pool),
             inspector=inspector,

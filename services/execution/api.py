@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,6 +16,9 @@ from services.common.errors import InvalidArgument, Violation
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.execution import translation
+from services.execution.block_plans import BLOCK_NODE
+from services.execution.block_runs import BlockRuns
+from services.execution.block_setup import Setup
 from services.execution.commands import Stop, encode_command
 from services.execution.deciding import Decider
 from services.execution.engine.effects import ExecutionStatus as Status
@@ -39,12 +42,16 @@ LONG_WORK = 64 << 10
 STOP_SECONDS = 10.0
 """Longest time that a stop waits for the end of the execution."""
 
+BLOCK_SECONDS = 600.0
+"""Longest time that the run of a block is waited for. It goes on after that."""
+
 
 @dataclass(slots=True, eq=False)
 class Parts:
     """What the API works with."""
 
     starter: Starter
+    block_runs: BlockRuns
     executions: ExecutionRepository
     leases: LeaseRepository
     inspector: Inspector
@@ -139,7 +146,7 @@ class ExecutionApi(ExecutionServiceServicer):
         progress = await self._progress(row)
         if row.status < Status.COMPLETED:
             if await self._stop(row.execution_id):
-                row = await self._ended(row, progress, context)
+                row = await self._ended(row, progress, context, STOP_SECONDS)
             else:
                 # It has ended since it was read.
                 row = await self._own(request.execution_id)
@@ -280,6 +287,29 @@ class ExecutionApi(ExecutionServiceServicer):
         parts.commanded(row.execution_id, partition)
         return messages.ResumeNodeResponse()
 
+    async def RunBlock(self, request: messages.RunBlockRequest, context: Context) -> messages.RunBlockResponse:
+        """Runs one block and waits for its end."""
+        path = "inputs_json" if request.inputs_json else "inputs"
+        inputs = translation.json_object(request.inputs, request.inputs_json, path)
+        user_id = current_caller().user_id
+        started = await self._parts.block_runs.start(
+            StartRequest(user_id, inputs, request.request_id, block_id=request.block_id)
+        )
+        if isinstance(started, Setup):
+            return messages.RunBlockResponse(setup_requirements=translation.setup_message(started))
+        row = started
+        if row.status < Status.COMPLETED:
+            row = await self._ended(row, Progress(), context, BLOCK_SECONDS)
+        answer = messages.RunBlockResponse(
+            execution=translation.execution_message(row, await self._progress(row), 0, with_inputs=False)
+        )
+        if row.status >= Status.COMPLETED:
+            async for found in self._parts.history.node_executions(row, BLOCK_NODE, (0, 0, 0), 1):
+                found.row = replace(found.row, inputs=b"{}")
+                node = await _aside(found.size, translation.node_message, row.execution_id, found, request.value_format)
+                answer.node_execution.CopyFrom(node)
+        return answer
+
     async def _own(self, text: str) -> ExecutionRow:
         row = await self._parts.executions.get(translation.execution_id(text), current_caller().user_id)
         if row is None:
@@ -309,10 +339,11 @@ class ExecutionApi(ExecutionServiceServicer):
         self._parts.commanded(execution_id, partition)
         return True
 
-    async def _ended(self, row: ExecutionRow, progress: Progress, context: Context) -> ExecutionRow:
-        """The execution once it has ended, or as it stands when the time is over: the stop is durable anyway."""
+    async def _ended(self, row: ExecutionRow, progress: Progress, context: Context, longest: float) -> ExecutionRow:
+        """The execution once it has ended, or as it stands when the time is over, in seconds: what was asked for is
+        durable anyway. Part of the time is left for the answer."""
         remaining = context.time_remaining()
-        seconds = STOP_SECONDS if remaining is None else min(STOP_SECONDS, remaining * 0.8)
+        seconds = longest if remaining is None else min(longest, max(remaining * 0.8, remaining - 2.0))
         parts = self._parts
         try:
             async with asyncio.timeout(seconds):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import grpc
-from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableGraphRequest
+from blockyard.graph.v1.block_pb2 import Block
+from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableBlockRequest, GetRunnableGraphRequest
 
-from services.common.errors import Unavailable
-from services.execution.errors import GraphNotFound, GraphNotRunnable
+from services.common.errors import NotFound, Unavailable
+from services.execution.errors import BlockNotFound, GraphNotFound, GraphNotRunnable
 from services.execution.planning import Limits, Runnable
 
 if TYPE_CHECKING:  # the asynchronous form exists for type checkers alone
@@ -50,6 +51,14 @@ class Question:
     answer: Runnable | Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBlock:
+    """A block as it is registered, and why no runner can run it now (empty if one can)."""
+
+    block: Block
+    absence: str
+
+
 @dataclass(slots=True, eq=False)
 class Catalogue:
     """Asks the graph service and keeps what it said for a moment."""
@@ -71,6 +80,14 @@ class Catalogue:
         if question is None:
             question = self._questions[key] = Question()
         return await self._answer(key, question)
+
+    async def block(self, user_id: str, block_id: str) -> KnownBlock:
+        """A block by id or name, to be run on its own for a user. Raises BlockNotFound and Unavailable."""
+        try:
+            answer = await self.stub.GetRunnableBlock(GetRunnableBlockRequest(block_id=block_id, user_id=user_id))
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, BlockNotFound) from error
+        return KnownBlock(answer.block, answer.absence)
 
     async def _answer(self, key: Key, question: Question) -> Runnable:
         """The answer to a question that was asked after this call: all that wait meanwhile share the next one."""
@@ -102,7 +119,7 @@ class Catalogue:
         try:
             answer = await self.stub.GetRunnableGraph(request)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from error
+            raise _translated(error, GraphNotFound) from error
         if known is not None and answer.etag == known.etag:
             runnable = known.runnable
         else:
@@ -116,11 +133,11 @@ class Catalogue:
         return runnable
 
 
-def _translated(error: grpc.aio.AioRpcError) -> Exception:
+def _translated(error: grpc.aio.AioRpcError, not_found: type[NotFound]) -> Exception:
     """The graph service's answer as ours: its refusals are the caller's, its absence is passing."""
     code, message = error.code(), error.details() or ""
     if code == grpc.StatusCode.NOT_FOUND:
-        return GraphNotFound(message)
+        return not_found(message)
     if code == grpc.StatusCode.FAILED_PRECONDITION:
         return GraphNotRunnable(message)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):

@@ -8,12 +8,13 @@ from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.values import encode, parse
 
 from services.common.errors import BlockyardError, InvalidArgument, Violation
-from services.execution.catalogue import Catalogue
+from services.execution.catalogue import Catalogue, KnownBlock
 from services.execution.commands import Decide
 from services.execution.engine.facts import Output
 from services.execution.engine.parts import with_parts
+from services.execution.engine.plan import PlanNode
 from services.execution.engine.topology import Place
-from services.execution.planning import OutputPins
+from services.execution.planning import OutputPins, output_pins
 from services.execution.records import ExecutionRow
 from services.execution.starting import LONGEST_REQUEST_ID, StartLimits
 from services.execution.translation import depth
@@ -93,11 +94,19 @@ class Decider:
 
     async def _pins(self, row: ExecutionRow, place: Place) -> OutputPins | None:
         """The block's output pins; None if they cannot be told any more: a decision must be possible all the same."""
+        node = place.node
         try:
+            if not row.graph_id:
+                return _pins_of(await self.catalogue.block(row.user_id, node.block_id), node)
             runnable = await self.catalogue.runnable(row.user_id, row.graph_id, row.graph_version)
         except (BlockyardError, grpc.aio.AioRpcError):
             return None
-        return runnable.output_pins.get((place.node.block_id, place.node.schema_hash))
+        return runnable.output_pins.get((node.block_id, node.schema_hash))
+
+
+def _pins_of(known: KnownBlock, node: PlanNode) -> OutputPins | None:
+    pins = output_pins(known.block)
+    return pins if pins.declared and known.block.schema_hash == node.schema_hash else None
 
 
 def _problem(pin: str, count: int, pins: OutputPins | None, place: Place) -> str:

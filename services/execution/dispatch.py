@@ -250,7 +250,9 @@ class Dispatcher:
         open_lanes = [
             lane
             for lane in lanes.values()
-            if not self._limits.graph or self._by_graph.get(lane.graph_id, 0) < self._part(self._limits.graph)
+            if not self._limits.graph
+            or not lane.graph_id  # runs of single blocks, of all users: they have no graph in common
+            or self._by_graph.get(lane.graph_id, 0) < self._part(self._limits.graph)
         ]
         return min(open_lanes, key=lambda lane: lane.waiting[0][:2], default=None)
 

@@ -11,6 +11,7 @@ from services.common.errors import (
     NotFound,
     OutOfRange,
     ResourceExhausted,
+    Unavailable,
 )
 
 
@@ -26,8 +27,22 @@ class GraphNotRunnable(FailedPrecondition):
     reason = ErrorReason.ERROR_REASON_GRAPH_NOT_RUNNABLE
 
 
+class BlockNotFound(NotFound):
+    """No runner has registered such a block."""
+
+    reason = ErrorReason.ERROR_REASON_BLOCK_NOT_FOUND
+
+
+class BlockNotRunnable(InvalidArgument):
+    """The block cannot be run on its own."""
+
+
+class BlockUnavailable(Unavailable):
+    """No runner can run the block at this moment. Start a runner that has it, and try again."""
+
+
 class InputsInvalid(InvalidArgument):
-    """The inputs do not fit the graph's input schema."""
+    """The inputs do not fit the input schema of the graph or the block."""
 
     reason = ErrorReason.ERROR_REASON_INPUTS_INVALID
 

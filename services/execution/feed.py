@@ -53,9 +53,13 @@ class Told:
     """Whether it tells the end of its execution."""
 
 
+NO_GRAPH = "block"
+"""Stands for the graph in the subject of a run of one block: NATS takes no empty part."""
+
+
 def subject(user_id: str, graph_id: str, execution_id: str) -> str:
     """Where an execution's events go. Ids of users may hold dots, which would part the subject."""
-    return f"blockyard.event.{user_id.replace('.', '%2E')}.{graph_id}.{execution_id}"
+    return f"blockyard.event.{user_id.replace('.', '%2E')}.{graph_id or NO_GRAPH}.{execution_id}"
 
 
 def event_message(batch: EventBatch, payload: bytes, first: int, last: int, kinds: str) -> Message:
@@ -78,7 +82,7 @@ def message_of(
             "Blockyard-Kinds": kinds,
             "ce-specversion": "1.0",
             "ce-id": identity,
-            "ce-source": f"/graphs/{graph_id}/executions/{execution_id}",
+            "ce-source": f"/graphs/{graph_id}/executions/{execution_id}" if graph_id else f"/executions/{execution_id}",
             "ce-type": "blockyard.event.v1.EventBatch",
             "ce-time": time,
             "content-type": "application/protobuf",

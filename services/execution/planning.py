@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -54,6 +55,9 @@ class OutputPins:
 class Runnable:
     """A graph version as it can be started: its plan, and how its inputs are checked. Shared by all its executions."""
 
+    labels: Mapping[str, str] = MappingProxyType({})
+    """That an execution has whatever its caller gives it."""
+
     def __init__(self, graph: Graph, blocks: Sequence[Block], limits: Limits) -> None:
         self.graph_id = graph.id
         self.graph_version = graph.version
@@ -64,7 +68,7 @@ class Runnable:
         self.names: dict[str, Any] = schema.get("properties", {})
         self.required: list[str] = schema.get("required", [])
         self.output_pins = {
-            (block.id, block.schema_hash): pins for block in blocks if (pins := _output_pins(block)).declared
+            (block.id, block.schema_hash): pins for block in blocks if (pins := output_pins(block)).declared
         }
         """By block and schema hash, of blocks that say them."""
         self._validators = {name: Draft202012Validator(rule) for name, rule in self.names.items()}
@@ -89,7 +93,8 @@ class Runnable:
         return found
 
 
-def _output_pins(block: Block) -> OutputPins:
+def output_pins(block: Block) -> OutputPins:
+    """The output pins that a block declares."""
     names = from_struct(block.output_schema).get("properties", ())
     return OutputPins(frozenset(names), block.type == BlockType.BLOCK_TYPE_STANDARD)
 
@@ -115,10 +120,10 @@ def compile_plan(graph: Graph, blocks: Mapping[str, Block], limits: Limits) -> P
         if link.source_node_id in index and link.sink_node_id in index
     )
     compiled = tuple(
-        _compile_node(node, blocks[node.block_id], _kind(at, node, blocks, links), limits)
+        compile_node(node, blocks[node.block_id], _kind(at, node, blocks, links), limits)
         for at, node in enumerate(nodes)
     )
-    results, result_links = _shaped_results(compiled, nodes, blocks)
+    results, result_links = _shaped_results(compiled, nodes, blocks, links)
     plan = Plan(
         rules=RULES,
         nodes=compiled + results,
@@ -130,19 +135,32 @@ def compile_plan(graph: Graph, blocks: Mapping[str, Block], limits: Limits) -> P
 
 
 def _shaped_results(
-    compiled: Sequence[PlanNode], nodes: Sequence[Node], blocks: Mapping[str, Block]
+    compiled: Sequence[PlanNode], nodes: Sequence[Node], blocks: Mapping[str, Block], links: Sequence[PlanLink]
 ) -> tuple[tuple[PlanNode, ...], tuple[PlanLink, ...]]:
-    """An OUTPUT node that a runner has to carry out (a template, dynamic pins) is followed by one that records what
-    it gives. Its id is the node's with the pin: "greeting.output"."""
+    """An OUTPUT node that a runner has to carry out (a template, dynamic pins) has beside it one that records the
+    result: the raw value where that comes whole, else what the runner put together. Its id is the node's with the pin:
+    "greeting.output"."""
     results: list[PlanNode] = []
-    links: list[PlanLink] = []
+    result_links: list[PlanLink] = []
     for at, node in enumerate(nodes):
         if compiled[at].kind is not NodeKind.TASK or blocks[node.block_id].type != BlockType.BLOCK_TYPE_OUTPUT:
             continue
-        constants = msgspec.json.encode({"name": _constants(node).get("name", node.id)})
-        links.append(PlanLink(at, "output", len(compiled) + len(results), "value"))
-        results.append(PlanNode(f"{node.id}.output", NodeKind.OUTPUT, node.block_id, constants=constants))
-    return tuple(results), tuple(links)
+        own = _constants(node)
+        into = [link for link in links if link.sink == at]
+        sink = len(compiled) + len(results)
+        constants = {"name": own.get("name", node.id)}
+        if any(base_pin(link.sink_pin) != link.sink_pin for link in into):
+            result_links.append(PlanLink(at, "output", sink, "value"))
+        else:
+            constants |= {"value": own["value"]} if "value" in own else {}
+            result_links += [
+                PlanLink(link.source, link.source_pin, sink, "value", link.static)
+                for link in into
+                if link.sink_pin == "value"
+            ]
+        encoded = msgspec.json.encode(constants)
+        results.append(PlanNode(f"{node.id}.output", NodeKind.OUTPUT, node.block_id, constants=encoded))
+    return tuple(results), tuple(result_links)
 
 
 def _kind(at: int, node: Node, blocks: Mapping[str, Block], links: Sequence[PlanLink]) -> NodeKind:
@@ -165,7 +183,8 @@ def _constants(node: Node) -> dict[str, Any]:
     return from_struct(node.inputs)
 
 
-def _compile_node(node: Node, block: Block, kind: NodeKind, limits: Limits) -> PlanNode:
+def compile_node(node: Node, block: Block, kind: NodeKind, limits: Limits) -> PlanNode:
+    """A node as it runs: with its own settings, else its block's, else the limits."""
     retry = node.retry if node.HasField("retry") else block.retry
     constants = node.inputs_json or msgspec.json.encode(from_struct(node.inputs))
     if kind is NodeKind.INPUT:

@@ -181,6 +181,8 @@ class NodeExecutionRow:
     error: str
     reason: Reason
     missing: tuple[str, ...] = ()
+    stats: bytes = b""
+    """What the block reported of its run: a JSON object, or nothing."""
 
     @staticmethod
     def incomplete(

@@ -15,6 +15,7 @@ from blockyard.values import encode
 from services.common import telemetry
 from services.common.errors import BlockyardError, InvalidArgument, Violation
 from services.execution.accepting import Acceptance, RequestIdTaken, TooManyUnended
+from services.execution.block_plans import RunnableBlock
 from services.execution.catalogue import Catalogue
 from services.execution.engine import RULES, Topology
 from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
@@ -32,15 +33,16 @@ PRIORITIES = range(-100, 101)
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A start as it was asked for."""
+    """A start as it was asked for: of a graph, or (where `block_id` is not None) of one block by its id or name."""
 
     user_id: str
-    graph_id: str
-    graph_version: int
     inputs: dict[str, Any]
     request_id: str
-    labels: dict[str, str]
-    priority: int
+    graph_id: str = ""
+    graph_version: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
+    block_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +68,20 @@ class Starter:
     _stored_plans: set[bytes] = field(default_factory=set)
 
     async def start(self, request: StartRequest) -> ExecutionRow:
-        """The execution, which is new unless the request id was used before."""
+        """The execution of a graph, which is new unless the request id was used before."""
         check(request)
         try:
-            return await self._start(request)
+            runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
+            return await self.accept(request, runnable)
         except (BlockyardError, grpc.aio.AioRpcError):
             # Whatever refuses a new execution now did not refuse the first call, whose answer may be lost.
-            earlier = await self._earlier(request)
+            earlier = await self.earlier(request)
             if earlier is None:
                 raise
             return earlier
 
-    async def _start(self, request: StartRequest) -> ExecutionRow:
-        runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
+    async def accept(self, request: StartRequest, runnable: Runnable | RunnableBlock) -> ExecutionRow:
+        """A new execution of what is to be started, which is durable. Raises RequestIdReused if the id is taken."""
         inputs = self._inputs(runnable, request.inputs)
         new = self._new(request, runnable, inputs)
         known = runnable.plan_hash in self._stored_plans
@@ -90,14 +93,14 @@ class Starter:
                 f"You have {most} unfinished executions, which is the limit: wait for some to end, or stop some."
             ) from None
         except RequestIdTaken:
-            # By the same request, as start() finds out, or by another one.
+            # By the same request, as earlier() finds out, or by another one.
             raise RequestIdReused from None
         self._stored_plans.add(runnable.plan_hash)
         if self.loader.knows(runnable.plan_hash) is None:
             self.loader.remember(runnable.plan_hash, Topology(runnable.plan))
         return row
 
-    async def _earlier(self, request: StartRequest) -> ExecutionRow | None:
+    async def earlier(self, request: StartRequest) -> ExecutionRow | None:
         """The execution that a request id has started; None if there is none."""
         if not request.request_id:
             return None
@@ -112,7 +115,7 @@ class Starter:
             raise RequestIdReused
         return earlier
 
-    def _inputs(self, runnable: Runnable, inputs: dict[str, Any]) -> bytes:
+    def _inputs(self, runnable: Runnable | RunnableBlock, inputs: dict[str, Any]) -> bytes:
         if depth(inputs) > self.limits.input_depth:
             raise InputsInvalid(
                 violations=[Violation("inputs", f"nested deeper than {self.limits.input_depth} levels")]
@@ -136,7 +139,7 @@ class Starter:
             raise InputsInvalid(violations=[Violation("inputs", message)])
         return data
 
-    def _new(self, request: StartRequest, runnable: Runnable, inputs: bytes) -> NewExecution:
+    def _new(self, request: StartRequest, runnable: Runnable | RunnableBlock, inputs: bytes) -> NewExecution:
         execution_id = new_id()
         own = self.own_partitions()
         partition = random.choice(own) if own else execution_id.int % self.limits.partitions
@@ -149,7 +152,7 @@ class Starter:
             plan_hash=runnable.plan_hash,
             rules=RULES,
             inputs=inputs,
-            labels=request.labels,
+            labels={**request.labels, **runnable.labels},
             priority=request.priority,
             traceparent=telemetry.inject(),
             request_id=request.request_id or None,
@@ -169,16 +172,19 @@ def new_id() -> UUID:
 def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
     """What makes two requests the same; a start of the active version stays the same when another one becomes it."""
     parts = [request.graph_id, str(request.graph_version), repr(sorted(request.labels.items())), str(request.priority)]
+    if request.block_id is not None:
+        parts.append(f"block {request.block_id}")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + inputs).digest()
 
 
 def check(request: StartRequest) -> None:
     """Raises InvalidArgument with all that is malformed."""
     violations: list[Violation] = []
-    if not request.graph_id:
-        violations.append(Violation("graph_id", "is required"))
-    if "\x00" in request.graph_id:
-        violations.append(Violation("graph_id", "holds a NUL character"))
+    path, subject = ("graph_id", request.graph_id) if request.block_id is None else ("block_id", request.block_id)
+    if not subject:
+        violations.append(Violation(path, "is required"))
+    if "\x00" in subject:
+        violations.append(Violation(path, "holds a NUL character"))
     if request.graph_version < 0:
         violations.append(Violation("graph_version", f"must not be negative, got {request.graph_version}"))
     if len(request.request_id) > LONGEST_REQUEST_ID:

@@ -10,9 +10,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.execution.engine import Effects
 from services.execution.engine.effects import Event as EngineEvent
 from services.execution.engine.effects import EventKind
+from services.execution.engine.plan import NodeKind
+from services.execution.engine.topology import Place
 from services.execution.live import Live
 
 KIND_NAMES = {kind: kind.name for kind in EventKind}
+
+
+SECRET = b'"***"'
+"""Told in place of a secret input."""
+
+
+def is_secret(place: Place) -> bool:
+    """Whether an INPUT node gives what nobody is told."""
+    return bytes(place.constants.get("secret", b"")) == b"true"
 
 
 def timestamp(value_ms: int) -> Timestamp:
@@ -24,7 +35,7 @@ def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
     """The turn's EventBatch; empty bytes if it tells nothing. The machine has the turn behind it."""
     if not effects.events:
         return b""
-    nodes = live.machine.topology.plan.nodes
+    nodes, places = live.machine.topology.plan.nodes, live.machine.topology.places
     sequence = live.machine.state.events - len(effects.events)
     now = timestamp(now_ms)
     batch = EventBatch(
@@ -39,16 +50,18 @@ def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
         if event.node < 0:
             add(sequence=sequence, kind=event.kind.value, time=now, message=event.message, **_wake(event))
         elif event.kind is EventKind.NODE_OUTPUT:
+            node = nodes[event.node]
+            hidden = node.kind is NodeKind.INPUT and is_secret(places[event.node])
             add(
                 sequence=sequence,
                 kind=event.kind.value,
                 time=now,
                 node_execution=event.number,
-                node_id=nodes[event.node].id,
+                node_id=node.id,
                 attempt=event.attempt,
                 pin=event.pin,
                 index=event.index,
-                value=event.value,
+                value=SECRET if hidden else event.value,
                 provisional=event.provisional,
             )
         elif event.kind in QUIET:

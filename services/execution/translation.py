@@ -8,6 +8,12 @@ from uuid import UUID
 
 import orjson
 from blockyard.event.v1.event_pb2 import ValueAbsence
+from blockyard.execution.v1.block_run_pb2 import (
+    EXECUTION_MODE_IMMEDIATE,
+    MissingCredentials,
+    SetupReadiness,
+    SetupRequirements,
+)
 from blockyard.execution.v1.execution_pb2 import AbsentValue, Execution, LineageEntry, NodeExecution
 from blockyard.execution.v1.execution_service_pb2 import AbsentResult, GetExecutionResultsResponse, ValueFormat
 from blockyard.values import parse
@@ -16,12 +22,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.structs import LEVELS, TooDeep, from_struct, to_struct, to_value
+from services.execution.block_setup import Setup
 from services.execution.engine.effects import ExecutionStatus as Status
 from services.execution.errors import ExecutionNotFound, InputsInvalid
 from services.execution.history import Absence, Found, Result
 from services.execution.large_values import LARGEST
 from services.execution.records import ExecutionRow, Progress
 from services.execution.telling import timestamp
+
+LONGEST_STATS = 256 << 10
+"""Bytes of stats that an answer has; more are left out."""
 
 
 def execution_id(text: str) -> UUID:
@@ -146,7 +156,19 @@ def node_message(key: UUID, found: Found, value_format: int) -> NodeExecution:
         if value_ms:
             getattr(message, field).CopyFrom(timestamp(value_ms))
     _add_values(message, row.inputs, found.outputs, value_format)
+    if row.stats:
+        _add_stats(message, row.stats)
     return message
+
+
+def _add_stats(message: NodeExecution, data: bytes) -> None:
+    """Adds what a block reported of its run. Runners of any make may have sent it: what is of no use is left out."""
+    try:
+        stats = orjson.loads(data)
+        if isinstance(stats, dict) and len(data) <= LONGEST_STATS:
+            message.stats.CopyFrom(to_struct(stats))
+    except (ValueError, TooDeep):
+        return
 
 
 def _add_values(message: NodeExecution, inputs: bytes, outputs: Mapping[str, list[bytes]], value_format: int) -> None:
@@ -209,6 +231,25 @@ def _fitting(value: Any, levels: int, room: int) -> Value | Absence:
     except TooDeep:
         return TOO_DEEP
     return message if message.ByteSize() <= room else TOO_LARGE
+
+
+def setup_message(setup: Setup) -> SetupRequirements:
+    """What a block needs before it can run, as clients see it."""
+    message = SetupRequirements(
+        block_id=setup.block_id,
+        block_name=setup.block_name,
+        message=setup.message,
+        readiness=SetupReadiness(missing_inputs=setup.missing_inputs),
+        missing_credentials={
+            pin: MissingCredentials(
+                providers=one.providers, types=one.types, scopes=one.scopes, description=one.description
+            )
+            for pin, one in setup.missing.items()
+        },
+        execution_modes=[EXECUTION_MODE_IMMEDIATE],
+    )
+    message.input_schema.CopyFrom(to_struct(setup.input_schema))
+    return message
 
 
 class ResultPage:

@@ -13,9 +13,11 @@ from services.graph.api.graphs import GraphApi
 from services.graph.catalogue import Catalogue
 from services.graph.config import GraphSettings
 from services.graph.graphs import Graphs
+from services.graph.importing.importer import Importer
 from services.graph.registration import Registrar
 from services.graph.repository.blocks import BlockRepository
 from services.graph.repository.graphs import GraphRepository
+from services.graph.repository.imports import ImportRepository
 from services.graph.validation import SizeLimits
 
 
@@ -28,10 +30,11 @@ async def start(settings: GraphSettings, resources: AsyncExitStack, process: run
     catalogue = Catalogue(blocks, settings.registration_interval)
     limits = SizeLimits(settings.graph_nodes, settings.graph_links, settings.graph_bytes, settings.constant_depth)
     graphs = Graphs(GraphRepository(pool), catalogue, limits)
+    importer = Importer(graphs, ImportRepository(pool))
     registrar = Registrar(blocks, catalogue)
     secret = settings.jwt_secret.get_secret_value()
     servicers: list[grpc_server.Registration] = [
-        (add_GraphServiceServicer_to_server, GraphApi(graphs, secret)),
+        (add_GraphServiceServicer_to_server, GraphApi(graphs, importer, secret)),
         (add_BlockServiceServicer_to_server, BlockApi(catalogue, secret)),
         (add_CatalogueServiceServicer_to_server, CatalogueApi(graphs, registrar, settings.registration_interval)),
     ]

@@ -14,6 +14,7 @@ from blockyard.graph.v1.block_pb2 import Block
 from prometheus_client import Gauge
 
 from services.graph.blocks import BlockDefinition, definition_of
+from services.graph.errors import BlockNotFound
 from services.graph.records import Sighting
 
 FRESH_SECONDS = 1.0
@@ -46,6 +47,16 @@ class Snapshot:
             return [block]
         named = self._by_name.get(name, [])
         return [block for block in named if not block.unavailable] or named
+
+    def one(self, name: str) -> BlockDefinition:
+        """The block with that id or class name; BlockNotFound if there is none, or if several have the name."""
+        found = self.find(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(block.id for block in found)
+            raise BlockNotFound(f"Several blocks are called {name!r}; name one by its id: {ids}")
+        raise BlockNotFound(f"No runner has registered a block {name[:100]!r}.")
 
     def search(self, query: str, category: str) -> list[BlockDefinition]:
         """The blocks, by name, whose name, description or categories contain every word."""

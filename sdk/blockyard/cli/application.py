@@ -17,6 +17,7 @@ from blockyard.cli.dev import dev
 from blockyard.cli.events import events
 from blockyard.cli.executions import executions
 from blockyard.cli.graphs import graphs
+from blockyard.cli.importing import export_graph, import_graph
 from blockyard.cli.output import Output
 from blockyard.cli.run import run
 from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
@@ -78,7 +79,7 @@ def show_version() -> None:
     click.echo(_version())
 
 
-for _command in (demo, dev, run, graphs, blocks, executions, events):
+for _command in (demo, dev, run, graphs, import_graph, export_graph, blocks, executions, events):
     application.add_command(_command)
 
 

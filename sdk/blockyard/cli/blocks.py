@@ -1,17 +1,25 @@
-"""`blockyard blocks`: the catalogue."""
+"""`blockyard blocks`: the catalogue, and the way to the commands for authors of blocks."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from blockyard.cli.block_packages import new_package
+from blockyard.cli.block_runs import run_block
+from blockyard.cli.block_tests import check_blocks
 from blockyard.cli.output import Output, as_json, short
 from blockyard.client import BlockRecord
 
 
 @click.group()
 def blocks() -> None:
-    """Lists and shows the blocks that runners have registered."""
+    """Lists and shows the blocks that runners have registered; tests blocks, and starts packages of them."""
+
+
+blocks.add_command(check_blocks)
+blocks.add_command(new_package)
+blocks.add_command(run_block)
 
 
 @blocks.command(name="list")

@@ -6,9 +6,10 @@ from typing import TypeVar
 import click
 
 from blockyard.cli.output import Output, as_json, lasting, short, when
-from blockyard.cli.results import given_so_far, show_results
+from blockyard.cli.results import Given, given_so_far, show_results
 from blockyard.cli.run import follow_to_end, stopped_following
-from blockyard.client import Client, Execution, ExecutionStatus, NodeExecution
+from blockyard.client import AbsentResult, Client, Execution, ExecutionStatus, NodeExecution
+from blockyard.graph.v1 import graph_pb2
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], li
             output.json(found)
             return
         rows = [
-            [e.id, e.status.name, when(e.created), lasting(e.created, e.ended), f"{e.node_executions:,}", e.graph_id]
+            [e.id, e.status.name, when(e.created), lasting(e.created, e.ended), f"{e.node_executions:,}", _subject(e)]
             for e in found
         ]
         output.table(["ID", "STATUS", "STARTED", "TOOK", "NODES", "GRAPH"], rows, "No executions.")
@@ -64,7 +65,7 @@ def show_execution(output: Output, execution_id: str, node_limit: int, json_want
     async def work() -> None:
         async with output.client() as client:
             execution = await client.executions.get(execution_id)
-            given = await given_so_far(client.executions, execution_id)
+            given = await _given(client, execution)
             nodes = await _first(
                 client.executions.nodes(execution_id, page_size=min(node_limit + 1, 1_000)), node_limit
             )
@@ -102,8 +103,10 @@ def watch_execution(output: Output, execution_id: str, json_wanted: bool) -> Non
     async def work() -> None:
         async with output.client() as client:
             execution = await client.executions.get(execution_id)
-            graph = await client.graphs.get(execution.graph_id, execution.graph_version)
-            await follow_to_end(output, client, execution_id, graph.content, json_wanted)
+            graph = graph_pb2.Graph()
+            if execution.graph_id:
+                graph = (await client.graphs.get(execution.graph_id, execution.graph_version)).content
+            await follow_to_end(output, client, execution_id, graph, json_wanted)
 
     try:
         output.run(work())
@@ -149,7 +152,8 @@ def _show_fields(output: Output, execution: Execution, waits: str) -> None:
     output.fields(
         [
             ("id", execution.id),
-            ("graph", f"{execution.graph_id} version {execution.graph_version}"),
+            ("graph", f"{execution.graph_id} version {execution.graph_version}" if execution.graph_id else ""),
+            ("block", "" if execution.graph_id else execution.labels.get("block", "")),
             ("status", execution.status.name),
             ("message", execution.status_message),
             ("waits for", waits),
@@ -161,6 +165,21 @@ def _show_fields(output: Output, execution: Execution, waits: str) -> None:
         ]
     )
     output.line()
+
+
+async def _given(client: Client, execution: Execution) -> Given:
+    """The results of a graph; of a block that was run alone, its outputs."""
+    if execution.graph_id:
+        return await given_so_far(client.executions, execution.id)
+    async for node in client.executions.nodes(execution.id, "block"):
+        absent = [AbsentResult(a.pin, a.index, a.absence, a.message) for a in node.absent_values if not a.is_input]
+        return Given(node.outputs, tuple(absent))
+    return Given({})
+
+
+def _subject(execution: Execution) -> str:
+    """The graph that runs, or the block where there is none."""
+    return execution.graph_id or f"block {execution.labels.get('block', '')}"
 
 
 def _node_row(node: NodeExecution) -> list[str]:

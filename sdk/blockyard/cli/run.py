@@ -1,5 +1,6 @@
 """`blockyard run`: starts a graph, stored or from a file, and follows it if asked."""
 
+import json
 from pathlib import Path
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from blockyard.cli.inputs import parse_inputs, parse_labels, with_hints
 from blockyard.cli.output import Output, as_json, lasting
 from blockyard.cli.results import given_so_far, show_results
 from blockyard.client import Client, Execution, ExecutionStatus, GraphRecord
-from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed, InvalidArgument
+from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed, GraphFileError, InvalidArgument
 from blockyard.graph.v1 import graph_pb2
 from blockyard.graphs import load_graph
 
@@ -49,7 +50,8 @@ def run(
     follow: bool,
     json_wanted: bool,
 ) -> None:
-    """Starts GRAPH: a file (.yaml, .json), which is stored as a new graph first, or the id of a stored one.
+    """Starts GRAPH: a file (.yaml, .json, an agent of AutoGPT), which is stored as a new graph first, or the id of a
+    stored one.
 
     Ctrl-C while following stops following; the execution goes on.
     """
@@ -81,15 +83,30 @@ def run(
         raise
 
 
-def _content(graph: str, version: int) -> graph_pb2.Graph | None:
-    """The graph in the file that is named; None if an id is."""
+def _content(graph: str, version: int) -> graph_pb2.Graph | bytes | None:
+    """The graph in the file that is named, or the bytes of an agent of AutoGPT; None if an id is named."""
     if not graph.endswith(GRAPH_SUFFIXES) and not Path(graph).is_file():
         if not _is_id(graph):
             raise BlockyardError(f"{graph}: no such file, and no id of a stored graph (`blockyard graphs list`)")
         return None
     if version:
         raise click.UsageError("--version is for stored graphs; a file is stored as a new one")
-    return load_graph(graph)
+    try:
+        return load_graph(graph)
+    except GraphFileError:
+        data = Path(graph).read_bytes() if Path(graph).is_file() else b""
+        if _is_agent(data):
+            return data
+        raise
+
+
+def _is_agent(data: bytes) -> bool:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    nodes = content.get("nodes") if isinstance(content, dict) else None
+    return isinstance(nodes, list) and any(isinstance(node, dict) and "input_default" in node for node in nodes)
 
 
 def _is_id(text: str) -> bool:
@@ -100,8 +117,13 @@ def _is_id(text: str) -> bool:
     return True
 
 
-async def _stored(client: Client, graph: str, version: int, content: graph_pb2.Graph | None) -> GraphRecord:
-    if content is not None:
+async def _stored(client: Client, graph: str, version: int, content: graph_pb2.Graph | bytes | None) -> GraphRecord:
+    if isinstance(content, bytes):
+        made = await client.graphs.import_file(content)
+        for remark in made.remarks:
+            click.echo(f"{remark.code}: {remark}", err=True)
+        record = made.graph
+    elif content is not None:
         record = await client.graphs.create(content)
         for warning in record.warnings:
             click.echo(f"Warning: {warning}", err=True)

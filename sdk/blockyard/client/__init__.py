@@ -9,6 +9,7 @@ from typing import Self
 import grpc
 
 from blockyard.calls import DEFAULT_DEADLINE, Caller
+from blockyard.client.block_runs import BlockRun, MissingCredentials, SetupRequirements
 from blockyard.client.blocks import BlocksClient
 from blockyard.client.executions import ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
@@ -37,6 +38,7 @@ __all__ = [
     "AbsentResult",
     "AbsentValue",
     "BlockRecord",
+    "BlockRun",
     "BlocksClient",
     "Client",
     "Execution",
@@ -47,9 +49,11 @@ __all__ = [
     "GraphRecord",
     "GraphsClient",
     "Json",
+    "MissingCredentials",
     "NodeExecution",
     "NodeStatus",
     "Results",
+    "SetupRequirements",
     "Validation",
     "Waiting",
     "connect",
@@ -73,8 +77,9 @@ class Client:
         graph = self._channel(self.connection.graph_address)
         execution = self._channel(self.connection.execution_address)
         self.graphs = GraphsClient(GraphServiceStub(graph), call)
-        self.blocks = BlocksClient(BlockServiceStub(graph), call)
-        self.executions = ExecutionsClient(ExecutionServiceStub(execution), call)
+        executions = ExecutionServiceStub(execution)
+        self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
+        self.executions = ExecutionsClient(executions, call)
         return self
 
     async def __aexit__(

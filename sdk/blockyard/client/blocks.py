@@ -1,21 +1,27 @@
-"""The catalogue of blocks, through BlockService."""
+"""The catalogue of blocks, through BlockService, and runs of single ones, through ExecutionService."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
+from blockyard import values
 from blockyard.calls import Caller
+from blockyard.client.block_runs import BlockRun
+from blockyard.execution.v1 import execution_service_pb2 as execution_messages
 from blockyard.graph.v1 import block_service_pb2 as messages
-from blockyard.records import BlockRecord
+from blockyard.records import BlockRecord, Json
 
-if TYPE_CHECKING:
-    from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceAsyncStub  # there for type checkers alone
+if TYPE_CHECKING:  # there for type checkers alone
+    from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
+    from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceAsyncStub
 
 
 class BlocksClient:
     """The blocks that runners have registered."""
 
-    def __init__(self, stub: "BlockServiceAsyncStub", call: Caller) -> None:
+    def __init__(self, stub: "BlockServiceAsyncStub", executions: "ExecutionServiceAsyncStub", call: Caller) -> None:
         self._stub = stub
+        self._executions = executions
         self._call = call
 
     async def list(self, query: str = "", category: str = "", page_size: int = 0) -> AsyncIterator[BlockRecord]:
@@ -35,3 +41,32 @@ class BlocksClient:
         request = messages.GetBlockRequest(block_id=block)
         answer = await self._call(self._stub.GetBlock, request, messages.GetBlockResponse, repeatable=True)
         return BlockRecord.from_proto(answer.block)
+
+    async def run(
+        self,
+        block: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> BlockRun:
+        """Runs one block, by id or by the name of its class, without a graph, and waits for its end.
+
+        After `timeout` seconds (by default the deadline of the client) the run is given as it stands then, and goes on:
+        `client.executions` has it by its id. A block that fails is no error here: `completed` and `error` tell. The
+        same `request_id` twice is one run; without one, each call draws its own and is safely repeated.
+        """
+        request = execution_messages.RunBlockRequest(
+            block_id=block,
+            inputs_json=values.encode(dict(inputs or {})),
+            request_id=request_id or str(uuid.uuid4()),
+            value_format=execution_messages.VALUE_FORMAT_JSON,
+        )
+        answer = await self._call(
+            self._executions.RunBlock,
+            request,
+            execution_messages.RunBlockResponse,
+            repeatable=True,
+            deadline=timeout,
+        )
+        return BlockRun.from_proto(answer)

@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -17,6 +18,50 @@ if TYPE_CHECKING:
     from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceAsyncStub  # there for type checkers alone
 
 GraphLike = Graph | graph_pb2.Graph
+GraphFileFormat = Literal["json", "yaml", "autogpt"]
+
+_FORMATS: dict[str, messages.GraphFileFormat.ValueType] = {
+    "json": messages.GRAPH_FILE_FORMAT_JSON,
+    "yaml": messages.GRAPH_FILE_FORMAT_YAML,
+    "autogpt": messages.GRAPH_FILE_FORMAT_AUTOGPT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is to be known of a graph that was imported or exported: a code such as BLOCK_UNKNOWN, the place in the
+    file, and what to do."""
+
+    code: str
+    field: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.description}" if self.field else self.description
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedGraph:
+    """A graph made from a file, and without their nodes and links the graphs that nodes of it run."""
+
+    graph: GraphRecord
+    sub_graphs: tuple[GraphRecord, ...]
+    remarks: tuple[Remark, ...]
+    format: str
+
+    @property
+    def runnable(self) -> bool:
+        """False if a remark names what keeps it, or one of its sub-graphs, from running."""
+        return not any(remark.code in ("BLOCK_UNKNOWN", "NOT_RUNNABLE") for remark in self.remarks)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """A graph written as a file, with a name for it, and what was left out."""
+
+    data: bytes
+    name: str
+    remarks: tuple[Remark, ...]
 
 
 class GraphsClient:
@@ -112,6 +157,31 @@ class GraphsClient:
         answer = await self._call(self._stub.RenderGraph, request, messages.RenderGraphResponse, repeatable=True)
         return answer.picture
 
+    async def import_file(
+        self, data: bytes, *, format: GraphFileFormat | None = None, name: str = "", request_id: str | None = None
+    ) -> ImportedGraph:
+        """Makes a graph from a file (JSON or YAML of Blockyard, or an agent of AutoGPT); without a format it is found
+        out. The same `request_id` twice gives the graphs of the first call."""
+        request = messages.ImportGraphRequest(
+            file=data,
+            format=_FORMATS[format] if format else messages.GRAPH_FILE_FORMAT_UNSPECIFIED,
+            name=name,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        answer = await self._call(self._stub.ImportGraph, request, messages.ImportGraphResponse, repeatable=True)
+        return ImportedGraph(
+            graph=GraphRecord.from_proto(answer.graph),
+            sub_graphs=tuple(GraphRecord.from_proto(graph) for graph in answer.sub_graphs),
+            remarks=_remarks(answer.remarks),
+            format=messages.GraphFileFormat.Name(answer.format).removeprefix("GRAPH_FILE_FORMAT_").lower(),
+        )
+
+    async def export(self, graph_id: str, version: int = 0, *, format: GraphFileFormat = "yaml") -> GraphFile:
+        """A graph as a file that `import_file` takes, without secrets and credentials."""
+        request = messages.ExportGraphRequest(graph_id=graph_id, version=version, format=_FORMATS[format])
+        answer = await self._call(self._stub.ExportGraph, request, messages.ExportGraphResponse, repeatable=True)
+        return GraphFile(answer.file, answer.file_name, _remarks(answer.remarks))
+
 
 def _message(graph: GraphLike) -> graph_pb2.Graph:
     if isinstance(graph, Graph):
@@ -123,3 +193,14 @@ def _message(graph: GraphLike) -> graph_pb2.Graph:
 
 def _violations(violations: Iterable[graph_pb2.Violation]) -> tuple[FieldViolation, ...]:
     return tuple(FieldViolation(one.field, one.description) for one in violations)
+
+
+def _remarks(remarks: Iterable[messages.Remark]) -> tuple[Remark, ...]:
+    return tuple(Remark(_code(one.code), one.field, one.description) for one in remarks)
+
+
+def _code(code: "messages.RemarkCode.ValueType") -> str:
+    """Name of a code without its prefix; UNKNOWN for one that is newer than this package."""
+    if code not in messages.RemarkCode.values():
+        return "UNKNOWN"
+    return messages.RemarkCode.Name(code).removeprefix("REMARK_CODE_")

@@ -87,7 +87,7 @@ OUTPUTS = within(
     ORDER BY name, position, number LIMIT $5""",
 )
 OUTCOME = """number, node_id, block_id, status, attempts, first_turn, last_turn, queued_ms, started_ms, ended_ms,
-    inputs AS value, lineage, error, reason"""
+    inputs AS value, lineage, error, reason, stats"""
 OUTCOMES = within(
     OUTCOME,
     "last_turn, number",

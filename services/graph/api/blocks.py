@@ -10,7 +10,6 @@ from grpc.aio import ServicerContext
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.graph.blocks import BlockDefinition
 from services.graph.catalogue import Catalogue
-from services.graph.errors import BlockNotFound
 
 DEFAULT_PAGE_SIZE = 100
 
@@ -41,13 +40,7 @@ class BlockApi(BlockServiceServicer):
 
     async def GetBlock(self, request: messages.GetBlockRequest, context: Context) -> messages.GetBlockResponse:
         """Gets a block."""
-        found = (await self._catalogue.snapshot()).find(request.block_id)
-        if len(found) == 1:
-            return messages.GetBlockResponse(block=_message(found[0]))
-        if found:
-            ids = ", ".join(block.id for block in found)
-            raise BlockNotFound(f"Several blocks are called {request.block_id!r}; name one by its id: {ids}")
-        raise BlockNotFound(f"No runner has registered a block {request.block_id[:100]!r}.")
+        return messages.GetBlockResponse(block=_message((await self._catalogue.snapshot()).one(request.block_id)))
 
 
 def _message(block: BlockDefinition) -> Block:

@@ -47,3 +47,11 @@ class CatalogueApi(CatalogueServiceServicer):
             answer.graph.CopyFrom(runnable.graph)
             answer.blocks.extend(runnable.blocks)
         return answer
+
+    async def GetRunnableBlock(
+        self, request: messages.GetRunnableBlockRequest, context: Context
+    ) -> messages.GetRunnableBlockResponse:
+        """Gets a block to be run on its own."""
+        block = (await self._graphs.catalogue.snapshot()).one(request.block_id)
+        # What the block says of itself is in its message; the rest is that no runner has it.
+        return messages.GetRunnableBlockResponse(block=block.message, absence="" if block.barred else block.unavailable)

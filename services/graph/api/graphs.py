@@ -18,6 +18,8 @@ from services.common.paging import decode_page_token, encode_page_token, page_si
 from services.graph.documents import AUTHORED, with_both_forms
 from services.graph.errors import GraphNotFound
 from services.graph.graphs import Graphs
+from services.graph.importing.importer import Importer
+from services.graph.importing.remarks import Remark
 from services.graph.picture import mermaid
 from services.graph.records import GraphRow
 from services.graph.storage import graph_of
@@ -32,8 +34,9 @@ Context = ServicerContext[Any, Any]
 class GraphApi(GraphServiceServicer):
     """The public methods; every caller sees its own graphs only."""
 
-    def __init__(self, graphs: Graphs, token_secret: str) -> None:
+    def __init__(self, graphs: Graphs, importer: Importer, token_secret: str) -> None:
         self._graphs = graphs
+        self._importer = importer
         self._token_secret = token_secret
 
     async def CreateGraph(self, request: messages.CreateGraphRequest, context: Context) -> messages.CreateGraphResponse:
@@ -124,6 +127,22 @@ class GraphApi(GraphServiceServicer):
         layout = await self._graphs.layout(_user(), graph_id(request.graph_id), request.version)
         return messages.RenderGraphResponse(picture=mermaid(layout))
 
+    async def ImportGraph(self, request: messages.ImportGraphRequest, context: Context) -> messages.ImportGraphResponse:
+        """Makes a graph from a file."""
+        made = await self._importer.bring_in(_user(), request.file, request.format, request.name, request.request_id)
+        return messages.ImportGraphResponse(
+            graph=_full(made.graph),
+            sub_graphs=made.sub_graphs,
+            remarks=_told(made.remarks),
+            format=made.format,
+        )
+
+    async def ExportGraph(self, request: messages.ExportGraphRequest, context: Context) -> messages.ExportGraphResponse:
+        """Writes a graph as a file."""
+        key = graph_id(request.graph_id)
+        written = await self._importer.write_out(_user(), key, request.version, request.format)
+        return messages.ExportGraphResponse(file=written.data, file_name=written.name, remarks=_told(written.remarks))
+
 
 def graph_id(text: str) -> UUID:
     """The id in a request. What is no id names no graph."""
@@ -144,6 +163,10 @@ def _full(graph: Graph) -> Graph:
 
 def _remarks(violations: Iterable[Violation]) -> list[ViolationMessage]:
     return [ViolationMessage(field=one.field, description=one.description) for one in violations]
+
+
+def _told(remarks: Iterable[Remark]) -> list[messages.Remark]:
+    return [messages.Remark(code=one.code, field=one.field, description=one.description) for one in remarks]
 
 
 def _masked(mask: FieldMask) -> Sequence[str]:

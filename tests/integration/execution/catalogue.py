@@ -12,6 +12,8 @@ import grpc
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
 from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
 from blockyard.runner.v1.catalogue_service_pb2 import (
+    GetRunnableBlockRequest,
+    GetRunnableBlockResponse,
     GetRunnableGraphRequest,
     GetRunnableGraphResponse,
     RegisterBlocksRequest,
@@ -109,10 +111,12 @@ class GraphBuilder:
 
 
 class MemoryCatalogue(CatalogueServiceServicer):
-    """Answers GetRunnableGraph from what was put in."""
+    """Answers GetRunnableGraph and GetRunnableBlock from what was put in."""
 
     def __init__(self) -> None:
         self.graphs: dict[str, GetRunnableGraphResponse] = {}
+        self.blocks: dict[str, GetRunnableBlockResponse] = {}
+        """By id."""
         self.questions = 0
         self.lease_seconds = 0.0
         """Of the active version, for those who want a lease."""
@@ -124,6 +128,18 @@ class MemoryCatalogue(CatalogueServiceServicer):
 
     def add(self, builder: GraphBuilder) -> None:
         self.graphs[builder.graph_id] = builder.graph()
+
+    def add_block(self, block: Block, absence: str = "") -> None:
+        self.blocks[block.id] = GetRunnableBlockResponse(block=block, absence=absence)
+
+    async def GetRunnableBlock(
+        self, request: GetRunnableBlockRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetRunnableBlockResponse:
+        await self.answering.wait()
+        for found in self.blocks.values():
+            if request.block_id in (found.block.id, found.block.name):
+                return found
+        await context.abort(grpc.StatusCode.NOT_FOUND, f"No runner has registered a block {request.block_id}.")
 
     async def RegisterBlocks(
         self, request: RegisterBlocksRequest, context: grpc.aio.ServicerContext[Any, Any]

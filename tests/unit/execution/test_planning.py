@@ -72,9 +72,19 @@ def test_the_default_of_an_input_block_holds_where_the_node_has_none() -> None:
     assert (json.loads(off.constants)["value"], json.loads(on.constants)["value"]) == (False, True)
 
 
-@pytest.mark.parametrize(("constants", "pin"), [({"format": "{{ x }}"}, "value"), ({}, "value_#_a")])
-def test_a_result_that_must_be_shaped_is_run_and_then_recorded(constants: dict[str, Any], pin: str) -> None:
-    plan = compiled({"w": {"block": "work"}, "o": {"block": "out", "name": "x", **constants}}, f"w.y o.{pin}")
+def test_the_result_of_an_output_with_a_format_is_the_raw_value() -> None:
+    plan = compiled({"w": {"block": "work"}, "o": {"block": "out", "name": "x", "format": "{{ x }}"}}, "w.y o.value")
+    assert [(node.id, node.kind) for node in plan.nodes] == [
+        ("w", NodeKind.TASK),
+        ("o", NodeKind.TASK),
+        ("o.output", NodeKind.OUTPUT),
+    ]
+    assert [(link.source, link.sink, link.sink_pin) for link in plan.links] == [(0, 1, "value"), (0, 2, "value")]
+    assert json.loads(plan.nodes[2].constants) == {"name": "x"}
+
+
+def test_a_result_that_comes_in_parts_is_put_together_and_then_recorded() -> None:
+    plan = compiled({"w": {"block": "work"}, "o": {"block": "out", "name": "x"}}, "w.y o.value_#_a")
     assert [(node.id, node.kind) for node in plan.nodes] == [
         ("w", NodeKind.TASK),
         ("o", NodeKind.TASK),

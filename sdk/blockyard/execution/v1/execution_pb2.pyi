@@ -113,7 +113,7 @@ Global___NodeExecutionStatus: _TypeAlias = NodeExecutionStatus  # noqa: Y015
 
 @_typing.final
 class Execution(_message.Message):
-    """A run of a graph."""
+    """A run of a graph, or of one block."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -155,7 +155,7 @@ class Execution(_message.Message):
     id: _builtins.str
     """UUIDv7, so by time of start."""
     graph_id: _builtins.str
-    """Graph that runs."""
+    """Graph that runs; empty for a run of one block."""
     graph_version: _builtins.int
     """Its version, fixed at the start."""
     user_id: _builtins.str
@@ -245,6 +245,7 @@ class NodeExecution(_message.Message):
     MISSING_PINS_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     ABSENT_VALUES_FIELD_NUMBER: _builtins.int
+    STATS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """Execution it belongs to."""
     number: _builtins.int
@@ -301,6 +302,10 @@ class NodeExecution(_message.Message):
     def absent_values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbsentValue]:
         """Values that should be in inputs and outputs and are not; null stands in place of an output."""
 
+    @_builtins.property
+    def stats(self) -> _struct_pb2.Struct:
+        """What the block reported of its run, for example tokens and their cost. Integers above 2^53 are rounded."""
+
     def __init__(
         self,
         *,
@@ -324,10 +329,11 @@ class NodeExecution(_message.Message):
         missing_pins: _abc.Iterable[_builtins.str] | None = ...,
         task_id: _builtins.str = ...,
         absent_values: _abc.Iterable[Global___AbsentValue] | None = ...,
+        stats: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "inputs", b"inputs", "outputs", b"outputs", "queue_time", b"queue_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "inputs", b"inputs", "outputs", b"outputs", "queue_time", b"queue_time", "start_time", b"start_time", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_values", b"absent_values", "attempts", b"attempts", "block_id", b"block_id", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "execution_id", b"execution_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "lineage", b"lineage", "missing_pins", b"missing_pins", "node_id", b"node_id", "number", b"number", "outputs", b"outputs", "outputs_json", b"outputs_json", "outputs_truncated", b"outputs_truncated", "queue_time", b"queue_time", "start_time", b"start_time", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_values", b"absent_values", "attempts", b"attempts", "block_id", b"block_id", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "execution_id", b"execution_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "lineage", b"lineage", "missing_pins", b"missing_pins", "node_id", b"node_id", "number", b"number", "outputs", b"outputs", "outputs_json", b"outputs_json", "outputs_truncated", b"outputs_truncated", "queue_time", b"queue_time", "start_time", b"start_time", "stats", b"stats", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

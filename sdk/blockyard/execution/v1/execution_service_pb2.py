@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from blockyard.event.v1 import event_pb2 as blockyard_dot_event_dot_v1_dot_event__pb2
+from blockyard.execution.v1 import block_run_pb2 as blockyard_dot_execution_dot_v1_dot_block__run__pb2
 from blockyard.execution.v1 import execution_pb2 as blockyard_dot_execution_dot_v1_dot_execution__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.blockyard/execution/v1/execution_service.proto\x12\x16\x62lockyard.execution.v1\x1a\x1e\x62lockyard/event/v1/event.proto\x1a&blockyard/execution/v1/execution.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n\x15StartExecutionRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x15\n\rgraph_version\x18\x02 \x01(\x05\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12I\n\x06labels\x18\x06 \x03(\x0b\x32\x39.blockyard.execution.v1.StartExecutionRequest.LabelsEntry\x12\x10\n\x08priority\x18\x07 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x16StartExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\"f\n\x13GetExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"L\n\x14GetExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\"\x85\x02\n\x15ListExecutionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08graph_id\x18\x03 \x01(\t\x12\x39\n\x08statuses\x18\x04 \x03(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12I\n\x06labels\x18\x05 \x03(\x0b\x32\x39.blockyard.execution.v1.ListExecutionsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x16ListExecutionsResponse\x12\x35\n\nexecutions\x18\x01 \x03(\x0b\x32!.blockyard.execution.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x14StopExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x10\n\x08graph_id\x18\x02 \x01(\t\"M\n\x15StopExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\")\n\x15StopExecutionsRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\"*\n\x16StopExecutionsResponse\x12\x10\n\x08stopping\x18\x01 \x01(\x05\"\xa4\x01\n\x19ListNodeExecutionsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x39\n\x0cvalue_format\x18\x05 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"u\n\x1aListNodeExecutionsResponse\x12>\n\x0fnode_executions\x18\x01 \x03(\x0b\x32%.blockyard.execution.v1.NodeExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x1aGetExecutionResultsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xec\x01\n\x1bGetExecutionResultsResponse\x12\x37\n\x06status\x18\x01 \x01(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12(\n\x07results\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cresults_json\x18\x03 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12;\n\rabsent_values\x18\x05 \x03(\x0b\x32$.blockyard.execution.v1.AbsentResult\"q\n\x0c\x41\x62sentResult\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x31\n\x07\x61\x62sence\x18\x03 \x01(\x0e\x32 .blockyard.event.v1.ValueAbsence\x12\x0f\n\x07message\x18\x04 \x01(\t\"T\n\x11ListEventsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"Q\n\x12ListEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.blockyard.event.v1.Event\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"E\n\x15WatchExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"C\n\x16WatchExecutionResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.blockyard.event.v1.Event\"/\n\x17\x45xplainExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\"\xd6\x01\n\x18\x45xplainExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x32\n\x0enext_look_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07waiting\x18\x05 \x03(\x0b\x32\x1f.blockyard.execution.v1.Waiting\"\x81\x01\n\x07Waiting\x12\x16\n\x0enode_execution\x18\x01 \x01(\x03\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06runner\x18\x04 \x01(\t\x12-\n\twake_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x01\n\x11ResumeNodeRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x32\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32 .blockyard.execution.v1.Decision\x12\x14\n\x0coutputs_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x14\n\x12ResumeNodeResponse*[\n\x0bValueFormat\x12\x1c\n\x18VALUE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13VALUE_FORMAT_STRUCT\x10\x01\x12\x15\n\x11VALUE_FORMAT_JSON\x10\x02*b\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45\x43ISION_RETRY\x10\x01\x12\x15\n\x11\x44\x45\x43ISION_COMPLETE\x10\x02\x12\x11\n\rDECISION_FAIL\x10\x03\x32\x8d\x0e\n\x10\x45xecutionService\x12\xaa\x01\n\x0eStartExecution\x12-.blockyard.execution.v1.StartExecutionRequest\x1a..blockyard.execution.v1.StartExecutionResponse\"9\x82\xd3\xe4\x93\x02\x33\"./api/graphs/{graph_id}/execute/{graph_version}:\x01*\x12\x91\x01\n\x0cGetExecution\x12+.blockyard.execution.v1.GetExecutionRequest\x1a,.blockyard.execution.v1.GetExecutionResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/executions/{execution_id}\x12\x88\x01\n\x0eListExecutions\x12-.blockyard.execution.v1.ListExecutionsRequest\x1a..blockyard.execution.v1.ListExecutionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/executions\x12\xae\x01\n\rStopExecution\x12,.blockyard.execution.v1.StopExecutionRequest\x1a-.blockyard.execution.v1.StopExecutionResponse\"@\x82\xd3\xe4\x93\x02:\"5/api/graphs/{graph_id}/executions/{execution_id}/stop:\x01*\x12\x90\x01\n\x0eStopExecutions\x12-.blockyard.execution.v1.StopExecutionsRequest\x1a..blockyard.execution.v1.StopExecutionsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/api/executions:stop:\x01*\x12\xa9\x01\n\x12ListNodeExecutions\x12\x31.blockyard.execution.v1.ListNodeExecutionsRequest\x1a\x32.blockyard.execution.v1.ListNodeExecutionsResponse\",\x82\xd3\xe4\x93\x02&\x12$/api/executions/{execution_id}/nodes\x12\xae\x01\n\x13GetExecutionResults\x12\x32.blockyard.execution.v1.GetExecutionResultsRequest\x1a\x33.blockyard.execution.v1.GetExecutionResultsResponse\".\x82\xd3\xe4\x93\x02(\x12&/api/executions/{execution_id}/results\x12\x92\x01\n\nListEvents\x12).blockyard.execution.v1.ListEventsRequest\x1a*.blockyard.execution.v1.ListEventsResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/executions/{execution_id}/events\x12\x9f\x01\n\x0eWatchExecution\x12-.blockyard.execution.v1.WatchExecutionRequest\x1a..blockyard.execution.v1.WatchExecutionResponse\",\x82\xd3\xe4\x93\x02&\x12$/api/executions/{execution_id}:watch0\x01\x12\xa5\x01\n\x10\x45xplainExecution\x12/.blockyard.execution.v1.ExplainExecutionRequest\x1a\x30.blockyard.execution.v1.ExplainExecutionResponse\".\x82\xd3\xe4\x93\x02(\x12&/api/executions/{execution_id}:explain\x12\xac\x01\n\nResumeNode\x12).blockyard.execution.v1.ResumeNodeRequest\x1a*.blockyard.execution.v1.ResumeNodeResponse\"G\x82\xd3\xe4\x93\x02\x41\"</api/executions/{execution_id}/nodes/{node_execution}/resume:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.blockyard/execution/v1/execution_service.proto\x12\x16\x62lockyard.execution.v1\x1a\x1e\x62lockyard/event/v1/event.proto\x1a&blockyard/execution/v1/block_run.proto\x1a&blockyard/execution/v1/execution.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n\x15StartExecutionRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x15\n\rgraph_version\x18\x02 \x01(\x05\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12I\n\x06labels\x18\x06 \x03(\x0b\x32\x39.blockyard.execution.v1.StartExecutionRequest.LabelsEntry\x12\x10\n\x08priority\x18\x07 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x16StartExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\"f\n\x13GetExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"L\n\x14GetExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\"\x85\x02\n\x15ListExecutionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08graph_id\x18\x03 \x01(\t\x12\x39\n\x08statuses\x18\x04 \x03(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12I\n\x06labels\x18\x05 \x03(\x0b\x32\x39.blockyard.execution.v1.ListExecutionsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x16ListExecutionsResponse\x12\x35\n\nexecutions\x18\x01 \x03(\x0b\x32!.blockyard.execution.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x14StopExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x10\n\x08graph_id\x18\x02 \x01(\t\"M\n\x15StopExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\")\n\x15StopExecutionsRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\"*\n\x16StopExecutionsResponse\x12\x10\n\x08stopping\x18\x01 \x01(\x05\"\xa4\x01\n\x19ListNodeExecutionsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x39\n\x0cvalue_format\x18\x05 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"u\n\x1aListNodeExecutionsResponse\x12>\n\x0fnode_executions\x18\x01 \x03(\x0b\x32%.blockyard.execution.v1.NodeExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x1aGetExecutionResultsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xec\x01\n\x1bGetExecutionResultsResponse\x12\x37\n\x06status\x18\x01 \x01(\x0e\x32\'.blockyard.execution.v1.ExecutionStatus\x12(\n\x07results\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0cresults_json\x18\x03 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12;\n\rabsent_values\x18\x05 \x03(\x0b\x32$.blockyard.execution.v1.AbsentResult\"q\n\x0c\x41\x62sentResult\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x31\n\x07\x61\x62sence\x18\x03 \x01(\x0e\x32 .blockyard.event.v1.ValueAbsence\x12\x0f\n\x07message\x18\x04 \x01(\t\"T\n\x11ListEventsRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"Q\n\x12ListEventsResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.blockyard.event.v1.Event\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"E\n\x15WatchExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"C\n\x16WatchExecutionResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.blockyard.event.v1.Event\"/\n\x17\x45xplainExecutionRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\"\xd6\x01\n\x18\x45xplainExecutionResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x32\n\x0enext_look_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07waiting\x18\x05 \x03(\x0b\x32\x1f.blockyard.execution.v1.Waiting\"\x81\x01\n\x07Waiting\x12\x16\n\x0enode_execution\x18\x01 \x01(\x03\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06runner\x18\x04 \x01(\t\x12-\n\twake_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x01\n\x11ResumeNodeRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x32\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32 .blockyard.execution.v1.Decision\x12\x14\n\x0coutputs_json\x18\x04 \x01(\x0c\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x14\n\x12ResumeNodeResponse\"\xb0\x01\n\x0fRunBlockRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\'\n\x06inputs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x03 \x01(\x0c\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x39\n\x0cvalue_format\x18\x05 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"\xce\x01\n\x10RunBlockResponse\x12\x34\n\texecution\x18\x01 \x01(\x0b\x32!.blockyard.execution.v1.Execution\x12=\n\x0enode_execution\x18\x02 \x01(\x0b\x32%.blockyard.execution.v1.NodeExecution\x12\x45\n\x12setup_requirements\x18\x03 \x01(\x0b\x32).blockyard.execution.v1.SetupRequirements*[\n\x0bValueFormat\x12\x1c\n\x18VALUE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13VALUE_FORMAT_STRUCT\x10\x01\x12\x15\n\x11VALUE_FORMAT_JSON\x10\x02*b\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45\x43ISION_RETRY\x10\x01\x12\x15\n\x11\x44\x45\x43ISION_COMPLETE\x10\x02\x12\x11\n\rDECISION_FAIL\x10\x03\x32\xc2\x0f\n\x10\x45xecutionService\x12\xaa\x01\n\x0eStartExecution\x12-.blockyard.execution.v1.StartExecutionRequest\x1a..blockyard.execution.v1.StartExecutionResponse\"9\x82\xd3\xe4\x93\x02\x33\"./api/graphs/{graph_id}/execute/{graph_version}:\x01*\x12\x91\x01\n\x0cGetExecution\x12+.blockyard.execution.v1.GetExecutionRequest\x1a,.blockyard.execution.v1.GetExecutionResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/executions/{execution_id}\x12\x88\x01\n\x0eListExecutions\x12-.blockyard.execution.v1.ListExecutionsRequest\x1a..blockyard.execution.v1.ListExecutionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/executions\x12\xd8\x01\n\rStopExecution\x12,.blockyard.execution.v1.StopExecutionRequest\x1a-.blockyard.execution.v1.StopExecutionResponse\"j\x82\xd3\xe4\x93\x02\x64\"5/api/graphs/{graph_id}/executions/{execution_id}/stop:\x01*Z(\"#/api/executions/{execution_id}:stop:\x01*\x12\x90\x01\n\x0eStopExecutions\x12-.blockyard.execution.v1.StopExecutionsRequest\x1a..blockyard.execution.v1.StopExecutionsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/api/executions:stop:\x01*\x12\xa9\x01\n\x12ListNodeExecutions\x12\x31.blockyard.execution.v1.ListNodeExecutionsRequest\x1a\x32.blockyard.execution.v1.ListNodeExecutionsResponse\",\x82\xd3\xe4\x93\x02&\x12$/api/executions/{execution_id}/nodes\x12\xae\x01\n\x13GetExecutionResults\x12\x32.blockyard.execution.v1.GetExecutionResultsRequest\x1a\x33.blockyard.execution.v1.GetExecutionResultsResponse\".\x82\xd3\xe4\x93\x02(\x12&/api/executions/{execution_id}/results\x12\x92\x01\n\nListEvents\x12).blockyard.execution.v1.ListEventsRequest\x1a*.blockyard.execution.v1.ListEventsResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/executions/{execution_id}/events\x12\x9f\x01\n\x0eWatchExecution\x12-.blockyard.execution.v1.WatchExecutionRequest\x1a..blockyard.execution.v1.WatchExecutionResponse\",\x82\xd3\xe4\x93\x02&\x12$/api/executions/{execution_id}:watch0\x01\x12\xa5\x01\n\x10\x45xplainExecution\x12/.blockyard.execution.v1.ExplainExecutionRequest\x1a\x30.blockyard.execution.v1.ExplainExecutionResponse\".\x82\xd3\xe4\x93\x02(\x12&/api/executions/{execution_id}:explain\x12\xac\x01\n\nResumeNode\x12).blockyard.execution.v1.ResumeNodeRequest\x1a*.blockyard.execution.v1.ResumeNodeResponse\"G\x82\xd3\xe4\x93\x02\x41\"</api/executions/{execution_id}/nodes/{node_execution}/resume:\x01*\x12\x88\x01\n\x08RunBlock\x12\'.blockyard.execution.v1.RunBlockRequest\x1a(.blockyard.execution.v1.RunBlockResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/api/blocks/{block_id}/execute:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,7 +48,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONSERVICE'].methods_by_name['ListExecutions']._loaded_options = None
   _globals['_EXECUTIONSERVICE'].methods_by_name['ListExecutions']._serialized_options = b'\202\323\344\223\002\021\022\017/api/executions'
   _globals['_EXECUTIONSERVICE'].methods_by_name['StopExecution']._loaded_options = None
-  _globals['_EXECUTIONSERVICE'].methods_by_name['StopExecution']._serialized_options = b'\202\323\344\223\002:\"5/api/graphs/{graph_id}/executions/{execution_id}/stop:\001*'
+  _globals['_EXECUTIONSERVICE'].methods_by_name['StopExecution']._serialized_options = b'\202\323\344\223\002d\"5/api/graphs/{graph_id}/executions/{execution_id}/stop:\001*Z(\"#/api/executions/{execution_id}:stop:\001*'
   _globals['_EXECUTIONSERVICE'].methods_by_name['StopExecutions']._loaded_options = None
   _globals['_EXECUTIONSERVICE'].methods_by_name['StopExecutions']._serialized_options = b'\202\323\344\223\002\031\"\024/api/executions:stop:\001*'
   _globals['_EXECUTIONSERVICE'].methods_by_name['ListNodeExecutions']._loaded_options = None
@@ -62,62 +63,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONSERVICE'].methods_by_name['ExplainExecution']._serialized_options = b'\202\323\344\223\002(\022&/api/executions/{execution_id}:explain'
   _globals['_EXECUTIONSERVICE'].methods_by_name['ResumeNode']._loaded_options = None
   _globals['_EXECUTIONSERVICE'].methods_by_name['ResumeNode']._serialized_options = b'\202\323\344\223\002A\"</api/executions/{execution_id}/nodes/{node_execution}/resume:\001*'
-  _globals['_VALUEFORMAT']._serialized_start=3089
-  _globals['_VALUEFORMAT']._serialized_end=3180
-  _globals['_DECISION']._serialized_start=3182
-  _globals['_DECISION']._serialized_end=3280
-  _globals['_STARTEXECUTIONREQUEST']._serialized_start=240
-  _globals['_STARTEXECUTIONREQUEST']._serialized_end=526
-  _globals['_STARTEXECUTIONREQUEST_LABELSENTRY']._serialized_start=481
-  _globals['_STARTEXECUTIONREQUEST_LABELSENTRY']._serialized_end=526
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=528
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=606
-  _globals['_GETEXECUTIONREQUEST']._serialized_start=608
-  _globals['_GETEXECUTIONREQUEST']._serialized_end=710
-  _globals['_GETEXECUTIONRESPONSE']._serialized_start=712
-  _globals['_GETEXECUTIONRESPONSE']._serialized_end=788
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=791
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1052
-  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_start=481
-  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_end=526
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1054
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1158
-  _globals['_STOPEXECUTIONREQUEST']._serialized_start=1160
-  _globals['_STOPEXECUTIONREQUEST']._serialized_end=1222
-  _globals['_STOPEXECUTIONRESPONSE']._serialized_start=1224
-  _globals['_STOPEXECUTIONRESPONSE']._serialized_end=1301
-  _globals['_STOPEXECUTIONSREQUEST']._serialized_start=1303
-  _globals['_STOPEXECUTIONSREQUEST']._serialized_end=1344
-  _globals['_STOPEXECUTIONSRESPONSE']._serialized_start=1346
-  _globals['_STOPEXECUTIONSRESPONSE']._serialized_end=1388
-  _globals['_LISTNODEEXECUTIONSREQUEST']._serialized_start=1391
-  _globals['_LISTNODEEXECUTIONSREQUEST']._serialized_end=1555
-  _globals['_LISTNODEEXECUTIONSRESPONSE']._serialized_start=1557
-  _globals['_LISTNODEEXECUTIONSRESPONSE']._serialized_end=1674
-  _globals['_GETEXECUTIONRESULTSREQUEST']._serialized_start=1677
-  _globals['_GETEXECUTIONRESULTSREQUEST']._serialized_end=1825
-  _globals['_GETEXECUTIONRESULTSRESPONSE']._serialized_start=1828
-  _globals['_GETEXECUTIONRESULTSRESPONSE']._serialized_end=2064
-  _globals['_ABSENTRESULT']._serialized_start=2066
-  _globals['_ABSENTRESULT']._serialized_end=2179
-  _globals['_LISTEVENTSREQUEST']._serialized_start=2181
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2265
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2267
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2348
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=2350
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=2419
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=2421
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=2488
-  _globals['_EXPLAINEXECUTIONREQUEST']._serialized_start=2490
-  _globals['_EXPLAINEXECUTIONREQUEST']._serialized_end=2537
-  _globals['_EXPLAINEXECUTIONRESPONSE']._serialized_start=2540
-  _globals['_EXPLAINEXECUTIONRESPONSE']._serialized_end=2754
-  _globals['_WAITING']._serialized_start=2757
-  _globals['_WAITING']._serialized_end=2886
-  _globals['_RESUMENODEREQUEST']._serialized_start=2889
-  _globals['_RESUMENODEREQUEST']._serialized_end=3065
-  _globals['_RESUMENODERESPONSE']._serialized_start=3067
-  _globals['_RESUMENODERESPONSE']._serialized_end=3087
-  _globals['_EXECUTIONSERVICE']._serialized_start=3283
-  _globals['_EXECUTIONSERVICE']._serialized_end=5088
+  _globals['_EXECUTIONSERVICE'].methods_by_name['RunBlock']._loaded_options = None
+  _globals['_EXECUTIONSERVICE'].methods_by_name['RunBlock']._serialized_options = b'\202\323\344\223\002#\"\036/api/blocks/{block_id}/execute:\001*'
+  _globals['_VALUEFORMAT']._serialized_start=3517
+  _globals['_VALUEFORMAT']._serialized_end=3608
+  _globals['_DECISION']._serialized_start=3610
+  _globals['_DECISION']._serialized_end=3708
+  _globals['_STARTEXECUTIONREQUEST']._serialized_start=280
+  _globals['_STARTEXECUTIONREQUEST']._serialized_end=566
+  _globals['_STARTEXECUTIONREQUEST_LABELSENTRY']._serialized_start=521
+  _globals['_STARTEXECUTIONREQUEST_LABELSENTRY']._serialized_end=566
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=568
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=646
+  _globals['_GETEXECUTIONREQUEST']._serialized_start=648
+  _globals['_GETEXECUTIONREQUEST']._serialized_end=750
+  _globals['_GETEXECUTIONRESPONSE']._serialized_start=752
+  _globals['_GETEXECUTIONRESPONSE']._serialized_end=828
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=831
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1092
+  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_start=521
+  _globals['_LISTEXECUTIONSREQUEST_LABELSENTRY']._serialized_end=566
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1094
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1198
+  _globals['_STOPEXECUTIONREQUEST']._serialized_start=1200
+  _globals['_STOPEXECUTIONREQUEST']._serialized_end=1262
+  _globals['_STOPEXECUTIONRESPONSE']._serialized_start=1264
+  _globals['_STOPEXECUTIONRESPONSE']._serialized_end=1341
+  _globals['_STOPEXECUTIONSREQUEST']._serialized_start=1343
+  _globals['_STOPEXECUTIONSREQUEST']._serialized_end=1384
+  _globals['_STOPEXECUTIONSRESPONSE']._serialized_start=1386
+  _globals['_STOPEXECUTIONSRESPONSE']._serialized_end=1428
+  _globals['_LISTNODEEXECUTIONSREQUEST']._serialized_start=1431
+  _globals['_LISTNODEEXECUTIONSREQUEST']._serialized_end=1595
+  _globals['_LISTNODEEXECUTIONSRESPONSE']._serialized_start=1597
+  _globals['_LISTNODEEXECUTIONSRESPONSE']._serialized_end=1714
+  _globals['_GETEXECUTIONRESULTSREQUEST']._serialized_start=1717
+  _globals['_GETEXECUTIONRESULTSREQUEST']._serialized_end=1865
+  _globals['_GETEXECUTIONRESULTSRESPONSE']._serialized_start=1868
+  _globals['_GETEXECUTIONRESULTSRESPONSE']._serialized_end=2104
+  _globals['_ABSENTRESULT']._serialized_start=2106
+  _globals['_ABSENTRESULT']._serialized_end=2219
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2221
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2305
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2307
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2388
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=2390
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=2459
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=2461
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=2528
+  _globals['_EXPLAINEXECUTIONREQUEST']._serialized_start=2530
+  _globals['_EXPLAINEXECUTIONREQUEST']._serialized_end=2577
+  _globals['_EXPLAINEXECUTIONRESPONSE']._serialized_start=2580
+  _globals['_EXPLAINEXECUTIONRESPONSE']._serialized_end=2794
+  _globals['_WAITING']._serialized_start=2797
+  _globals['_WAITING']._serialized_end=2926
+  _globals['_RESUMENODEREQUEST']._serialized_start=2929
+  _globals['_RESUMENODEREQUEST']._serialized_end=3105
+  _globals['_RESUMENODERESPONSE']._serialized_start=3107
+  _globals['_RESUMENODERESPONSE']._serialized_end=3127
+  _globals['_RUNBLOCKREQUEST']._serialized_start=3130
+  _globals['_RUNBLOCKREQUEST']._serialized_end=3306
+  _globals['_RUNBLOCKRESPONSE']._serialized_start=3309
+  _globals['_RUNBLOCKRESPONSE']._serialized_end=3515
+  _globals['_EXECUTIONSERVICE']._serialized_start=3711
+  _globals['_EXECUTIONSERVICE']._serialized_end=5697
 # @@protoc_insertion_point(module_scope)

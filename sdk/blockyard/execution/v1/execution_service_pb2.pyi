@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from blockyard.event.v1 import event_pb2 as _event_pb2
+from blockyard.execution.v1 import block_run_pb2 as _block_run_pb2
 from blockyard.execution.v1 import execution_pb2 as _execution_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -857,3 +858,85 @@ class ResumeNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeNodeResponse: _TypeAlias = ResumeNodeResponse  # noqa: Y015
+
+@_typing.final
+class RunBlockRequest(_message.Message):
+    """What to run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALUE_FORMAT_FIELD_NUMBER: _builtins.int
+    block_id: _builtins.str
+    """The block's id, or the name of its class. Blocks that mean something in graphs alone (inputs, outputs, notes,
+    collects, webhooks, agents, questions to people) are refused.
+    """
+    inputs_json: _builtins.bytes
+    """The same as UTF-8 JSON object, which keeps 64-bit integers exact; where it is set, inputs is ignored."""
+    request_id: _builtins.str
+    """At most 100 characters. The same id of the same caller gives the run that the first call started."""
+    value_format: Global___ValueFormat.ValueType
+    """Form of the values in the answer."""
+    @_builtins.property
+    def inputs(self) -> _struct_pb2.Struct:
+        """Values for the block's input pins, by name."""
+
+    def __init__(
+        self,
+        *,
+        block_id: _builtins.str = ...,
+        inputs: _struct_pb2.Struct | None = ...,
+        inputs_json: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+        value_format: Global___ValueFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "request_id", b"request_id", "value_format", b"value_format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunBlockRequest: _TypeAlias = RunBlockRequest  # noqa: Y015
+
+@_typing.final
+class RunBlockResponse(_message.Message):
+    """How the run has ended; or, if it has not within the call's deadline (at most ten minutes), how it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    NODE_EXECUTION_FIELD_NUMBER: _builtins.int
+    SETUP_REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution(self) -> _execution_pb2.Execution:
+        """The run as an execution, without inputs: its id, and where it stands. It belongs to no graph (graph_id is empty),
+        and carries the block's id as label "block". Absent where setup_requirements is set.
+        """
+
+    @_builtins.property
+    def node_execution(self) -> _execution_pb2.NodeExecution:
+        """What the block did: outputs by pin as lists, its error, its stats. Without inputs. Absent while the run goes on:
+        who wants to know more then asks for the execution by its id.
+        """
+
+    @_builtins.property
+    def setup_requirements(self) -> _block_run_pb2.SetupRequirements:
+        """What the block needs before it can run. Nothing was started where this is set."""
+
+    def __init__(
+        self,
+        *,
+        execution: _execution_pb2.Execution | None = ...,
+        node_execution: _execution_pb2.NodeExecution | None = ...,
+        setup_requirements: _block_run_pb2.SetupRequirements | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "node_execution", b"node_execution", "setup_requirements", b"setup_requirements"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "node_execution", b"node_execution", "setup_requirements", b"setup_requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunBlockResponse: _TypeAlias = RunBlockResponse  # noqa: Y015

@@ -90,6 +90,11 @@ class ExecutionServiceStub:
                 request_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeRequest.SerializeToString,
                 response_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeResponse.FromString,
                 _registered_method=True)
+        self.RunBlock = channel.unary_unary(
+                '/blockyard.execution.v1.ExecutionService/RunBlock',
+                request_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.SerializeToString,
+                response_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionServiceServicer:
@@ -174,6 +179,15 @@ class ExecutionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunBlock(self, request, context):
+        """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
+        it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
+        answer says then what it needs, and nothing is started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +245,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.ResumeNode,
                     request_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeRequest.FromString,
                     response_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeResponse.SerializeToString,
+            ),
+            'RunBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunBlock,
+                    request_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.FromString,
+                    response_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +550,33 @@ class ExecutionService:
             '/blockyard.execution.v1.ExecutionService/ResumeNode',
             blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeRequest.SerializeToString,
             blockyard_dot_execution_dot_v1_dot_execution__service__pb2.ResumeNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.execution.v1.ExecutionService/RunBlock',
+            blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.SerializeToString,
+            blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,11 @@ class ExecutionServiceStub:
     """Says of an execution that has not ended what it waits for, who holds it, and when it is looked at next."""
     ResumeNode: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ResumeNodeRequest, _execution_service_pb2.ResumeNodeResponse]
     """Decides what becomes of a node execution that waits for a person: one that is AMBIGUOUS."""
+    RunBlock: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.RunBlockRequest, _execution_service_pb2.RunBlockResponse]
+    """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
+    it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
+    answer says then what it needs, and nothing is started.
+    """
 
 @_typing.type_check_only
 class ExecutionServiceAsyncStub(ExecutionServiceStub):
@@ -87,6 +92,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Says of an execution that has not ended what it waits for, who holds it, and when it is looked at next."""
     ResumeNode: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ResumeNodeRequest, _execution_service_pb2.ResumeNodeResponse]  # type: ignore[assignment]
     """Decides what becomes of a node execution that waits for a person: one that is AMBIGUOUS."""
+    RunBlock: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.RunBlockRequest, _execution_service_pb2.RunBlockResponse]  # type: ignore[assignment]
+    """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
+    it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
+    answer says then what it needs, and nothing is started.
+    """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Starts, stops and shows executions."""
@@ -180,5 +190,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ResumeNodeResponse, _abc.Awaitable[_execution_service_pb2.ResumeNodeResponse]]:
         """Decides what becomes of a node execution that waits for a person: one that is AMBIGUOUS."""
+
+    @_abc_1.abstractmethod
+    def RunBlock(
+        self,
+        request: _execution_service_pb2.RunBlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_execution_service_pb2.RunBlockResponse, _abc.Awaitable[_execution_service_pb2.RunBlockResponse]]:
+        """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
+        it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
+        answer says then what it needs, and nothing is started.
+        """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

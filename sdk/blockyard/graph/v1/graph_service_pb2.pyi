@@ -41,6 +41,110 @@ PICTURE_FORMAT_MERMAID: PictureFormat.ValueType  # 1
 """Mermaid flowchart, text."""
 Global___PictureFormat: _TypeAlias = PictureFormat  # noqa: Y015
 
+class _GraphFileFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GraphFileFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GraphFileFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRAPH_FILE_FORMAT_UNSPECIFIED: _GraphFileFormat.ValueType  # 0
+    """Import: found out from the content. Export: as GRAPH_FILE_FORMAT_YAML."""
+    GRAPH_FILE_FORMAT_JSON: _GraphFileFormat.ValueType  # 1
+    """A graph of Blockyard, JSON."""
+    GRAPH_FILE_FORMAT_YAML: _GraphFileFormat.ValueType  # 2
+    """A graph of Blockyard, YAML."""
+    GRAPH_FILE_FORMAT_AUTOGPT: _GraphFileFormat.ValueType  # 3
+    """An agent of AutoGPT, JSON; for import only."""
+
+class GraphFileFormat(_GraphFileFormat, metaclass=_GraphFileFormatEnumTypeWrapper):
+    """What a graph file holds."""
+
+GRAPH_FILE_FORMAT_UNSPECIFIED: GraphFileFormat.ValueType  # 0
+"""Import: found out from the content. Export: as GRAPH_FILE_FORMAT_YAML."""
+GRAPH_FILE_FORMAT_JSON: GraphFileFormat.ValueType  # 1
+"""A graph of Blockyard, JSON."""
+GRAPH_FILE_FORMAT_YAML: GraphFileFormat.ValueType  # 2
+"""A graph of Blockyard, YAML."""
+GRAPH_FILE_FORMAT_AUTOGPT: GraphFileFormat.ValueType  # 3
+"""An agent of AutoGPT, JSON; for import only."""
+Global___GraphFileFormat: _TypeAlias = GraphFileFormat  # noqa: Y015
+
+class _RemarkCode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RemarkCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RemarkCode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REMARK_CODE_UNSPECIFIED: _RemarkCode.ValueType  # 0
+    """Not known."""
+    REMARK_CODE_BLOCK_UNKNOWN: _RemarkCode.ValueType  # 1
+    """No runner has registered the node's block: the node keeps its place, and the graph cannot run."""
+    REMARK_CODE_NOT_RUNNABLE: _RemarkCode.ValueType  # 2
+    """A rule is broken: the graph is stored, and cannot run before this is put right."""
+    REMARK_CODE_MAY_SURPRISE: _RemarkCode.ValueType  # 3
+    """Allowed, but it may surprise."""
+    REMARK_CODE_CREDENTIALS_TO_FILL: _RemarkCode.ValueType  # 4
+    """Credentials are not part of a file; fill them in."""
+    REMARK_CODE_INPUT_UNKNOWN: _RemarkCode.ValueType  # 5
+    """The block has no such input; the value was left out."""
+    REMARK_CODE_INPUT_NULL: _RemarkCode.ValueType  # 6
+    """The input was null, which here is said by leaving it out."""
+    REMARK_CODE_INPUT_CONVERTED: _RemarkCode.ValueType  # 7
+    """The value was converted to the type of its pin, as a run would do it."""
+    REMARK_CODE_MODEL_UNKNOWN: _RemarkCode.ValueType  # 8
+    """The block does not know the model; its name was kept."""
+    REMARK_CODE_TOOL_PIN_RENAMED: _RemarkCode.ValueType  # 9
+    """A tool's pin was named by the tool, and is now named by the node that it leads to."""
+    REMARK_CODE_STATIC_CHANGED: _RemarkCode.ValueType  # 10
+    """The link is static since its source block is, whatever the file says."""
+    REMARK_CODE_SUB_GRAPH_MISSING: _RemarkCode.ValueType  # 11
+    """A node runs a graph that is not in the file."""
+    REMARK_CODE_LINK_LEFT_OUT: _RemarkCode.ValueType  # 12
+    """The link was left out: it is there twice, or ends at a note."""
+    REMARK_CODE_PART_LEFT_OUT: _RemarkCode.ValueType  # 13
+    """A part of the file that has no place in a graph (a schedule, a webhook, instructions) was left out."""
+    REMARK_CODE_TEXT_SHORTENED: _RemarkCode.ValueType  # 14
+    """A text was too long, or held a NUL character, and was made shorter."""
+    REMARK_CODE_SECRET_LEFT_OUT: _RemarkCode.ValueType  # 15
+    """A secret or credentials were left out of an export."""
+
+class RemarkCode(_RemarkCode, metaclass=_RemarkCodeEnumTypeWrapper):
+    """Kinds of remarks."""
+
+REMARK_CODE_UNSPECIFIED: RemarkCode.ValueType  # 0
+"""Not known."""
+REMARK_CODE_BLOCK_UNKNOWN: RemarkCode.ValueType  # 1
+"""No runner has registered the node's block: the node keeps its place, and the graph cannot run."""
+REMARK_CODE_NOT_RUNNABLE: RemarkCode.ValueType  # 2
+"""A rule is broken: the graph is stored, and cannot run before this is put right."""
+REMARK_CODE_MAY_SURPRISE: RemarkCode.ValueType  # 3
+"""Allowed, but it may surprise."""
+REMARK_CODE_CREDENTIALS_TO_FILL: RemarkCode.ValueType  # 4
+"""Credentials are not part of a file; fill them in."""
+REMARK_CODE_INPUT_UNKNOWN: RemarkCode.ValueType  # 5
+"""The block has no such input; the value was left out."""
+REMARK_CODE_INPUT_NULL: RemarkCode.ValueType  # 6
+"""The input was null, which here is said by leaving it out."""
+REMARK_CODE_INPUT_CONVERTED: RemarkCode.ValueType  # 7
+"""The value was converted to the type of its pin, as a run would do it."""
+REMARK_CODE_MODEL_UNKNOWN: RemarkCode.ValueType  # 8
+"""The block does not know the model; its name was kept."""
+REMARK_CODE_TOOL_PIN_RENAMED: RemarkCode.ValueType  # 9
+"""A tool's pin was named by the tool, and is now named by the node that it leads to."""
+REMARK_CODE_STATIC_CHANGED: RemarkCode.ValueType  # 10
+"""The link is static since its source block is, whatever the file says."""
+REMARK_CODE_SUB_GRAPH_MISSING: RemarkCode.ValueType  # 11
+"""A node runs a graph that is not in the file."""
+REMARK_CODE_LINK_LEFT_OUT: RemarkCode.ValueType  # 12
+"""The link was left out: it is there twice, or ends at a note."""
+REMARK_CODE_PART_LEFT_OUT: RemarkCode.ValueType  # 13
+"""A part of the file that has no place in a graph (a schedule, a webhook, instructions) was left out."""
+REMARK_CODE_TEXT_SHORTENED: RemarkCode.ValueType  # 14
+"""A text was too long, or held a NUL character, and was made shorter."""
+REMARK_CODE_SECRET_LEFT_OUT: RemarkCode.ValueType  # 15
+"""A secret or credentials were left out of an export."""
+Global___RemarkCode: _TypeAlias = RemarkCode  # noqa: Y015
+
 @_typing.final
 class CreateGraphRequest(_message.Message):
     """What to create."""
@@ -579,3 +683,169 @@ class RenderGraphResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderGraphResponse: _TypeAlias = RenderGraphResponse  # noqa: Y015
+
+@_typing.final
+class ImportGraphRequest(_message.Message):
+    """What to import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    file: _builtins.bytes
+    """The file, UTF-8: at most 8 MiB of JSON, or 1 MiB of YAML."""
+    format: Global___GraphFileFormat.ValueType
+    """What it holds."""
+    name: _builtins.str
+    """Name of the graph instead of the one in the file."""
+    request_id: _builtins.str
+    """The same id of the same caller gives the graph that the first call made."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.bytes = ...,
+        format: Global___GraphFileFormat.ValueType = ...,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "format", b"format", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportGraphRequest: _TypeAlias = ImportGraphRequest  # noqa: Y015
+
+@_typing.final
+class ImportGraphResponse(_message.Message):
+    """What was imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    SUB_GRAPHS_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    format: Global___GraphFileFormat.ValueType
+    """What the file held."""
+    @_builtins.property
+    def graph(self) -> _graph_pb2.Graph:
+        """The graph, at version 1."""
+
+    @_builtins.property
+    def sub_graphs(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Graph]:
+        """The graphs that nodes of it run, in the order of the file, without nodes and links."""
+
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remark]:
+        """What is not as in the file, what has to be filled in, and what keeps the graph from running."""
+
+    def __init__(
+        self,
+        *,
+        graph: _graph_pb2.Graph | None = ...,
+        sub_graphs: _abc.Iterable[_graph_pb2.Graph] | None = ...,
+        remarks: _abc.Iterable[Global___Remark] | None = ...,
+        format: Global___GraphFileFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "graph", b"graph", "remarks", b"remarks", "sub_graphs", b"sub_graphs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportGraphResponse: _TypeAlias = ImportGraphResponse  # noqa: Y015
+
+@_typing.final
+class ExportGraphRequest(_message.Message):
+    """What to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    graph_id: _builtins.str
+    """The graph's id."""
+    version: _builtins.int
+    """Its version; 0 means the active one."""
+    format: Global___GraphFileFormat.ValueType
+    """How to write it."""
+    def __init__(
+        self,
+        *,
+        graph_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        format: Global___GraphFileFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "graph_id", b"graph_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportGraphRequest: _TypeAlias = ExportGraphRequest  # noqa: Y015
+
+@_typing.final
+class ExportGraphResponse(_message.Message):
+    """The file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
+    file: _builtins.bytes
+    """Its content, UTF-8."""
+    file_name: _builtins.str
+    """A name for it, made from the graph's."""
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remark]:
+        """What was left out."""
+
+    def __init__(
+        self,
+        *,
+        file: _builtins.bytes = ...,
+        file_name: _builtins.str = ...,
+        remarks: _abc.Iterable[Global___Remark] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "file_name", b"file_name", "remarks", b"remarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportGraphResponse: _TypeAlias = ExportGraphResponse  # noqa: Y015
+
+@_typing.final
+class Remark(_message.Message):
+    """What is to be known of a graph that was imported or exported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    code: Global___RemarkCode.ValueType
+    """What kind of remark it is."""
+    field: _builtins.str
+    """Path to the place in the file, for example "sub_graphs[0].nodes[2].input_default.model"."""
+    description: _builtins.str
+    """What was found, and what to do."""
+    def __init__(
+        self,
+        *,
+        code: Global___RemarkCode.ValueType = ...,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "description", b"description", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remark: _TypeAlias = Remark  # noqa: Y015

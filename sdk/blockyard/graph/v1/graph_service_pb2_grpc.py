@@ -85,6 +85,16 @@ class GraphServiceStub:
                 request_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphRequest.SerializeToString,
                 response_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphResponse.FromString,
                 _registered_method=True)
+        self.ImportGraph = channel.unary_unary(
+                '/blockyard.graph.v1.GraphService/ImportGraph',
+                request_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphRequest.SerializeToString,
+                response_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphResponse.FromString,
+                _registered_method=True)
+        self.ExportGraph = channel.unary_unary(
+                '/blockyard.graph.v1.GraphService/ExportGraph',
+                request_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphRequest.SerializeToString,
+                response_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphResponse.FromString,
+                _registered_method=True)
 
 
 class GraphServiceServicer:
@@ -161,6 +171,21 @@ class GraphServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportGraph(self, request, context):
+        """Makes a graph from a file: a graph of Blockyard in JSON or YAML, or an AutoGPT agent with its sub-graphs. What the
+        file asks for and cannot be had here is told in the remarks, and the graph is stored all the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportGraph(self, request, context):
+        """Writes a version of a graph as a file that ImportGraph takes, without secrets and credentials.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GraphServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +238,16 @@ def add_GraphServiceServicer_to_server(servicer, server):
                     servicer.RenderGraph,
                     request_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphRequest.FromString,
                     response_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphResponse.SerializeToString,
+            ),
+            'ImportGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportGraph,
+                    request_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphRequest.FromString,
+                    response_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphResponse.SerializeToString,
+            ),
+            'ExportGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportGraph,
+                    request_deserializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphRequest.FromString,
+                    response_serializer=blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +521,60 @@ class GraphService:
             '/blockyard.graph.v1.GraphService/RenderGraph',
             blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphRequest.SerializeToString,
             blockyard_dot_graph_dot_v1_dot_graph__service__pb2.RenderGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.graph.v1.GraphService/ImportGraph',
+            blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphRequest.SerializeToString,
+            blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ImportGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.graph.v1.GraphService/ExportGraph',
+            blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphRequest.SerializeToString,
+            blockyard_dot_graph_dot_v1_dot_graph__service__pb2.ExportGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,12 @@ class GraphServiceStub:
     """Checks a graph without storing it, and gives every error and warning at once."""
     RenderGraph: _grpc.UnaryUnaryMultiCallable[_graph_service_pb2.RenderGraphRequest, _graph_service_pb2.RenderGraphResponse]
     """Draws a graph."""
+    ImportGraph: _grpc.UnaryUnaryMultiCallable[_graph_service_pb2.ImportGraphRequest, _graph_service_pb2.ImportGraphResponse]
+    """Makes a graph from a file: a graph of Blockyard in JSON or YAML, or an AutoGPT agent with its sub-graphs. What the
+    file asks for and cannot be had here is told in the remarks, and the graph is stored all the same.
+    """
+    ExportGraph: _grpc.UnaryUnaryMultiCallable[_graph_service_pb2.ExportGraphRequest, _graph_service_pb2.ExportGraphResponse]
+    """Writes a version of a graph as a file that ImportGraph takes, without secrets and credentials."""
 
 @_typing.type_check_only
 class GraphServiceAsyncStub(GraphServiceStub):
@@ -79,6 +85,12 @@ class GraphServiceAsyncStub(GraphServiceStub):
     """Checks a graph without storing it, and gives every error and warning at once."""
     RenderGraph: _aio.UnaryUnaryMultiCallable[_graph_service_pb2.RenderGraphRequest, _graph_service_pb2.RenderGraphResponse]  # type: ignore[assignment]
     """Draws a graph."""
+    ImportGraph: _aio.UnaryUnaryMultiCallable[_graph_service_pb2.ImportGraphRequest, _graph_service_pb2.ImportGraphResponse]  # type: ignore[assignment]
+    """Makes a graph from a file: a graph of Blockyard in JSON or YAML, or an AutoGPT agent with its sub-graphs. What the
+    file asks for and cannot be had here is told in the remarks, and the graph is stored all the same.
+    """
+    ExportGraph: _aio.UnaryUnaryMultiCallable[_graph_service_pb2.ExportGraphRequest, _graph_service_pb2.ExportGraphResponse]  # type: ignore[assignment]
+    """Writes a version of a graph as a file that ImportGraph takes, without secrets and credentials."""
 
 class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
     """Graphs and their versions."""
@@ -162,5 +174,23 @@ class GraphServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_graph_service_pb2.RenderGraphResponse, _abc.Awaitable[_graph_service_pb2.RenderGraphResponse]]:
         """Draws a graph."""
+
+    @_abc_1.abstractmethod
+    def ImportGraph(
+        self,
+        request: _graph_service_pb2.ImportGraphRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_graph_service_pb2.ImportGraphResponse, _abc.Awaitable[_graph_service_pb2.ImportGraphResponse]]:
+        """Makes a graph from a file: a graph of Blockyard in JSON or YAML, or an AutoGPT agent with its sub-graphs. What the
+        file asks for and cannot be had here is told in the remarks, and the graph is stored all the same.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportGraph(
+        self,
+        request: _graph_service_pb2.ExportGraphRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_graph_service_pb2.ExportGraphResponse, _abc.Awaitable[_graph_service_pb2.ExportGraphResponse]]:
+        """Writes a version of a graph as a file that ImportGraph takes, without secrets and credentials."""
 
 def add_GraphServiceServicer_to_server(servicer: GraphServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -182,3 +182,57 @@ class GetRunnableGraphResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRunnableGraphResponse: _TypeAlias = GetRunnableGraphResponse  # noqa: Y015
+
+@_typing.final
+class GetRunnableBlockRequest(_message.Message):
+    """Which block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    block_id: _builtins.str
+    """Its id, or the name of its class."""
+    user_id: _builtins.str
+    """Who wants to run it."""
+    def __init__(
+        self,
+        *,
+        block_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunnableBlockRequest: _TypeAlias = GetRunnableBlockRequest  # noqa: Y015
+
+@_typing.final
+class GetRunnableBlockResponse(_message.Message):
+    """The block."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    ABSENCE_FIELD_NUMBER: _builtins.int
+    absence: _builtins.str
+    """Why no runner can run it at this moment; empty if one can."""
+    @_builtins.property
+    def block(self) -> _block_pb2.Block:
+        """The block as it was registered."""
+
+    def __init__(
+        self,
+        *,
+        block: _block_pb2.Block | None = ...,
+        absence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence", b"absence", "block", b"block"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunnableBlockResponse: _TypeAlias = GetRunnableBlockResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class CatalogueServiceStub:
                 request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphRequest.SerializeToString,
                 response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphResponse.FromString,
                 _registered_method=True)
+        self.GetRunnableBlock = channel.unary_unary(
+                '/blockyard.runner.v1.CatalogueService/GetRunnableBlock',
+                request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.SerializeToString,
+                response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
@@ -66,6 +71,13 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRunnableBlock(self, request, context):
+        """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +90,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.GetRunnableGraph,
                     request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphRequest.FromString,
                     response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphResponse.SerializeToString,
+            ),
+            'GetRunnableBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunnableBlock,
+                    request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.FromString,
+                    response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +152,33 @@ class CatalogueService:
             '/blockyard.runner.v1.CatalogueService/GetRunnableGraph',
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphRequest.SerializeToString,
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunnableBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.runner.v1.CatalogueService/GetRunnableBlock',
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.SerializeToString,
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class CatalogueServiceStub:
     """
     GetRunnableGraph: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableGraphRequest, _catalogue_service_pb2.GetRunnableGraphResponse]
     """Gets a graph and everything that an execution of it depends on, for the user named."""
+    GetRunnableBlock: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableBlockRequest, _catalogue_service_pb2.GetRunnableBlockResponse]
+    """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
@@ -51,6 +53,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """
     GetRunnableGraph: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableGraphRequest, _catalogue_service_pb2.GetRunnableGraphResponse]  # type: ignore[assignment]
     """Gets a graph and everything that an execution of it depends on, for the user named."""
+    GetRunnableBlock: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableBlockRequest, _catalogue_service_pb2.GetRunnableBlockResponse]  # type: ignore[assignment]
+    """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how runners and the execution service meet the catalogue. Served by the graph service to service tokens only."""
@@ -72,5 +76,13 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.GetRunnableGraphResponse, _abc.Awaitable[_catalogue_service_pb2.GetRunnableGraphResponse]]:
         """Gets a graph and everything that an execution of it depends on, for the user named."""
+
+    @_abc_1.abstractmethod
+    def GetRunnableBlock(
+        self,
+        request: _catalogue_service_pb2.GetRunnableBlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.GetRunnableBlockResponse, _abc.Awaitable[_catalogue_service_pb2.GetRunnableBlockResponse]]:
+        """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
