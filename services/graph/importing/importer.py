@@ -15,7 +15,7 @@ from blockyard.graph.v1.graph_pb2 import Graph
 from blockyard.graph.v1.graph_service_pb2 import GraphFileFormat, RemarkCode
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.structs import LEVELS, TooDeep
+from services.common.structs import TooDeep
 from services.graph.catalogue import Snapshot
 from services.graph.documents import GraphDocument, read_document
 from services.graph.errors import GraphTooLarge, RequestIdReused
@@ -130,8 +130,7 @@ def _judged(draft: Draft, catalogue: Snapshot, limits: SizeLimits, remarks: Rema
     too_large = size_violations(draft.graph, limits)
     if too_large:
         raise GraphTooLarge(violations=_placed(draft, too_large))
-    # What is read has to be shown as well, and there the innermost value is a level of its own.
-    document, malformed = read_document(draft.graph, min(limits.constant_depth, LEVELS - 1))
+    document, malformed = read_document(draft.graph, limits.constant_depth)
     try:
         findings = validate(document, catalogue, malformed)
         graph = findings.graph or _unfinished(document, findings.layout)

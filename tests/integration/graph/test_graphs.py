@@ -243,3 +243,20 @@ async def test_a_graph_is_drawn(service: Service) -> None:
     picture = (await caller.call("RenderGraph", request)).picture
     assert picture.startswith("flowchart LR\n")
     assert 'n0 -. "result → times" .-> n1' in picture
+
+
+def nested(depth: int) -> Graph:
+    return graph([node("p", "PairBlock", a=json.loads("[" * depth + "1" + "]" * depth), b=[1.5, None])])
+
+
+async def test_a_constant_that_is_too_deep_to_be_shown_is_not_stored(service: Service) -> None:
+    caller = service.user("deep")
+    made = await create(caller, nested(24))
+    shown = (await get(caller, made.id)).nodes[0].inputs_json
+    assert json.loads(shown) == json.loads(nested(24).nodes[0].inputs_json)
+    for depth in (25, 26):
+        refused = await caller.refused("CreateGraph", messages.CreateGraphRequest(graph=nested(depth)))
+        assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.fields == {"nodes[0].inputs.a": "is nested deeper than 24 levels"}
+    stored = (await caller.call("ListGraphs", messages.ListGraphsRequest())).graphs
+    assert [one.id for one in stored] == [made.id]

@@ -16,7 +16,7 @@ from services.graph.importing.importer import Prepared, prepare
 from services.graph.validation import SizeLimits
 from tests.unit.graph.building import catalogue
 
-LIMITS = SizeLimits(nodes=1_000, links=5_000, bytes=4 << 20, constant_depth=25)
+LIMITS = SizeLimits(nodes=1_000, links=5_000, bytes=4 << 20, constant_depth=24)
 SEED = UUID("00000000-0000-4000-8000-000000000001")
 UNSPECIFIED = GraphFileFormat.GRAPH_FILE_FORMAT_UNSPECIFIED
 
