@@ -48,7 +48,7 @@ class TurnBatch:
 
 # One statement, so one round trip and one transaction. `fence` comes first, since all others read from it: without
 # its row nothing is written, and with it nobody can take over until the commit.
-WRITE = """
+_ROWS_OF_TURNS = """
 WITH fence AS MATERIALIZED (
     SELECT FROM replicas WHERE replica_id = $1 FOR KEY SHARE
 ), turn AS (
@@ -86,11 +86,9 @@ WITH fence AS MATERIALIZED (
         AS u(execution_id, status, message, node_executions, last_event, start_ms, end_ms, wake_ms, commands_through,
             wake_reason)
     WHERE e.execution_id = u.execution_id
-)
-SELECT count(*) FROM fence
-"""
-# The same with new executions: a request id that is taken fails it all, so that no turn is left without its execution.
-BEGUN = f""", begun AS (
+)"""
+# A request id that is taken fails the whole statement, so that no turn is left without its execution.
+_NEW_EXECUTIONS = f""", begun AS (
     INSERT INTO executions ({NEW_COLUMNS}, status, status_message, node_executions, last_event, create_time,
         start_time, end_time, wake_at, wake_reason)
     SELECT {NEW_VALUES}, u.status, u.message, u.node_executions, u.last_event, to_timestamp(u.now_ms / 1000.0),
@@ -100,10 +98,11 @@ BEGUN = f""", begun AS (
         $59::bytea[], $60::text[], $61::int[], $62::text[], $63::text[], $64::bytea[], $65::smallint[], $66::text[],
         $67::bigint[], $68::bigint[], $69::bigint[], $70::bigint[], $71::bigint[], $72::text[])
         AS u({NEW_COLUMNS}, status, message, node_executions, last_event, start_ms, now_ms, wake_ms, wake_reason)
-)
-SELECT count(*) FROM fence
-"""
-BEGIN_AND_WRITE = WRITE.replace("\nSELECT count(*) FROM fence\n", BEGUN)
+)"""
+_IS_HELD = "\nSELECT count(*) FROM fence\n"
+
+WRITE = _ROWS_OF_TURNS + _IS_HELD
+BEGIN_AND_WRITE = _ROWS_OF_TURNS + _NEW_EXECUTIONS + _IS_HELD
 HISTORY = """
 SELECT system_identifier || ', timeline ' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
 """
@@ -172,7 +171,7 @@ class TurnRepository:
             kinds.append(sorted(batch.begun, key=_request))
             statement = BEGIN_AND_WRITE
         columns: list[Sequence[Any]] = [feed_sequences]
-        for rows, width in zip(kinds, WIDTHS, strict=False):
+        for rows, width in zip(kinds, WIDTHS[: len(kinds)], strict=True):
             columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
         writer = await self._connected()
         try:
