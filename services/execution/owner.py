@@ -358,7 +358,7 @@ async def owning(
         owner.streams_lost,
         {name: info.created for name, info in infos.items()},
     )
-    async with leases.joined(), asyncio.TaskGroup() as tasks:
+    async with leases.joined(), _nobody_waits(driver), asyncio.TaskGroup() as tasks:
         await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
         forget = bus.on_reconnect(vigil.outage)
@@ -390,8 +390,16 @@ async def owning(
             await results.close_all()
             background.cancel()
             await asyncio.wait(running.values())
-            driver.begin_none()
             await turns.close()
+
+
+@asynccontextmanager
+async def _nobody_waits(driver: Driver) -> AsyncIterator[None]:
+    """However the tasks have ended, starts that wait for a first turn are told that they will have none here."""
+    try:
+        yield
+    finally:
+        driver.begin_none()
 
 
 async def _settle_down(owner: Owner) -> None:
