@@ -39,6 +39,11 @@ class ServiceSettings(BaseSettings):
 
     nats_url: str = "nats://127.0.0.1:4222"
     graph_address: str = "127.0.0.1:50051"
+    execution_address: str = "127.0.0.1:50052"
+    credentials_address: str = ""
+    """Empty where there is no vault: nodes that name credentials then cannot run."""
+    account_address: str = ""
+    """Empty where there is no account service: tokens alone say who calls, and API keys are refused."""
     blob_url: str = "file:///var/lib/blockyard/blobs"
 
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

@@ -19,13 +19,39 @@ class Permission(Enum):
     READ_BLOCKS = auto()
     READ_EXECUTIONS = auto()
     RUN_EXECUTIONS = auto()
+    READ_CREDENTIALS = auto()
+    WRITE_CREDENTIALS = auto()
+    READ_ACCOUNT = auto()
+    WRITE_ACCOUNT = auto()
+    MANAGE_USERS = auto()
+    MANAGE_CREDITS = auto()
+    READ_AUDIT = auto()
+    MANAGE_VAULT = auto()
 
 
-_READ = frozenset({Permission.READ_GRAPHS, Permission.READ_BLOCKS, Permission.READ_EXECUTIONS})
-_WRITE = frozenset({Permission.WRITE_GRAPHS, Permission.RUN_EXECUTIONS})
+_READ = frozenset(
+    {
+        Permission.READ_GRAPHS,
+        Permission.READ_BLOCKS,
+        Permission.READ_EXECUTIONS,
+        Permission.READ_CREDENTIALS,
+        Permission.READ_ACCOUNT,
+    }
+)
+_WRITE = frozenset(
+    {
+        Permission.WRITE_GRAPHS,
+        Permission.RUN_EXECUTIONS,
+        Permission.WRITE_CREDENTIALS,
+        Permission.WRITE_ACCOUNT,
+    }
+)
+_MANAGE = frozenset(
+    {Permission.MANAGE_USERS, Permission.MANAGE_CREDITS, Permission.READ_AUDIT, Permission.MANAGE_VAULT}
+)
 
 ROLES: dict[Role, frozenset[Permission]] = {
-    Role.ADMIN: _READ | _WRITE,
+    Role.ADMIN: _READ | _WRITE | _MANAGE,
     Role.USER: _READ | _WRITE,
     Role.VIEWER: _READ,
     Role.SERVICE: frozenset({Permission.SERVICE}),
@@ -65,6 +91,39 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.runner.v1.CatalogueService/GetRunnableBlock": Permission.SERVICE,
     "/blockyard.runner.v1.ValueService/GetValue": Permission.SERVICE,
     "/blockyard.runner.v1.ValueService/PutValue": Permission.SERVICE,
+    "/blockyard.credentials.v1.CredentialsService/CreateCredential": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/GetCredential": Permission.READ_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/ListCredentials": Permission.READ_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/UpdateCredential": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/DeleteCredential": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/TestCredential": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/ListProviders": Permission.READ_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/StartAuthorization": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/CompleteAuthorization": Permission.WRITE_CREDENTIALS,
+    "/blockyard.credentials.v1.CredentialsService/ListVaultKeys": Permission.MANAGE_VAULT,
+    "/blockyard.credentials.v1.CredentialsService/RotateKeys": Permission.MANAGE_VAULT,
+    "/blockyard.account.v1.AccountService/GetUser": Permission.READ_ACCOUNT,
+    "/blockyard.account.v1.AccountService/UpdateUser": Permission.WRITE_ACCOUNT,
+    "/blockyard.account.v1.AccountService/ListUsers": Permission.MANAGE_USERS,
+    "/blockyard.account.v1.AccountService/CreateUser": Permission.MANAGE_USERS,
+    "/blockyard.account.v1.AccountService/SetUserAccess": Permission.MANAGE_USERS,
+    "/blockyard.account.v1.AccountService/CreateApiKey": Permission.WRITE_ACCOUNT,
+    "/blockyard.account.v1.AccountService/ListApiKeys": Permission.READ_ACCOUNT,
+    "/blockyard.account.v1.AccountService/RevokeApiKey": Permission.WRITE_ACCOUNT,
+    "/blockyard.account.v1.AccountService/GetCredits": Permission.READ_ACCOUNT,
+    "/blockyard.account.v1.AccountService/ListCreditTransactions": Permission.READ_ACCOUNT,
+    "/blockyard.account.v1.AccountService/SummarizeSpending": Permission.READ_ACCOUNT,
+    "/blockyard.account.v1.AccountService/TopUpCredits": Permission.MANAGE_CREDITS,
+    "/blockyard.account.v1.AccountService/ListAuditEntries": Permission.READ_AUDIT,
+    "/blockyard.account.v1.IdentityService/Identify": Permission.SERVICE,
+    "/blockyard.account.v1.IdentityService/RecordActions": Permission.SERVICE,
+    "/blockyard.account.v1.LedgerService/HoldCredits": Permission.SERVICE,
+    "/blockyard.account.v1.LedgerService/SettleCharges": Permission.SERVICE,
+    "/blockyard.runner.v1.LeaseService/LeaseCredentials": Permission.SERVICE,
+    "/blockyard.runner.v1.LeaseService/MatchCredentials": Permission.SERVICE,
+    "/blockyard.runner.v1.TaskService/CheckRuns": Permission.SERVICE,
+    "/blockyard.runner.v1.TaskService/FindCredentialUses": Permission.SERVICE,
+    "/blockyard.runner.v1.CatalogueService/FindCredentialUses": Permission.SERVICE,
     "/grpc.health.v1.Health/Check": Permission.PUBLIC,
     "/grpc.health.v1.Health/List": Permission.PUBLIC,
     "/grpc.health.v1.Health/Watch": Permission.PUBLIC,

@@ -15,7 +15,6 @@ from services.common.pools import POOL
 class RunnerSettings(ServiceSettings):
     """What an operator can set. Times in seconds, sizes in bytes, lists as JSON."""
 
-    execution_address: str = "127.0.0.1:50052"
     pool: str = Field("default", pattern=f"^{POOL}$", description="Pool that this runner works for")
     slots: int = Field(64, ge=1, le=10_000, description="Runs at once; those that only compute are not counted")
     threads: int = Field(32, ge=1, le=1_000, description="Runs of blocks with a plain `run` at once")

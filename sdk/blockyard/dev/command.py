@@ -44,6 +44,8 @@ def describe(stack: Stack) -> str:
         "Blockyard is running. Stop it with Ctrl-C.",
         f"  graph service      {stack.graph_address}",
         f"  execution service  {', '.join(stack.execution_addresses)}",
+        f"  credentials        {', '.join(stack.credentials_addresses)}",
+        f"  account service    {stack.account_address}",
         f"  PostgreSQL         {stack.postgres.url}",
         f"  NATS               {stack.nats.url}",
         f"  token              {stack.folder.token}",

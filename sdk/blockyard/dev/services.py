@@ -14,7 +14,7 @@ from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
 from blockyard.dev.starting import failed, start_whole, until_ready
 
-MIGRATED = ("graph", "execution")
+MIGRATED = ("graph", "execution", "credentials", "account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class Surroundings:
     """Settings that win over the stack's own, by the name of their environment variable."""
     execution_address: str = ""
     """Of all replicas; empty where no runner is told."""
+    credentials_address: str = ""
+    """Of all replicas."""
+    account_address: str = ""
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The caller's environment with the stack's settings, those of one service included."""
@@ -40,6 +43,8 @@ class Surroundings:
             "NATS_URL": self.nats_url,
             "GRAPH_ADDRESS": self.graph_address,
             "EXECUTION_ADDRESS": self.execution_address,
+            "CREDENTIALS_ADDRESS": self.credentials_address,
+            "ACCOUNT_ADDRESS": self.account_address,
             "BLOB_URL": self.folder.blobs.as_uri(),
         }
         ours = {f"BLOCKYARD_{name}": value for name, value in {**shared, **settings}.items()}

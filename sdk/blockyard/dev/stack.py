@@ -43,18 +43,20 @@ class Stack:
         *,
         runners: int = 2,
         replicas: int = 1,
+        vaults: int = 1,
         supervise: bool = False,
         environment: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
-        """Plan a stack of so many runners and replicas of the execution service; nothing is started yet.
+        """Plan a stack of so many runners and replicas of the execution service and the vault; nothing is started yet.
 
         `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
         """
         self.folder = StackFolder.of(home)
         self.runners = runners
         self.replicas = replicas
+        self.vaults = vaults
         self._supervise = supervise
         self._environment = dict(environment or {})
         self._postgres_settings = dict(postgres_settings or {})
@@ -84,6 +86,7 @@ class Stack:
         self._report("starting PostgreSQL and NATS")
         await _all(self._start_postgres(), self._start_nats())
         execution_ports = [free_port() for _ in range(self.replicas)]
+        vault_ports = [free_port() for _ in range(self.vaults)]
         surroundings = Surroundings(
             self.folder,
             self.secret,
@@ -91,9 +94,11 @@ class Stack:
             f"127.0.0.1:{free_port()}",
             self._environment,
             execution_address=_target(execution_ports),
+            credentials_address=_target(vault_ports),
+            account_address=f"127.0.0.1:{free_port()}",
         )
         await migrate(surroundings, self.postgres.url)
-        self._plan_services(surroundings, execution_ports)
+        self._plan_services(surroundings, execution_ports, vault_ports)
         self._report(f"starting {', '.join(self.services())}")
         await _all(*(member.start() for member in self.services().values()))
         self._write_state()
@@ -109,10 +114,16 @@ class Stack:
     async def _start_nats(self) -> None:
         self._members["nats"] = await start_nats(self.folder.nats, log_file=self.folder.log("nats"))
 
-    def _plan_services(self, surroundings: Surroundings, execution_ports: Sequence[int]) -> None:
-        _, _, graph_port = surroundings.graph_address.rpartition(":")
-        graph_url = self.postgres.url_of("graph")
-        self._members["graph"] = service(surroundings, "graph", "graph", graph_url, int(graph_port))
+    def _plan_services(
+        self, surroundings: Surroundings, execution_ports: Sequence[int], vault_ports: Sequence[int]
+    ) -> None:
+        for name, address in (("account", surroundings.account_address), ("graph", surroundings.graph_address)):
+            _, _, of_service = address.rpartition(":")
+            self._members[name] = service(surroundings, name, name, self.postgres.url_of(name), int(of_service))
+        vault_url = self.postgres.url_of("credentials")
+        for number, vault_port in enumerate(vault_ports, 1):
+            name = f"credentials-{number}"
+            self._members[name] = service(surroundings, name, "credentials", vault_url, vault_port)
         execution_url = self.postgres.url_of("execution")
         for number, port in enumerate(execution_ports, 1):
             name = f"execution-{number}"
@@ -126,7 +137,7 @@ class Stack:
         if not self._started:
             return
         self._started = False
-        groups = ("runner", "execution", "graph", "nats", "postgres")
+        groups = ("runner", "execution", "credentials", "graph", "account", "nats", "postgres")
         try:
             await self._stop_watching()
             self.folder.state.unlink(missing_ok=True)
@@ -164,6 +175,21 @@ class Stack:
     def graph_address(self) -> str:
         """host:port of the graph service."""
         return self.services()["graph"].address
+
+    @property
+    def account_address(self) -> str:
+        """host:port of the account service."""
+        return self.services()["account"].address
+
+    @property
+    def credentials_addresses(self) -> list[str]:
+        """host:port of each replica of the credentials service."""
+        return [member.address for name, member in self.services().items() if name.startswith("credentials-")]
+
+    @property
+    def credentials_address(self) -> str:
+        """host:port of the first replica of the credentials service."""
+        return self.credentials_addresses[0]
 
     @property
     def execution_addresses(self) -> list[str]:
@@ -238,7 +264,11 @@ class Stack:
         StackState(
             pid=os.getpid(),
             folder=str(self.folder.path),
-            addresses={**addresses, "execution": self.execution_address},
+            addresses={
+                **addresses,
+                "execution": self.execution_address,
+                "credentials": self.credentials_address,
+            },
             postgres_url=self.postgres.url,
             nats_url=self.nats.url,
             token_path=str(self.folder.token),

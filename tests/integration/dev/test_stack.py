@@ -13,7 +13,7 @@ from blockyard.dev.home import read_state
 from tests.integration.dev.processes import runs
 from tests.waiting import until
 
-ALL = {"postgres", "nats", "graph", "execution-1", "execution-2", "runner-1"}
+ALL = {"postgres", "nats", "account", "graph", "credentials-1", "execution-1", "execution-2", "runner-1"}
 
 said: list[str] = []
 

@@ -1,14 +1,14 @@
 """Tokens, and what their holders may call."""
 
+import importlib
 import time
+from pathlib import Path
 from typing import Any
 
+import blockyard
 import jwt
 import pytest
 from blockyard.common.v1 import errors_pb2
-from blockyard.execution.v1 import execution_service_pb2
-from blockyard.graph.v1 import block_service_pb2, graph_service_pb2
-from blockyard.runner.v1 import catalogue_service_pb2, value_service_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -102,18 +102,11 @@ def test_a_method_that_nobody_listed_is_refused_to_all() -> None:
 
 
 def test_every_method_of_every_service_names_its_permission() -> None:
+    contract = Path(blockyard.__file__).parent
     files = [
-        module.DESCRIPTOR
-        for module in (
-            graph_service_pb2,
-            block_service_pb2,
-            execution_service_pb2,
-            catalogue_service_pb2,
-            value_service_pb2,
-            health_pb2,
-            reflection_pb2,
-        )
-    ]
+        importlib.import_module(".".join(("blockyard", *path.relative_to(contract).with_suffix("").parts))).DESCRIPTOR
+        for path in contract.glob("*/v1/*_pb2.py")
+    ] + [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
     methods = {
         f"/{service.full_name}/{method.name}"
         for file in files

@@ -78,6 +78,40 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A value alone is larger than a message may be. OUT_OF_RANGE."""
     ERROR_REASON_BLOCK_NOT_RUNNABLE: _ErrorReason.ValueType  # 27
     """The block cannot be run on its own: it is disabled, or means nothing outside of a graph. FAILED_PRECONDITION."""
+    ERROR_REASON_CREDENTIAL_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """The credential does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 29
+    """A node needs a credential that was not given, or that does not fit; BadRequest names each field.
+    FAILED_PRECONDITION.
+    """
+    ERROR_REASON_CREDENTIAL_IN_USE: _ErrorReason.ValueType  # 30
+    """Graphs or executions name the credential; PreconditionFailure has the places. FAILED_PRECONDITION."""
+    ERROR_REASON_CREDENTIAL_UNUSABLE: _ErrorReason.ValueType  # 31
+    """The credential cannot be decrypted, or its provider refuses it: connect it again. FAILED_PRECONDITION."""
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 32
+    """The vault is not configured for this provider, or not for this kind of credential. FAILED_PRECONDITION."""
+    ERROR_REASON_STATE_INVALID: _ErrorReason.ValueType  # 33
+    """The state of an authorization was used before, has expired, or is not the caller's. INVALID_ARGUMENT."""
+    ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 34
+    """The provider refused, or answered with something else than a provider should. FAILED_PRECONDITION."""
+    ERROR_REASON_VAULT_KEY_UNAVAILABLE: _ErrorReason.ValueType  # 35
+    """The key that wraps secrets cannot be used here; the message names its id. UNAVAILABLE or FAILED_PRECONDITION."""
+    ERROR_REASON_LEASE_REFUSED: _ErrorReason.ValueType  # 36
+    """No run that is alive names this: nothing is given to it. PERMISSION_DENIED."""
+    ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 37
+    """The user does not exist. NOT_FOUND."""
+    ERROR_REASON_USER_EXISTS: _ErrorReason.ValueType  # 38
+    """There is such a user already. ALREADY_EXISTS."""
+    ERROR_REASON_USER_DISABLED: _ErrorReason.ValueType  # 39
+    """The user is disabled. PERMISSION_DENIED."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """The API key does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 41
+    """The API key is not known, was revoked or has expired. UNAUTHENTICATED."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 42
+    """Too many calls in too short a time; RetryInfo says when the next one is taken. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_INSUFFICIENT_CREDITS: _ErrorReason.ValueType  # 43
+    """The user has no credits left. RESOURCE_EXHAUSTED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, as google.rpc.ErrorInfo.reason carries it (the name without the prefix ERROR_REASON_), with
@@ -140,6 +174,40 @@ ERROR_REASON_VALUE_TOO_LARGE: ErrorReason.ValueType  # 26
 """A value alone is larger than a message may be. OUT_OF_RANGE."""
 ERROR_REASON_BLOCK_NOT_RUNNABLE: ErrorReason.ValueType  # 27
 """The block cannot be run on its own: it is disabled, or means nothing outside of a graph. FAILED_PRECONDITION."""
+ERROR_REASON_CREDENTIAL_NOT_FOUND: ErrorReason.ValueType  # 28
+"""The credential does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 29
+"""A node needs a credential that was not given, or that does not fit; BadRequest names each field.
+FAILED_PRECONDITION.
+"""
+ERROR_REASON_CREDENTIAL_IN_USE: ErrorReason.ValueType  # 30
+"""Graphs or executions name the credential; PreconditionFailure has the places. FAILED_PRECONDITION."""
+ERROR_REASON_CREDENTIAL_UNUSABLE: ErrorReason.ValueType  # 31
+"""The credential cannot be decrypted, or its provider refuses it: connect it again. FAILED_PRECONDITION."""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 32
+"""The vault is not configured for this provider, or not for this kind of credential. FAILED_PRECONDITION."""
+ERROR_REASON_STATE_INVALID: ErrorReason.ValueType  # 33
+"""The state of an authorization was used before, has expired, or is not the caller's. INVALID_ARGUMENT."""
+ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 34
+"""The provider refused, or answered with something else than a provider should. FAILED_PRECONDITION."""
+ERROR_REASON_VAULT_KEY_UNAVAILABLE: ErrorReason.ValueType  # 35
+"""The key that wraps secrets cannot be used here; the message names its id. UNAVAILABLE or FAILED_PRECONDITION."""
+ERROR_REASON_LEASE_REFUSED: ErrorReason.ValueType  # 36
+"""No run that is alive names this: nothing is given to it. PERMISSION_DENIED."""
+ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 37
+"""The user does not exist. NOT_FOUND."""
+ERROR_REASON_USER_EXISTS: ErrorReason.ValueType  # 38
+"""There is such a user already. ALREADY_EXISTS."""
+ERROR_REASON_USER_DISABLED: ErrorReason.ValueType  # 39
+"""The user is disabled. PERMISSION_DENIED."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 40
+"""The API key does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 41
+"""The API key is not known, was revoked or has expired. UNAUTHENTICATED."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 42
+"""Too many calls in too short a time; RetryInfo says when the next one is taken. RESOURCE_EXHAUSTED."""
+ERROR_REASON_INSUFFICIENT_CREDITS: ErrorReason.ValueType  # 43
+"""The user has no credits left. RESOURCE_EXHAUSTED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _NodeErrorReason:
@@ -168,6 +236,8 @@ class _NodeErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeE
     """A value in the blob store is missing or its hash differs."""
     NODE_ERROR_REASON_DECIDED: _NodeErrorReason.ValueType  # 9
     """A person decided that the node failed."""
+    NODE_ERROR_REASON_CREDENTIAL_UNAVAILABLE: _NodeErrorReason.ValueType  # 10
+    """A credential that the node names is gone, cannot be used, or does not fit what the node wants."""
 
 class NodeErrorReason(_NodeErrorReason, metaclass=_NodeErrorReasonEnumTypeWrapper):
     """Why a node execution failed. Retry policies choose by these names (without the prefix NODE_ERROR_REASON_)."""
@@ -192,4 +262,6 @@ NODE_ERROR_REASON_VALUE_MISSING: NodeErrorReason.ValueType  # 8
 """A value in the blob store is missing or its hash differs."""
 NODE_ERROR_REASON_DECIDED: NodeErrorReason.ValueType  # 9
 """A person decided that the node failed."""
+NODE_ERROR_REASON_CREDENTIAL_UNAVAILABLE: NodeErrorReason.ValueType  # 10
+"""A credential that the node names is gone, cannot be used, or does not fit what the node wants."""
 Global___NodeErrorReason: _TypeAlias = NodeErrorReason  # noqa: Y015

@@ -48,6 +48,30 @@ VALUE_FORMAT_JSON: ValueFormat.ValueType  # 2
 """UTF-8 JSON in the *_json fields: integers exact."""
 Global___ValueFormat: _TypeAlias = ValueFormat  # noqa: Y015
 
+class _CreditsPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditsPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditsPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDITS_POLICY_UNSPECIFIED: _CreditsPolicy.ValueType  # 0
+    """As CREDITS_POLICY_WAIT."""
+    CREDITS_POLICY_WAIT: _CreditsPolicy.ValueType  # 1
+    """Nothing more is dispatched until there are credits again."""
+    CREDITS_POLICY_FAIL: _CreditsPolicy.ValueType  # 2
+    """It fails."""
+
+class CreditsPolicy(_CreditsPolicy, metaclass=_CreditsPolicyEnumTypeWrapper):
+    """What becomes of an execution when its owner's credits run out."""
+
+CREDITS_POLICY_UNSPECIFIED: CreditsPolicy.ValueType  # 0
+"""As CREDITS_POLICY_WAIT."""
+CREDITS_POLICY_WAIT: CreditsPolicy.ValueType  # 1
+"""Nothing more is dispatched until there are credits again."""
+CREDITS_POLICY_FAIL: CreditsPolicy.ValueType  # 2
+"""It fails."""
+Global___CreditsPolicy: _TypeAlias = CreditsPolicy  # noqa: Y015
+
 class _Decision:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -112,6 +136,26 @@ class StartExecutionRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CredentialsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GRAPH_ID_FIELD_NUMBER: _builtins.int
     GRAPH_VERSION_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
@@ -119,6 +163,8 @@ class StartExecutionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CREDITS_POLICY_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Graph to run."""
     graph_version: _builtins.int
@@ -129,6 +175,8 @@ class StartExecutionRequest(_message.Message):
     """At most 100 characters. The same id of the same caller gives the execution that the first call started."""
     priority: _builtins.int
     """Higher ones are dispatched first, -100 to 100."""
+    credits_policy: Global___CreditsPolicy.ValueType
+    """What becomes of the execution when the caller's credits run out."""
     @_builtins.property
     def inputs(self) -> _struct_pb2.Struct:
         """Values for the graph's inputs, by name."""
@@ -136,6 +184,13 @@ class StartExecutionRequest(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 labels, keys and values of at most 100 characters."""
+
+    @_builtins.property
+    def credentials(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the caller's credentials, by the name of the graph's credentials field (Graph.credentials_fields), or for one
+        node alone by "<node id>.<pin>". What is not named here and not in the graph is found among the caller's
+        credentials, if exactly one fits.
+        """
 
     def __init__(
         self,
@@ -147,10 +202,12 @@ class StartExecutionRequest(_message.Message):
         request_id: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: _builtins.int = ...,
+        credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        credits_policy: Global___CreditsPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "credits_policy", b"credits_policy", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,11 +942,32 @@ class RunBlockRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CredentialsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     BLOCK_ID_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALUE_FORMAT_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
     """The block's id, or the name of its class. Blocks that mean something in graphs alone (inputs, outputs, notes,
     collects, webhooks, agents, questions to people) are refused.
@@ -904,6 +982,10 @@ class RunBlockRequest(_message.Message):
     def inputs(self) -> _struct_pb2.Struct:
         """Values for the block's input pins, by name."""
 
+    @_builtins.property
+    def credentials(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the caller's credentials by input pin. For a pin that is not named here the first one that fits is taken."""
+
     def __init__(
         self,
         *,
@@ -912,10 +994,11 @@ class RunBlockRequest(_message.Message):
         inputs_json: _builtins.bytes = ...,
         request_id: _builtins.str = ...,
         value_format: Global___ValueFormat.ValueType = ...,
+        credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "inputs", b"inputs", "inputs_json", b"inputs_json", "request_id", b"request_id", "value_format", b"value_format"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "credentials", b"credentials", "inputs", b"inputs", "inputs_json", b"inputs_json", "request_id", b"request_id", "value_format", b"value_format"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,6 +69,7 @@ class Graph(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID."""
     version: _builtins.int
@@ -115,6 +116,10 @@ class Graph(_message.Message):
     def limits(self) -> Global___ExecutionLimits:
         """Limits of an execution of this graph."""
 
+    @_builtins.property
+    def credentials_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___CredentialsField]:
+        """Output only: credentials that a start may be given, those of the graphs that its nodes run included."""
+
     def __init__(
         self,
         *,
@@ -134,10 +139,11 @@ class Graph(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         limits: Global___ExecutionLimits | None = ...,
+        credentials_fields: _abc.Iterable[Global___CredentialsField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "input_schema", b"input_schema", "limits", b"limits", "output_schema", b"output_schema", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "create_time", b"create_time", "description", b"description", "forked_from_id", b"forked_from_id", "forked_from_version", b"forked_from_version", "id", b"id", "input_schema", b"input_schema", "latest_version", b"latest_version", "limits", b"limits", "links", b"links", "name", b"name", "nodes", b"nodes", "output_schema", b"output_schema", "update_time", b"update_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "create_time", b"create_time", "credentials_fields", b"credentials_fields", "description", b"description", "forked_from_id", b"forked_from_id", "forked_from_version", b"forked_from_version", "id", b"id", "input_schema", b"input_schema", "latest_version", b"latest_version", "limits", b"limits", "links", b"links", "name", b"name", "nodes", b"nodes", "output_schema", b"output_schema", "update_time", b"update_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,3 +360,91 @@ class Violation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Violation: _TypeAlias = Violation  # noqa: Y015
+
+@_typing.final
+class CredentialsField(_message.Message):
+    """Pins of a graph that want the same credential: of the same providers, kinds and scopes, and for the same host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name by which a start gives the credential, for example "github_oauth2"."""
+    url: _builtins.str
+    """URL whose host it must be for, of host_scoped; empty if that is known only when the node runs."""
+    required: _builtins.bool
+    """Whether an execution cannot start without it."""
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Providers, any of which will do: one alone where the node's inputs decide it."""
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kinds, any of which will do, as schemas of blocks write them."""
+
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scopes that it must have: all that the pins want."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___CredentialsPin]:
+        """The pins."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        providers: _abc.Iterable[_builtins.str] | None = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        url: _builtins.str = ...,
+        required: _builtins.bool = ...,
+        pins: _abc.Iterable[Global___CredentialsPin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pins", b"pins", "providers", b"providers", "required", b"required", "scopes", b"scopes", "types", b"types", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialsField: _TypeAlias = CredentialsField  # noqa: Y015
+
+@_typing.final
+class CredentialsPin(_message.Message):
+    """A pin that wants a credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    GRAPH_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node, of this graph or of one that it runs."""
+    pin: _builtins.str
+    """Input pin."""
+    graph_id: _builtins.str
+    """Graph that the node is of, where it is not this one."""
+    credential_id: _builtins.str
+    """Id of the credential that the node names; empty if a start is to give it."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        pin: _builtins.str = ...,
+        graph_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "graph_id", b"graph_id", "node_id", b"node_id", "pin", b"pin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialsPin: _TypeAlias = CredentialsPin  # noqa: Y015

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from blockyard.credentials.v1 import credential_pb2 as _credential_pb2
 from blockyard.graph.v1 import block_pb2 as _block_pb2
 from blockyard.graph.v1 import graph_pb2 as _graph_pb2
 from collections import abc as _abc
@@ -236,3 +237,53 @@ class GetRunnableBlockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRunnableBlockResponse: _TypeAlias = GetRunnableBlockResponse  # noqa: Y015
+
+@_typing.final
+class CatalogueServiceFindCredentialUsesRequest(_message.Message):
+    """Which credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose it is."""
+    credential_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogueServiceFindCredentialUsesRequest: _TypeAlias = CatalogueServiceFindCredentialUsesRequest  # noqa: Y015
+
+@_typing.final
+class CatalogueServiceFindCredentialUsesResponse(_message.Message):
+    """Where graphs name it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[_credential_pb2.CredentialUse]:
+        """The places."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[_credential_pb2.CredentialUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogueServiceFindCredentialUsesResponse: _TypeAlias = CatalogueServiceFindCredentialUsesResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class CatalogueServiceStub:
                 request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.SerializeToString,
                 response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.FromString,
                 _registered_method=True)
+        self.FindCredentialUses = channel.unary_unary(
+                '/blockyard.runner.v1.CatalogueService/FindCredentialUses',
+                request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.SerializeToString,
+                response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
@@ -80,6 +85,13 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindCredentialUses(self, request, context):
+        """Where the newest and the active versions of a user's graphs name a credential, at most 100.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +109,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.GetRunnableBlock,
                     request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.FromString,
                     response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.SerializeToString,
+            ),
+            'FindCredentialUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindCredentialUses,
+                    request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.FromString,
+                    response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +198,33 @@ class CatalogueService:
             '/blockyard.runner.v1.CatalogueService/GetRunnableBlock',
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockRequest.SerializeToString,
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetRunnableBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindCredentialUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.runner.v1.CatalogueService/FindCredentialUses',
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.SerializeToString,
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,7 @@ class Task(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     ROOT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.bytes
     """Execution, 16 bytes of its UUID."""
     node_execution: _builtins.int
@@ -103,6 +104,10 @@ class Task(_message.Message):
     """
     root_execution_id: _builtins.bytes
     """The topmost execution above this one, 16 bytes: files and large values are kept with it. Empty if there is none."""
+    credentials: _builtins.bytes
+    """Credentials that the node names, as a UTF-8 JSON object by input pin: "id", "provider", "type", "title". The runner
+    leases their secrets (LeaseService); none travels here. Empty if there are none.
+    """
     @_builtins.property
     def selectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Source-side selectors that are linked, for example "item_#_key": the runner yields them beside the pin itself, with
@@ -130,10 +135,11 @@ class Task(_message.Message):
         traceparent: _builtins.str = ...,
         tools: _builtins.bytes = ...,
         root_execution_id: _builtins.bytes = ...,
+        credentials: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "block_id", b"block_id", "effect", b"effect", "execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "node_execution", b"node_execution", "node_id", b"node_id", "owner", b"owner", "partition", b"partition", "root_execution_id", b"root_execution_id", "schema_hash", b"schema_hash", "selectors", b"selectors", "timeout_ms", b"timeout_ms", "tools", b"tools", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "block_id", b"block_id", "credentials", b"credentials", "effect", b"effect", "execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "node_execution", b"node_execution", "node_id", b"node_id", "owner", b"owner", "partition", b"partition", "root_execution_id", b"root_execution_id", "schema_hash", b"schema_hash", "selectors", b"selectors", "timeout_ms", b"timeout_ms", "tools", b"tools", "traceparent", b"traceparent", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
