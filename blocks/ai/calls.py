@@ -23,7 +23,7 @@ from blocks.ai.errors import AnswerRejected, AnswerUnusable, ModelCallFailed
 from blocks.ai.messages import Answer, Question, assistant, user
 from blocks.ai.models import DEFAULT_MODEL, KNOWN_MODELS, cost_usd
 from blocks.ai.prompts import fit
-from blocks.ai.providers import BUILT_IN, Access, Choice, choose, unavailable_reason
+from blocks.ai.providers import BUILT_IN, Access, Choice, choose, providers_by_model, unavailable_reason
 
 ReadT = TypeVar("ReadT")
 
@@ -45,6 +45,8 @@ def credentials_field() -> Any:
     return CredentialsField(
         provider=sorted([*BUILT_IN, "open_router"]),
         types=["api_key"],
+        discriminator="model",
+        discriminator_mapping=providers_by_model(),
         description="Key for the model's provider; empty for the one that the operator has set.",
         default=None,
     )

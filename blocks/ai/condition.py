@@ -4,7 +4,15 @@ import json
 import re
 from typing import Any
 
-from blockyard.block import BlockCategory, BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
+from blockyard.block import (
+    ApiKeyCredentials,
+    BlockCategory,
+    BlockOutput,
+    BlockSchema,
+    Context,
+    CredentialsReference,
+    SchemaField,
+)
 
 from blocks.ai.calls import AIBlockBase, compressed, credentials_field, model_field
 from blocks.ai.errors import AnswerRejected
@@ -49,7 +57,9 @@ class AIConditionBlock(AIBlockBase):
             answers={"address": "True.", "even": "false"},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         value = input_data.input_value
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         request = f"Condition: {input_data.condition}\n\n<value>\n{shown}\n</value>"

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from blockyard.block import BlockInputError, BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
+from blockyard.block import (
+    ApiKeyCredentials,
+    BlockInputError,
+    BlockOutput,
+    BlockSchema,
+    Context,
+    CredentialsReference,
+    SchemaField,
+)
 
 from blocks.ai.calls import AIBlockBase, compressed, credentials_field, model_field, ollama_host_field
 from blocks.ai.messages import Question, check_messages, user
@@ -44,7 +52,9 @@ class AIConversationBlock(AIBlockBase):
             answers={"France": "Paris.", "Spain": "Madrid."},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         messages = check_messages(input_data.messages, "inputs.messages")
         if input_data.prompt:
             messages.append(user(input_data.prompt))

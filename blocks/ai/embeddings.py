@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from blockyard.block import (
+    ApiKeyCredentials,
     Block,
     BlockCategory,
     BlockExecutionError,
@@ -162,7 +163,9 @@ class AIEmbeddingBlock(EmbeddingBlockBase):
             vectors={"cat": [1.0, 0.0], "dog": [0.8, 0.6]},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         _check_texts(input_data.texts, "texts")
         who = access(input_data.credentials, credentials, input_data.ollama_host)
         made = await self.embed(input_data.model, input_data.texts, input_data.dimensions, who, context)
@@ -211,7 +214,9 @@ class AISemanticSearchBlock(EmbeddingBlockBase):
             vectors={"pet": [1.0, 0.0], "cat": [2.0, 0.0], "car": [0.0, 1.0]},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         texts = input_data.texts
         if not input_data.query.strip():
             raise BlockExecutionError("query: is empty, and has no embedding")

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from blockyard.block import BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
+from blockyard.block import ApiKeyCredentials, BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
 
 from blocks.ai.calls import AIBlockBase, credentials_field, model_field, ollama_host_field
 from blocks.ai.errors import AnswerRejected
@@ -60,7 +60,9 @@ class AIListGeneratorBlock(AIBlockBase):
             answers={"planets": '["Mars", "Venus"]', "colours": '{"list": ["red"]}'},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         forced = input_data.force_json_output
         question = Question(
             model=input_data.model,

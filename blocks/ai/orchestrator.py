@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from blockyard.block import (
+    ApiKeyCredentials,
     BlockExecutionError,
     BlockOutput,
     BlockSchema,
@@ -131,7 +132,9 @@ class OrchestratorBlock(AIBlockBase):
             answers={"times 7": "42", "21": "In Rome."},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         if input_data.execution_mode != "built_in":
             raise BlockExecutionError(_NO_EXTENDED_THINKING)
         by_itself = input_data.agent_mode_max_iterations != 0

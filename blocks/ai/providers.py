@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from blockyard.block import CredentialsReference
+from blockyard.block import ApiKeyCredentials, CredentialsReference
 from pydantic import SecretStr
 
 from blocks.ai.errors import ProviderNotConfigured
@@ -56,8 +56,15 @@ BUILT_IN = {
 }
 # As agent files call them.
 _OTHER_NAMES = {"open_router": "openrouter"}
-# Models whose names tell the provider.
-_FAMILIES = ((re.compile(r"claude"), "anthropic"), (re.compile(r"gpt-|chatgpt-|o\d"), "openai"))
+# Models whose names tell the provider, by how they begin.
+_BEGINNINGS = {
+    "claude": "anthropic",
+    "gpt-": "openai",
+    "chatgpt-": "openai",
+    **{f"o{digit}": "openai" for digit in range(10)},
+}
+# Before models of theirs; names of others stand before models that several serve: openai/gpt-oss-120b.
+_OWN_PREFIXES = ("groq", "ollama", "openrouter", "open_router")
 _BASE_URL = re.compile(rf"{PREFIX}(.+)_BASE_URL")
 _CONFIGURES = re.compile(rf"{PREFIX}((.+)_(BASE_URL|KEY)|OLLAMA_HOSTS|DEFAULT_PROVIDER|MODEL_ALIASES)")
 
@@ -82,16 +89,13 @@ class Choice:
     remarks: list[str] = field(default_factory=list)
 
 
-def access(reference: CredentialsReference | None, unlocked: object, ollama_host: str = "") -> Access:
-    """`unlocked` is what the credential gives: a mapping with `api_key`, or the key itself."""
+def access(reference: CredentialsReference | None, unlocked: ApiKeyCredentials | None, ollama_host: str = "") -> Access:
+    """`unlocked` is what the credential gives."""
     if unlocked is None:
         return Access(ollama_host=ollama_host)
-    key = unlocked.get("api_key") if isinstance(unlocked, Mapping) else unlocked
-    if isinstance(key, SecretStr):
-        key = key.get_secret_value()
-    if not isinstance(key, str) or not key:
-        raise ProviderNotConfigured("credentials: expected an API key, got a credential without api_key")
-    return Access(reference.provider if reference is not None else "", _checked_key(key, "credentials"), ollama_host)
+    # The vault's word goes before the graph's.
+    provider = unlocked.provider or (reference.provider if reference is not None else "")
+    return Access(provider, _checked_key(unlocked.api_key.get_secret_value(), "credentials"), ollama_host)
 
 
 def choose(model: str, access: Access, environment: Mapping[str, str] | None = None) -> Choice:
@@ -119,6 +123,14 @@ def choose(model: str, access: Access, environment: Mapping[str, str] | None = N
     if known is None:
         remarks.append(f"{model}: is not in the list of known models; {provider.name} was asked for {model_there!r}")
     return Choice(provider, model_there, known, remarks)
+
+
+def providers_by_model() -> dict[str, str]:
+    """Who serves which models, as far as their names tell, for the pins for credentials: a * stands for any rest."""
+    known = {model.name: model.provider for model in (*KNOWN_MODELS.values(), *EMBEDDING_MODELS.values())}
+    families = {f"{beginning}*": provider for beginning, provider in _BEGINNINGS.items()}
+    prefixed = {f"{prefix}/*": _plain_name(prefix) for prefix in _OWN_PREFIXES}
+    return {**families, **prefixed, **known}
 
 
 def unavailable_reason(environment: Mapping[str, str] | None = None) -> str:
@@ -150,14 +162,14 @@ def _provider_of(model: str, access: Access, environment: Mapping[str, str]) -> 
         raise ProviderNotConfigured("model: expected the name of a model, got an empty text")
     if (known := KNOWN_MODELS.get(model) or EMBEDDING_MODELS.get(model)) is not None:
         return known.provider, model, known
-    if access.provider:
-        return _plain_name(access.provider), model, None
     prefix, slash, rest = model.partition("/")
+    if access.provider and not (rest and _plain_name(prefix) == _plain_name(access.provider)):
+        return _plain_name(access.provider), model, None
     if slash and rest and _plain_name(prefix) in _names(environment):
         known = KNOWN_MODELS.get(rest) or EMBEDDING_MODELS.get(rest)
         return _plain_name(prefix), rest, known if known and known.provider == _plain_name(prefix) else None
-    for pattern, provider in _FAMILIES:
-        if pattern.match(model):
+    for beginning, provider in _BEGINNINGS.items():
+        if model.startswith(beginning):
             return provider, model, None
     return _default_provider(environment), model, None
 

@@ -4,7 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blockyard.block import BlockInputError, BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
+from blockyard.block import (
+    ApiKeyCredentials,
+    BlockInputError,
+    BlockOutput,
+    BlockSchema,
+    Context,
+    CredentialsReference,
+    SchemaField,
+)
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.exceptions import best_match
 from referencing import Registry
@@ -69,7 +77,9 @@ class AIStructuredResponseGeneratorBlock(AIBlockBase):
             },
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         keys, as_list = input_data.expected_format, input_data.list_result
         values = input_data.prompt_values
         history = check_messages(input_data.conversation_history or [], "conversation_history")
@@ -190,7 +200,9 @@ class AISchemaResponseBlock(AIBlockBase):
             answers={"Ada": '{"age": 36}', "Bo": 'He is this: {"age": 7}'},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         schema = input_data.json_schema
         validator = _validator(schema)
         system = await fill(input_data.sys_prompt, input_data.prompt_values, "sys_prompt")

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from blockyard.block import (
+    ApiKeyCredentials,
     BlockExecutionError,
     BlockInputError,
     BlockOutput,
@@ -84,7 +85,9 @@ class AITextSummarizerBlock(AIBlockBase):
             },
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         size, overlap = input_data.max_tokens, input_data.chunk_overlap
         if not input_data.text.strip():
             raise BlockInputError("inputs.text: there is nothing to summarise")

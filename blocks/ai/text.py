@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from blockyard.block import BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
+from blockyard.block import ApiKeyCredentials, BlockOutput, BlockSchema, Context, CredentialsReference, SchemaField
 
 from blocks.ai.calls import AIBlockBase, credentials_field, model_field, ollama_host_field
 from blocks.ai.errors import AnswerRejected
@@ -148,7 +148,9 @@ class AITextGeneratorBlock(AIBlockBase):
             answers={"Haus": "house", "hello": "Hello!"},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         system = await fill(input_data.sys_prompt, input_data.prompt_values, "sys_prompt")
         prompt = await fill(input_data.prompt, input_data.prompt_values, "prompt")
         question = Question(
@@ -207,7 +209,9 @@ class AITextStreamBlock(AIBlockBase):
             answers={"hello": "Hello!", "Haus": "house"},
         )
 
-    async def run(self, input_data: Input, *, context: Context, credentials: object = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
+    ) -> BlockOutput:
         system = await fill(input_data.sys_prompt, input_data.prompt_values, "sys_prompt")
         prompt = await fill(input_data.prompt, input_data.prompt_values, "prompt")
         question = Question(

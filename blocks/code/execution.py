@@ -252,6 +252,8 @@ class ExecuteCodeBlock(CodeBlockBase):
         credentials: CredentialsReference | None = CredentialsField(
             provider="e2b",
             types=["api_key"],
+            # Not used, so none is to be found for it.
+            named_only=True,
             description="Not used: the code runs in a sandbox of this installation.",
             default=None,
         )

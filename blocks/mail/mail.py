@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from functools import cache
-from typing import Any
 
 import aiosmtplib
 from blockyard.block import (
@@ -22,13 +21,14 @@ from blockyard.block import (
     CredentialsReference,
     Effect,
     SchemaField,
+    UserPasswordCredentials,
 )
 from blockyard.block.resources import Factory
 from blockyard.egress import Egress, EgressTimeout, open_egress
 from pydantic import BaseModel, Field
 
 from blocks.mail.messages import Mail, write_mail
-from blocks.network.user_credentials import UserPassword, without
+from blocks.network.server_words import without
 
 COMMAND_SECONDS = 30.0
 """For one answer of the server."""
@@ -67,7 +67,7 @@ def _system_tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def _test_send(_: Context, config: SMTPConfig, account: UserPassword, mail: Mail) -> None:
+async def _test_send(_: Context, config: SMTPConfig, account: UserPasswordCredentials, mail: Mail) -> None:
     if "nobody@example.com" in mail.recipients:
         raise BlockExecutionError("nobody@example.com: is refused by the server (550): no such user")
 
@@ -81,7 +81,10 @@ class SendEmailBlock(Block):
         body: str = SchemaField(description="The mail: plain text, or HTML.", placeholder="Good morning!")
         config: SMTPConfig = SchemaField(description="The server that takes the mail.")
         credentials: CredentialsReference = CredentialsField(
-            provider="smtp", types=["user_password"], description="User name and password for the mail server."
+            provider="smtp",
+            types=["user_password"],
+            named_only=True,
+            description="User name and password for the mail server.",
         )
 
     class Output(BlockSchema):
@@ -135,7 +138,7 @@ class SendEmailBlock(Block):
             test_credentials={"credentials": {"username": "me@example.com", "password": "example password"}},
         )
 
-    async def send(self, context: Context, config: SMTPConfig, account: UserPassword, mail: Mail) -> None:
+    async def send(self, context: Context, config: SMTPConfig, account: UserPasswordCredentials, mail: Mail) -> None:
         """Hands the mail to the server, for all recipients or for none."""
         tls = await asyncio.to_thread(self._tls)
         at_once = self._ports[config.smtp_port] is Encryption.AT_ONCE
@@ -162,8 +165,7 @@ class SendEmailBlock(Block):
         except TimeoutError as error:
             raise EgressTimeout(f"{_place(config)}: not done within {TOTAL_SECONDS:g} s") from error
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
-        account = UserPassword.read(credentials)
+    async def run(self, input_data: Input, context: Context, credentials: UserPasswordCredentials) -> BlockOutput:
         config = input_data.config
         if config.smtp_port not in self._ports:
             *others, last = [str(port) for port in self._ports]
@@ -171,12 +173,12 @@ class SendEmailBlock(Block):
             raise BlockExecutionError(f"config.smtp_port: {config.smtp_port} is no port of mail servers: {allowed}")
         # A repeat by hand has the same Message-ID, by which mailboxes know that it is the same mail.
         key = context.task_id or uuid.uuid4().hex
-        sender = config.sender or account.name
+        sender = config.sender or credentials.name
         # In a thread: a long body in HTML takes long to read.
         mail = await asyncio.to_thread(
             write_mail, sender, input_data.to_email, input_data.subject, input_data.body, key
         )
-        await self.send(context, config, account, mail)
+        await self.send(context, config, credentials, mail)
         yield "status", SENT
 
 
@@ -187,7 +189,7 @@ async def _begin_tls(smtp: aiosmtplib.SMTP) -> None:
     await smtp.starttls()
 
 
-async def _log_in(smtp: aiosmtplib.SMTP, account: UserPassword) -> None:
+async def _log_in(smtp: aiosmtplib.SMTP, account: UserPasswordCredentials) -> None:
     try:
         await smtp.login(account.name, account.key)
     except aiosmtplib.SMTPAuthenticationError as error:
@@ -233,7 +235,7 @@ def _place(config: SMTPConfig) -> str:
 
 
 @contextmanager
-def _told(config: SMTPConfig, account: UserPassword) -> Iterator[None]:
+def _told(config: SMTPConfig, account: UserPasswordCredentials) -> Iterator[None]:
     """Turns what the client raises into errors of ours; the password, and what stands for it, is never in them."""
     try:
         yield
@@ -249,7 +251,7 @@ def _told(config: SMTPConfig, account: UserPassword) -> Iterator[None]:
         raise _failure(config, account, _trouble(error)) from None
 
 
-def _failure(config: SMTPConfig, account: UserPassword, message: str) -> BlockExecutionError:
+def _failure(config: SMTPConfig, account: UserPasswordCredentials, message: str) -> BlockExecutionError:
     plain = f"\0{account.name}\0{account.key}"
     forms = (base64.b64encode(text.encode()).decode() for text in (plain, account.key))
     return BlockExecutionError(f"{_place(config)}: {without(message, account.key, *forms)}")

@@ -16,7 +16,7 @@ from blockyard.egress import Egress, EgressLimits, EgressTimeout
 from blockyard.egress.targets import Target
 from pydantic import SecretStr
 
-from blocks.network.user_credentials import without
+from blocks.network.server_words import without
 
 if TYPE_CHECKING:
     from mcp.client.client import Client

@@ -1,9 +1,10 @@
 """Blocks that use the tools of servers of the Model Context Protocol (MCP), over streamable HTTP."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from blockyard.block import (
+    ApiKeyCredentials,
     Block,
     BlockCategory,
     BlockExecutionError,
@@ -13,6 +14,7 @@ from blockyard.block import (
     CredentialsField,
     CredentialsReference,
     Effect,
+    OAuth2Credentials,
     SchemaField,
 )
 from blockyard.block.resources import Factory
@@ -23,7 +25,7 @@ from pydantic import BeforeValidator, SecretStr
 from blocks.formats.json_schema_checks import check_value
 from blocks.mcp.calls import CALL_SECONDS, McpServer, call_tool, list_tools
 
-_TOKENS = ("access_token", "api_key", "token")
+ServerCredentials: TypeAlias = OAuth2Credentials | ApiKeyCredentials
 # Files have an empty object where there are none.
 OptionalCredentials = Annotated[CredentialsReference | None, BeforeValidator(lambda value: value or None)]
 
@@ -33,21 +35,19 @@ def credentials_field() -> Any:
     return CredentialsField(
         provider="mcp",
         types=["oauth2", "api_key"],
+        named_only=True,
         description="A token for the server, sent to it as a bearer token; none if it wants none.",
         default=None,
     )
 
 
-def server_at(url: str, unlocked: Any, seconds: float) -> McpServer:
-    """The server at that URL. `unlocked` is what a credential gives: a mapping with a token, or the token itself."""
-    token = unlocked
-    if isinstance(unlocked, Mapping):
-        token = next((unlocked[name] for name in _TOKENS if unlocked.get(name)), "")
-    if isinstance(token, SecretStr):
-        token = token.get_secret_value()
-    if token is not None and (not isinstance(token, str) or not token):
-        raise BlockExecutionError("credentials: expected a credential with access_token or api_key")
-    return McpServer(parse_target(url.strip()), None if token is None else SecretStr(token), seconds)
+def server_at(url: str, credentials: ServerCredentials | None, seconds: float) -> McpServer:
+    """The server at that URL, with what it is asked with."""
+    if isinstance(credentials, ApiKeyCredentials):
+        token: SecretStr | None = credentials.api_key
+    else:
+        token = credentials.access_token if credentials is not None else None
+    return McpServer(parse_target(url.strip()), token, seconds)
 
 
 _TEST_URL = "https://mcp.example.com/mcp"
@@ -123,7 +123,9 @@ class MCPToolBlock(Block):
         async with context.resource(self._open_client) as egress:
             return await call_tool(egress, server, tool, arguments)
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, context: Context, credentials: ServerCredentials | None = None
+    ) -> BlockOutput:
         tool = input_data.selected_tool.strip()
         if not tool:
             raise BlockExecutionError("selected_tool: is empty; ListMCPToolsBlock gives the tools of a server")
@@ -181,7 +183,9 @@ class ListMCPToolsBlock(Block):
         async with context.resource(self._open_client) as egress:
             return await list_tools(egress, server)
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, context: Context, credentials: ServerCredentials | None = None
+    ) -> BlockOutput:
         tools = await self.ask(context, server_at(input_data.server_url, credentials, self._call_seconds))
         yield "tools", tools
         yield "names", [tool["name"] for tool in tools]

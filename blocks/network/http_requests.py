@@ -16,6 +16,7 @@ from blockyard.block import (
     CredentialsField,
     CredentialsReference,
     Effect,
+    HostScopedCredentials,
     SchemaField,
 )
 from blockyard.block.resources import Factory
@@ -24,7 +25,6 @@ from blockyard.egress.targets import parse_target
 from blockyard.files import is_reference
 
 from blocks.files.files import MediaFile, read_bytes
-from blocks.network.host_credentials import HostScopedCredentials, joined
 from blocks.network.request_bodies import Upload, as_form, as_json, as_multipart, name_for
 
 MAX_UPLOAD_BYTES = 64 << 20
@@ -96,6 +96,12 @@ async def send(egress: Egress, request: RequestInput, headers: Mapping[str, str]
     if content_type and "content-type" not in {name.lower() for name in sent}:
         sent["Content-Type"] = content_type
     return await egress.fetch(request.method.value, with_scheme(request.url), headers=sent, body=body)
+
+
+def _joined(credentials: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Headers of both; those that the user has given win, in whatever case their names are written."""
+    names = {name.lower() for name in given}
+    return {**{name: value for name, value in credentials.items() if name.lower() not in names}, **given}
 
 
 async def _upload(egress: Egress, file: str, number: int, context: Context) -> Upload:
@@ -199,6 +205,7 @@ class SendAuthenticatedWebRequestBlock(Block):
         credentials: CredentialsReference = CredentialsField(
             provider="http",
             types=["host_scoped"],
+            discriminator="url",
             description="Headers for the host of the URL, such as Authorization. They go to no other host.",
         )
 
@@ -229,11 +236,10 @@ class SendAuthenticatedWebRequestBlock(Block):
         async with context.resource(self._open_client) as egress:
             return await send(egress, request, headers, context)
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
-        scoped = HostScopedCredentials.read(credentials)
+    async def run(self, input_data: Input, context: Context, credentials: HostScopedCredentials) -> BlockOutput:
         try:
             target = parse_target(with_scheme(input_data.url))
         except EgressError as error:
             raise BlockExecutionError(f"url: {error}") from error
-        headers = joined(scoped.headers_for(target), input_data.headers)
+        headers = _joined(credentials.headers_for(target), input_data.headers)
         yield output_of(await self.exchange(context, input_data, headers))

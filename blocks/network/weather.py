@@ -1,10 +1,10 @@
 """Blocks that ask for the weather."""
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 from blockyard.block import (
+    ApiKeyCredentials,
     Block,
     BlockCategory,
     BlockExecutionError,
@@ -18,7 +18,6 @@ from blockyard.block import (
 )
 from blockyard.block.resources import Factory
 from blockyard.egress import Answer, Egress, open_egress
-from pydantic import SecretStr
 
 OPEN_WEATHER_MAP = "https://api.openweathermap.org/data/2.5"
 
@@ -78,9 +77,9 @@ class GetWeatherInformationBlock(Block):
         async with context.resource(self._open_client) as egress:
             return await egress.fetch("GET", f"{self._base_url}/weather?{urlencode(query)}")
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
+    async def run(self, input_data: Input, context: Context, credentials: ApiKeyCredentials) -> BlockOutput:
         units = "metric" if input_data.use_celsius else "imperial"
-        query = {"q": input_data.location, "appid": _key(credentials), "units": units}
+        query = {"q": input_data.location, "appid": credentials.api_key.get_secret_value(), "units": units}
         answer = await self.fetch(context, query)
         weather = answer.json()
         if answer.status != 200:
@@ -94,13 +93,3 @@ class GetWeatherInformationBlock(Block):
         yield "temperature", str(temperature)
         yield "humidity", str(humidity)
         yield "condition", str(condition)
-
-
-def _key(unlocked: Any) -> str:
-    """Of what a credential gives: a mapping with `api_key`, or the key itself."""
-    key = unlocked.get("api_key") if isinstance(unlocked, Mapping) else unlocked
-    if isinstance(key, SecretStr):
-        key = key.get_secret_value()
-    if not isinstance(key, str) or not key:
-        raise BlockExecutionError("credentials: missing: an API key of OpenWeatherMap is needed")
-    return key

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from blockyard.block import (
@@ -17,11 +16,11 @@ from blockyard.block import (
     CredentialsReference,
     Effect,
     SchemaField,
+    UserPasswordCredentials,
 )
 from blockyard.block.resources import Factory
 from blockyard.egress import Answer, Egress, EgressFailed, ProxyServer, open_egress
 
-from blocks.network.user_credentials import UserPassword
 from blocks.network.youtube_videos import BLOCKED, Track, consent_of, key_of, text_of, track_of, video_id_of
 
 YOUTUBE = "https://www.youtube.com"
@@ -153,14 +152,15 @@ class TranscribeYoutubeVideoBlock(Block):
             raise EgressFailed(f"YouTube answered with status {answer.status}")
         return answer
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
+    async def run(
+        self, input_data: Input, context: Context, credentials: UserPasswordCredentials | None = None
+    ) -> BlockOutput:
         video = video_id_of(input_data.youtube_url)
         yield "video_id", video
         yield "transcript", await self.transcript(context, video, self._proxy(credentials))
 
-    def _proxy(self, unlocked: Any) -> ProxyServer | None:
-        if unlocked is None:
+    def _proxy(self, account: UserPasswordCredentials | None) -> ProxyServer | None:
+        if account is None:
             return None
-        account = UserPassword.read(unlocked)
         host, port = self._webshare
         return ProxyServer(host, port, account.name.removesuffix(_ROTATING) + _ROTATING, account.key)

@@ -15,12 +15,12 @@ from blockyard.block import (
     CredentialsReference,
     Effect,
     SchemaField,
+    UserPasswordCredentials,
 )
 from blockyard.block.resources import Factory
 from blockyard.egress import Egress, EgressError, EgressRefused, EgressTimeout, open_egress
 from pydantic import SecretStr
 
-from blocks.network.user_credentials import UserPassword
 from blocks.sql.mssql import query_mssql
 from blocks.sql.mysql import query_mysql
 from blocks.sql.postgres import query_postgres
@@ -38,7 +38,7 @@ _QUERIES: Mapping[DatabaseType, Callable[[SqlRequest], Awaitable[Rows]]] = {
 }
 
 
-async def _test_ask(_: Context, inputs: Any, account: UserPassword, query: str) -> Rows:
+async def _test_ask(_: Context, inputs: Any, account: UserPasswordCredentials, query: str) -> Rows:
     if query.startswith("DELETE"):
         return Rows([], inputs.max_rows, affected=2)
     if "missing" in query:
@@ -71,7 +71,10 @@ class SQLQueryBlock(Block):
         )
         max_rows: int = SchemaField(description="Rows that are given at most.", default=1000, ge=1, le=MAX_ROWS)
         credentials: CredentialsReference = CredentialsField(
-            provider="database", types=["user_password"], description="User name and password for the database."
+            provider="database",
+            types=["user_password"],
+            named_only=True,
+            description="User name and password for the database.",
         )
 
     class Output(BlockSchema):
@@ -131,7 +134,7 @@ class SQLQueryBlock(Block):
             test_credentials={"credentials": {"username": "reader of people", "password": "example password"}},
         )
 
-    async def ask(self, context: Context, inputs: Input, account: UserPassword, query: str) -> Rows:
+    async def ask(self, context: Context, inputs: Input, account: UserPasswordCredentials, query: str) -> Rows:
         """The answer of the database."""
         kind = inputs.database_type
         host = inputs.host.get_secret_value().strip()
@@ -161,10 +164,9 @@ class SQLQueryBlock(Block):
             except EgressError as error:
                 raise type(error)(hidden_host(str(error), host)) from None
 
-    async def run(self, input_data: Input, context: Context, credentials: Any = None) -> BlockOutput:
-        account = UserPassword.read(credentials)
+    async def run(self, input_data: Input, context: Context, credentials: UserPasswordCredentials) -> BlockOutput:
         query = check_statement(input_data.query, input_data.database_type, read_only=input_data.read_only)
-        rows = await self.ask(context, input_data, account, query)
+        rows = await self.ask(context, input_data, credentials, query)
         yield "results", rows.rows
         yield "columns", rows.columns
         yield "row_count", len(rows.rows)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from blockyard.block import BlockExecutionError
+from blockyard.block import BlockExecutionError, UserPasswordCredentials
 from blockyard.egress import Egress, EgressRefused
 from blockyard.egress.targets import read_host
 
-from blocks.network.user_credentials import UserPassword, without
+from blocks.network.server_words import without
 
 TLS_VARIABLE = "BLOCKYARD_SQL_TLS"
 
@@ -44,7 +44,7 @@ class SqlRequest:
     host: str
     port: int
     database: str
-    account: UserPassword
+    account: UserPasswordCredentials
     query: str
     read_only: bool
     timeout: int

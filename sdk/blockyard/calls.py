@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from blockyard.errors import CallError, Unavailable, from_rpc_error
+from blockyard.errors import CallError, RateLimited, Unavailable, from_rpc_error
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -36,7 +36,8 @@ class Caller:
         deadline: float | None = None,
     ) -> Response:
         """Calls `method` and gives its answer. One that is `repeatable` is tried again while the service is away,
-        until `deadline` seconds have passed in all."""
+        and any that came too soon, which had no effect, when it is taken: until `deadline` seconds have passed in
+        all."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (self.deadline if deadline is None else deadline)
         pause = FIRST_PAUSE
@@ -46,7 +47,7 @@ class Caller:
             except grpc.aio.AioRpcError as error:
                 failure = from_rpc_error(error)
                 wait = max(failure.retry_after or 0.0, pause * random.uniform(0.5, 1.0))
-                if not repeatable or not isinstance(failure, Unavailable) or loop.time() + wait >= end:
+                if not _may_repeat(failure, repeatable) or loop.time() + wait >= end:
                     raise failure from error
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -67,6 +68,12 @@ class Caller:
             raise from_rpc_error(error) from error
         finally:
             call.cancel()
+
+
+def _may_repeat(failure: CallError, repeatable: bool) -> bool:
+    if isinstance(failure, RateLimited):
+        return failure.retry_after is not None
+    return repeatable and isinstance(failure, Unavailable)
 
 
 class Pauses:

@@ -1,17 +1,21 @@
 """Where Blockyard is and who calls: from arguments, from the environment, or from the stack that `blockyard dev` runs.
 
-BLOCKYARD_ADDRESS (all services behind one edge) or BLOCKYARD_GRAPH_ADDRESS and BLOCKYARD_EXECUTION_ADDRESS, and
-BLOCKYARD_TOKEN. An address is host:port; grpcs://host:port asks for TLS.
+BLOCKYARD_ADDRESS (all services behind one edge) or BLOCKYARD_GRAPH_ADDRESS and BLOCKYARD_EXECUTION_ADDRESS (and
+BLOCKYARD_CREDENTIALS_ADDRESS and BLOCKYARD_ACCOUNT_ADDRESS for what they have), and BLOCKYARD_TOKEN, a token or an API
+key. An address is host:port; grpcs://host:port asks for TLS, with the files BLOCKYARD_CA_FILE, and
+BLOCKYARD_CERTIFICATE_FILE and BLOCKYARD_KEY_FILE where services demand certificates of their callers.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 
+from blockyard.certificates import Certificates
 from blockyard.errors import NotConfigured
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -30,11 +34,17 @@ _CHANNEL_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Addresses of the services and the token that is sent along. The token is left out of the repr."""
+    """Addresses of the services and the token or API key that is sent along, which is left out of the repr.
+
+    The vault and the account service may be left out: only calls to them need their addresses.
+    """
 
     graph_address: str
     execution_address: str
     token: str = field(repr=False)
+    credentials_address: str = ""
+    account_address: str = ""
+    certificates: Certificates = field(default_factory=Certificates)
 
 
 def default_home() -> Path:
@@ -50,26 +60,43 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
     graph = address or environment.get("BLOCKYARD_GRAPH_ADDRESS", "")
     execution = address or environment.get("BLOCKYARD_EXECUTION_ADDRESS", "")
     token = token or environment.get("BLOCKYARD_TOKEN") or ""
+    credentials = address or environment.get("BLOCKYARD_CREDENTIALS_ADDRESS", "")
+    account = address or environment.get("BLOCKYARD_ACCOUNT_ADDRESS", "")
+    certificates = Certificates.of(environment)
     if graph and execution and token:
-        return Connection(graph, execution, token)
+        return Connection(graph, execution, token, credentials, account, certificates)
     stack = _dev_stack(default_home() if home is None else Path(home))
     if graph and execution:
-        if stack is None or stack.graph_address != graph:
+        if stack is None or stack.graph_address != graph or _leads_elsewhere(stack, credentials, account):
             raise NotConfigured(f"no token for {graph}: set BLOCKYARD_TOKEN, or pass token=")
-        return Connection(graph, execution, stack.token)
+        return Connection(
+            graph,
+            execution,
+            stack.token,
+            credentials or stack.credentials_address,
+            account or stack.account_address,
+            stack.certificates,
+        )
     if stack is None:
         raise NotConfigured(
             "no Blockyard to talk to: start one with `blockyard dev`, or set BLOCKYARD_ADDRESS and BLOCKYARD_TOKEN"
         )
-    return Connection(stack.graph_address, stack.execution_address, token or stack.token)
+    return replace(stack, token=token or stack.token)
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+def _leads_elsewhere(stack: Connection, credentials: str, account: str) -> bool:
+    """True if one of these addresses is none of the stack's, whose token is nobody else's business."""
+    return any(
+        given and given != known
+        for given, known in ((credentials, stack.credentials_address), (account, stack.account_address))
+    )
+
+
+def open_channel(address: str, certificates: Certificates = Certificates()) -> grpc.aio.Channel:  # noqa: B008 - frozen
     """A channel to an address. Opening does not connect yet; the first call does."""
     if address.startswith("grpcs://"):
-        return grpc.aio.secure_channel(
-            address.removeprefix("grpcs://"), grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS
-        )
+        credentials = certificates.credentials()
+        return grpc.aio.secure_channel(address.removeprefix("grpcs://"), credentials, options=_CHANNEL_OPTIONS)
     return grpc.aio.insecure_channel(address.removeprefix("grpc://"), options=_CHANNEL_OPTIONS)
 
 
@@ -85,12 +112,19 @@ def _dev_stack(home: Path) -> Connection | None:
         raise NotConfigured(f"{path} cannot be used ({error}): start `blockyard dev` anew") from error
 
 
-def _connection_of(state: Mapping[str, object]) -> Connection:
+def _connection_of(state: Mapping[str, Any]) -> Connection:
     addresses = state["addresses"]
     if not isinstance(addresses, Mapping):
         raise TypeError("addresses is no object")
     token = Path(str(state["token_path"])).read_text(encoding="utf-8").strip()
-    return Connection(str(addresses["graph"]), str(addresses["execution"]), token)
+    return Connection(
+        str(addresses["graph"]),
+        str(addresses["execution"]),
+        token,
+        credentials_address=str(addresses.get("credentials", "")),
+        account_address=str(addresses.get("account", "")),
+        certificates=Certificates(**state.get("certificates") or {}),
+    )
 
 
 def _runs(pid: int) -> bool:

@@ -11,6 +11,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from blockyard.tls_trouble import tls_trouble
+
 if TYPE_CHECKING:
     from blockyard.records import AbsentResult, Results  # records needs this module
 
@@ -145,6 +147,22 @@ class LimitReached(CallError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+class InsufficientCredits(LimitReached):
+    """The user has no credits left; an administrator can give some."""
+
+
+class RateLimited(LimitReached):
+    """Too many calls in too short a time; `retry_after` is when the next one is taken."""
+
+
+class CredentialsMissing(FailedPrecondition):
+    """Credentials were not given, or do not fit; `violations` names each field."""
+
+
+class CredentialInUse(FailedPrecondition):
+    """Graphs or executions name the credential; `violations` has the places."""
+
+
 class Unavailable(CallError):
     """Blockyard, or a part of it, cannot be reached."""
 
@@ -203,6 +221,12 @@ def results_incomplete(results: "Results", absent_values: Sequence["AbsentResult
 
 
 _BY_CODE: dict[grpc.StatusCode, type[CallError]] = {kind.code: kind for kind in CallError.__subclasses__()}
+_BY_REASON: dict[str, type[CallError]] = {
+    "INSUFFICIENT_CREDITS": InsufficientCredits,
+    "RATE_LIMITED": RateLimited,
+    "CREDENTIALS_MISSING": CredentialsMissing,
+    "CREDENTIAL_IN_USE": CredentialInUse,
+}
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> CallError:
@@ -213,6 +237,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> CallError:
     if details is None or not message:
         message = _plain_message(error, message)
         details = details or _Details()
+    narrower = _BY_REASON.get(details.reason)
+    kind = narrower if narrower is not None and issubclass(narrower, kind) else kind
     return kind(message, reason=details.reason, violations=details.violations, retry_after=details.retry_after)
 
 
@@ -269,7 +295,8 @@ _READERS: dict[type[Any], Callable[[_Details, Any], None]] = {
 
 def _plain_message(error: grpc.aio.AioRpcError, message: str) -> str:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"Blockyard cannot be reached ({message or 'no answer'})"
+        trouble = tls_trouble(message)
+        return f"Blockyard cannot be reached{': ' if trouble else ''}{trouble} ({message or 'no answer'})"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer came in time"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:

@@ -391,6 +391,15 @@ def moment(message: Message, field: str) -> datetime | None:
     return stamp.ToDatetime(tzinfo=UTC)
 
 
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """The message of a time; None if there is none. A time without a zone is one of this machine's."""
+    if time is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(time.astimezone(UTC))
+    return stamp
+
+
 def json_object(data: bytes) -> dict[str, Json]:
     """The object in a *_json field; empty if the field is."""
     decoded = values.decode(data) if data else {}

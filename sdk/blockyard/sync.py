@@ -14,12 +14,27 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from blockyard import client as asynchronous
 from blockyard.calls import DEFAULT_DEADLINE
 from blockyard.client import ExecutionHandle, GraphRecord, Json, Results
+from blockyard.client.accounts import AccountClient, AuditClient, CreditsClient, UsersClient
 from blockyard.client.blocks import BlocksClient
-from blockyard.client.executions import ExecutionsClient
+from blockyard.client.credentials import CredentialsClient, VaultClient
+from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.events import Event
 
-__all__ = ["Blocks", "Client", "Execution", "Executions", "Graphs", "connect"]
+__all__ = [
+    "Account",
+    "Audit",
+    "Blocks",
+    "Client",
+    "Credentials",
+    "Credits",
+    "Execution",
+    "Executions",
+    "Graphs",
+    "Users",
+    "Vault",
+    "connect",
+]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -170,9 +185,20 @@ class Executions(_Blocking[ExecutionsClient]):
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        credentials: Mapping[str, str] | None = None,
+        credits_policy: CreditsPolicy = "wait",
     ) -> Execution:
-        """Starts an execution; once this returns it ends, whatever dies."""
-        handle = self._start(graph_id, inputs, version=version, request_id=request_id, labels=labels, priority=priority)
+        """Starts an execution; once this returns it ends, whatever dies. Arguments as of ExecutionsClient.start."""
+        handle = self._start(
+            graph_id,
+            inputs,
+            version=version,
+            request_id=request_id,
+            labels=labels,
+            priority=priority,
+            credentials=credentials,
+            credits_policy=credits_policy,
+        )
         return Execution(self._loop, handle)
 
     def handle(self, execution_id: str) -> Execution:
@@ -180,8 +206,63 @@ class Executions(_Blocking[ExecutionsClient]):
         return Execution(self._loop, self._inner.handle(execution_id))
 
 
+class Credentials(_Blocking[CredentialsClient]):
+    """The caller's credentials; see blockyard.client.credentials.CredentialsClient."""
+
+    create = _blocking(CredentialsClient.create)
+    get = _blocking(CredentialsClient.get)
+    list = _iterating(CredentialsClient.list)
+    update = _blocking(CredentialsClient.update)
+    delete = _blocking(CredentialsClient.delete)
+    test = _blocking(CredentialsClient.test)
+    providers = _blocking(CredentialsClient.providers)
+    connect = _blocking(CredentialsClient.connect)
+    complete = _blocking(CredentialsClient.complete)
+
+
+class Vault(_Blocking[VaultClient]):
+    """The keys of the vault; see blockyard.client.credentials.VaultClient."""
+
+    list_keys = _blocking(VaultClient.list_keys)
+    rotate = _blocking(VaultClient.rotate)
+
+
+class Account(_Blocking[AccountClient]):
+    """The caller's account; see blockyard.client.accounts.AccountClient."""
+
+    me = _blocking(AccountClient.me)
+    update = _blocking(AccountClient.update)
+    create_key = _blocking(AccountClient.create_key)
+    list_keys = _iterating(AccountClient.list_keys)
+    revoke_key = _blocking(AccountClient.revoke_key)
+
+
+class Users(_Blocking[UsersClient]):
+    """All users; see blockyard.client.accounts.UsersClient."""
+
+    list = _iterating(UsersClient.list)
+    get = _blocking(UsersClient.get)
+    create = _blocking(UsersClient.create)
+    set_access = _blocking(UsersClient.set_access)
+
+
+class Credits(_Blocking[CreditsClient]):
+    """Credits; see blockyard.client.accounts.CreditsClient."""
+
+    get = _blocking(CreditsClient.get)
+    transactions = _iterating(CreditsClient.transactions)
+    spending = _blocking(CreditsClient.spending)
+    top_up = _blocking(CreditsClient.top_up)
+
+
+class Audit(_Blocking[AuditClient]):
+    """The audit log; see blockyard.client.accounts.AuditClient."""
+
+    list = _iterating(AuditClient.list)
+
+
 class Client:
-    """The async client's sync face: `graphs`, `blocks`, `executions`. Use it as a context manager."""
+    """The async client's sync face, with the same parts. Use it as a context manager."""
 
     graphs: Graphs
     blocks: Blocks
@@ -198,6 +279,36 @@ class Client:
         self.executions = Executions(self._loop, client.executions)
         return self
 
+    @property
+    def credentials(self) -> Credentials:
+        """The caller's credentials."""
+        return Credentials(self._loop, self._client.credentials)
+
+    @property
+    def vault(self) -> Vault:
+        """The keys of the vault. For administrators."""
+        return Vault(self._loop, self._client.vault)
+
+    @property
+    def account(self) -> Account:
+        """The caller's account and API keys."""
+        return Account(self._loop, self._client.account)
+
+    @property
+    def credits(self) -> Credits:
+        """The caller's credits; for administrators those of all."""
+        return Credits(self._loop, self._client.credits)
+
+    @property
+    def users(self) -> Users:
+        """All users. For administrators."""
+        return Users(self._loop, self._client.users)
+
+    @property
+    def audit(self) -> Audit:
+        """The audit log. For administrators."""
+        return Audit(self._loop, self._client.audit)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -212,10 +323,12 @@ class Client:
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
         *,
+        credentials: Mapping[str, str] | None = None,
         absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph (by id, a record of it, or one that is stored first) to its end, and gives its results."""
-        return self._loop.run(self._client.run(graph, inputs, timeout, absent_as_none=absent_as_none))
+        work = self._client.run(graph, inputs, timeout, credentials=credentials, absent_as_none=absent_as_none)
+        return self._loop.run(work)
 
     def events(self, execution: str, after: int = 0) -> Iterator[Event]:
         """Events of an execution after a sequence, those to come included, without gaps."""

@@ -28,7 +28,8 @@ class BlockyardError(Exception):
     # A subclass's docstring is the message that a client reads when the raiser gives none.
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     reason: ClassVar[errors_pb2.ErrorReason.ValueType] = errors_pb2.ERROR_REASON_UNSPECIFIED
-    retry_after: ClassVar[float | None] = None
+    retry_after: float | None = None
+    """Seconds; of the class, or of this one error."""
 
     def __init__(
         self, message: str = "", *, violations: Sequence[Violation] = (), metadata: Mapping[str, str] | None = None

@@ -1,22 +1,43 @@
 """Channels from one service to another: a token of its own, deadlines, keepalive, and retries of what may repeat."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
 import orjson
+import structlog
+from blockyard.tls_trouble import tls_trouble
 
-from services.common import identity, telemetry
-from services.common.grpc_server import MESSAGE_BYTES
+from services.common import identity, telemetry, tls
+from services.common.renewing import RenewingChannel
+from services.common.tls import TlsFiles
 
 DEFAULT_DEADLINE_SECONDS = 10.0
+TELL_SECONDS = 10.0
+"""How often one channel's trouble with TLS is logged."""
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""A message at most, of clients and servers alike."""
+
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class ServiceCredentials:
-    """The token with which a service calls others, made anew at half of its life."""
+    """The token with which a service calls others, made anew at half of its life; and its certificates, if it has any.
 
-    def __init__(self, secret: str, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    With an authority in `files`, channels are made over TLS, to servers with a certificate of it alone.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        name: str,
+        files: TlsFiles = TlsFiles(),  # noqa: B008 - a frozen value
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.files = files
         self._secret = secret
         self._name = name
         self._clock = clock
@@ -56,7 +77,19 @@ def channel(
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
-    return grpc.aio.insecure_channel(target, options=options, interceptors=[_CallDetails(credentials, deadline)])
+    interceptors = [_CallDetails(address, credentials, deadline)]
+    if credentials.files.ca is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    if target.startswith(("ipv4:", "ipv6:")):
+        # gRPC would look for the whole list in the certificates.
+        first, _, _ = target.partition(":")[2].strip("/").partition(",")
+        options.append(("grpc.default_authority", first.rpartition(":")[0]))
+
+    def over_tls(material: tls.Material) -> grpc.aio.Channel:
+        made = tls.channel_credentials(material)
+        return grpc.aio.secure_channel(target, made, options=options, interceptors=interceptors)
+
+    return RenewingChannel(credentials.files, over_tls)
 
 
 def _service_config(idempotent: Sequence[str]) -> dict[str, object]:
@@ -77,7 +110,9 @@ def _service_config(idempotent: Sequence[str]) -> dict[str, object]:
 class _CallDetails(grpc.aio.UnaryUnaryClientInterceptor):
     """Gives each unary call the token, and a deadline when it has none."""
 
-    def __init__(self, credentials: ServiceCredentials, deadline: float) -> None:
+    def __init__(self, address: str, credentials: ServiceCredentials, deadline: float) -> None:
+        self._address = address
+        self._tell_at = 0.0
         self._credentials = credentials
         self._deadline = deadline
 
@@ -97,4 +132,19 @@ class _CallDetails(grpc.aio.UnaryUnaryClientInterceptor):
             client_call_details.credentials,
             client_call_details.wait_for_ready,
         )
-        return await continuation(details, request)
+        call = await continuation(details, request)
+        try:
+            unavailable = await call.code() is grpc.StatusCode.UNAVAILABLE
+        except asyncio.CancelledError:
+            call.cancel()  # it would go on until its deadline
+            raise
+        if unavailable and (trouble := tls_trouble(await call.details() or "")):
+            self._tell(trouble)
+        return call
+
+    def _tell(self, trouble: str) -> None:
+        """Whoever called tries again and says no more than that the other side is away."""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_SECONDS
+            log.error("another service cannot be called", address=self._address, reason=trouble)

@@ -13,14 +13,20 @@ from grpc_health.v1 import health as health_names
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common.config import ServiceSettings
+from services.common import tls
+from services.common.admission import admitting
+from services.common.audit import Recorder
+from services.common.callers import Identities
+from services.common.config import ProcessSettings, ServiceSettings
 from services.common.errors import StartRefused
+from services.common.grpc_client import MESSAGE_BYTES
 from services.common.health import Health, HealthCheck
 from services.common.interceptors import CallInterceptor
 
-MESSAGE_BYTES = 16 * 1024 * 1024
-
 log = structlog.stdlib.get_logger(__name__)
+
+HEALTH_CALLS = 100
+"""Calls under way at once on the port for health alone."""
 
 # The generated `add_…Servicer_to_server` and the servicer it adds; each pair has types of its own.
 Registration = tuple[Callable[..., None], Any]
@@ -41,37 +47,63 @@ class Listening:
 
 @asynccontextmanager
 async def serve(
-    settings: ServiceSettings, registrations: Sequence[Registration], health_checks: Mapping[str, HealthCheck]
+    settings: ProcessSettings,
+    registrations: Sequence[Registration],
+    health_checks: Mapping[str, HealthCheck],
+    *,
+    identities: Identities | None = None,
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[Listening]:
     """Serve while the context is open; `registrations` are pairs `(add_GraphServiceServicer_to_server, servicer)`.
 
+    `identities` and `recorder` are what the account service has in itself, and all others ask it for.
     At the end: NOT_SERVING, then `drain_seconds` of serving on while endpoints lag, then `grace_seconds` for calls.
     """
-    interceptor = CallInterceptor(settings.jwt_secret.get_secret_value(), settings.max_concurrent_calls)
-    server = grpc.aio.server(interceptors=[interceptor], options=_options(settings))
-    services = _register(server, registrations)
-    health = Health(services, health_checks)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection([*services, health_names.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    await health.refresh()
-    port = _bind(server, settings)
-    await server.start()
-    keeping = asyncio.create_task(health.keep(), name="health")
-    log.info("listening", host=settings.host, port=port)
-    if settings.port_file is not None:
-        await asyncio.to_thread(_write_port, settings.port_file, port)
-    try:
-        yield Listening(settings.host, port)
-    finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
-        await health.end()
-        await asyncio.sleep(settings.drain_seconds)
-        await server.stop(settings.grace_seconds)
+    async with _interceptors(settings, registrations, identities, recorder) as interceptors:
+        server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
+        services = _register(server, registrations)
+        health = Health(services, health_checks)
+        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+        reflection.enable_server_reflection([*services, health_names.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        await health.refresh()
+        port = _bind(server, settings)
+        await server.start()
+        beside = await _serve_health_alone(settings, health)
+        keeping = asyncio.create_task(health.keep(), name="health")
+        log.info("listening", host=settings.host, port=port)
+        if settings.port_file is not None:
+            await asyncio.to_thread(_write_port, settings.port_file, port)
+        try:
+            yield Listening(settings.host, port)
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await health.end()
+            await asyncio.sleep(settings.drain_seconds)
+            await server.stop(settings.grace_seconds)
+            if beside is not None:
+                await beside.stop(0)
 
 
-def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+@asynccontextmanager
+async def _interceptors(
+    settings: ProcessSettings,
+    registrations: Sequence[Registration],
+    identities: Identities | None,
+    recorder: Recorder | None,
+) -> AsyncIterator[list[grpc.aio.ServerInterceptor]]:
+    """What surrounds every method. A runner has health alone, which is open to all, and no secret to check with."""
+    if isinstance(settings, ServiceSettings):
+        async with admitting(settings, identities, recorder) as admission:
+            yield [CallInterceptor(admission, settings.max_concurrent_calls)]
+    elif registrations:
+        raise TypeError("methods cannot be served without the secrets that say who may call them")
+    else:
+        yield []
+
+
+def _options(settings: ProcessSettings) -> list[tuple[str, int]]:
     """gRPC adds a jitter of 10 % to the age of connections by itself."""
     age = settings.max_connection_age_seconds * 1000
     return [
@@ -91,15 +123,33 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, settings: ServiceSettings) -> int:
+def _bind(server: grpc.aio.Server, settings: ProcessSettings) -> int:
     address = f"{settings.host}:{settings.port}"
     try:
-        port = server.add_insecure_port(address)
+        if settings.tls_certificate is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, tls.server_credentials(settings.tls()))
     except RuntimeError:
         port = 0
     if not port:
         raise StartRefused(f"The server cannot listen on {address}: the port is taken, or the address is not local.")
     return port
+
+
+async def _serve_health_alone(settings: ProcessSettings, health: Health) -> grpc.aio.Server | None:
+    """Health in plain text on a port of its own, which says nothing else: probes of Kubernetes know no TLS."""
+    if not settings.health_port:
+        return None
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=HEALTH_CALLS)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    address = f"{settings.host}:{settings.health_port}"
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartRefused(f"Health cannot be served on {address}: the port is taken.") from error
+    await server.start()
+    return server
 
 
 def _write_port(path: Path, port: int) -> None:

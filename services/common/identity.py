@@ -1,6 +1,6 @@
-"""Who calls: tokens of users and of services, and the caller of the present request.
+"""Who calls: the caller of the present request, and the tokens by which services and users of this installation call.
 
-What a caller may do stands in permissions.py.
+What a caller may do stands in permissions.py; which token or key stands for whom is found out by callers.py.
 """
 
 import re
@@ -8,34 +8,26 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
 import jwt
 from blockyard.common.v1 import errors_pb2
 
-from services.common.errors import Unauthenticated
+from services.common.errors import PermissionDenied, Unauthenticated
+from services.common.permissions import PERMISSIONS, ROLES, Permission, Role
 
 ALGORITHM = "HS256"
 ISSUER = "blockyard"
 USER_AUDIENCE = "blockyard"
 SERVICE_AUDIENCE = "blockyard-internal"
 SERVICE_TOKEN_SECONDS = 60
-LEEWAY_SECONDS = 30
-KEPT_TOKENS = 4_096
-"""Tokens whose signature has been checked and that have not expired: checking one again costs as much as a call."""
+RUNNER = "service:runner"
 
-_USER_ID = re.compile(r"[A-Za-z0-9_.@-]{1,100}")
-_SERVICE_ID = re.compile(r"service:[a-z][a-z0-9-]{0,49}")
+_USER_ID = re.compile(r"(?!service:)[A-Za-z0-9!#$&()+,.:;=?@\[\]^_{|}~-]{1,100}")
+"""Printable ASCII without space, quotes, slashes, "%", "<" and the wildcards of NATS: ids stand in subjects and paths.
 
-
-class Role(StrEnum):
-    """What a token says its holder is."""
-
-    ADMIN = "admin"
-    USER = "user"
-    VIEWER = "viewer"
-    SERVICE = "service"
+Identity providers part ids by dots, pipes and colons. "service:" is how services are named.
+"""
+USER_ID_RULE = "1 to 100 letters, digits and ! # $ & ( ) + , . : ; = ? @ [ ] ^ _ { | } ~ - are allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +36,29 @@ class Caller:
 
     user_id: str
     role: Role
+    api_key_id: str = ""
+    """The key that they call with; empty for a token."""
+    key_permissions: frozenset[Permission] | None = None
+    """What the key may do, of what the role may."""
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What the caller may do."""
+        of_role = ROLES[self.role]
+        return of_role if self.key_permissions is None else of_role & self.key_permissions
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secrets:
+    """What signs the tokens of each kind of caller: who holds one of these can make that kind and no other."""
+
+    users: str
+    services: str
+    runners: str
 
 
 class TokenMissing(Unauthenticated):
-    """The call carries no token. Send the metadata "authorization: Bearer <token>"."""
+    """The call carries no token. Send the metadata "authorization: Bearer <token or API key>"."""
 
     reason = errors_pb2.ERROR_REASON_TOKEN_MISSING
 
@@ -64,8 +75,17 @@ class TokenExpired(Unauthenticated):
     reason = errors_pb2.ERROR_REASON_TOKEN_EXPIRED
 
 
-_verified: dict[tuple[str, str, str], tuple[float, Mapping[str, Any]]] = {}
-"""(expiry, claims) by secret, audience and token."""
+class ApiKeyInvalid(Unauthenticated):
+    """The API key is not known, was revoked or has expired. Make a new one."""
+
+    reason = errors_pb2.ERROR_REASON_API_KEY_INVALID
+
+
+class UserDisabled(PermissionDenied):
+    """The user is disabled. An administrator can enable them again."""
+
+    reason = errors_pb2.ERROR_REASON_USER_DISABLED
+
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 
@@ -80,10 +100,15 @@ def set_caller(caller: Caller) -> None:
     _caller.set(caller)
 
 
+def is_user_id(text: object) -> bool:
+    """Whether this can be the id of a user."""
+    return isinstance(text, str) and _USER_ID.fullmatch(text) is not None
+
+
 def user_token(secret: str, user_id: str, role: str, life: float) -> str:
     """A token for a user, valid for `life` seconds."""
-    if not _USER_ID.fullmatch(user_id):
-        raise ValueError(f"{user_id!r} is no user id: 1 to 100 characters of A-Z a-z 0-9 _ . @ - are allowed")
+    if not is_user_id(user_id):
+        raise ValueError(f"{user_id!r} is no user id: {USER_ID_RULE}")
     return _token(secret, USER_AUDIENCE, user_id, life, {"role": Role(role).value})
 
 
@@ -98,50 +123,12 @@ def _token(secret: str, audience: str, subject: str, life: float, claims: Mappin
     return jwt.encode({**standard, **claims}, secret, algorithm=ALGORITHM)
 
 
-def verify_user(secret: str, authorization: str | None) -> Caller:
-    """The user whose token an `authorization` header carries."""
-    claims = _claims(secret, authorization, USER_AUDIENCE)
-    subject, role = claims["sub"], claims.get("role")
-    if not isinstance(subject, str) or not _USER_ID.fullmatch(subject):
-        raise TokenInvalid('The token\'s "sub" is no user id: 1 to 100 characters of A-Z a-z 0-9 _ . @ - are allowed.')
-    if not isinstance(role, str) or role not in (Role.ADMIN, Role.USER, Role.VIEWER):
-        raise TokenInvalid('The token\'s "role" is none of admin, user, viewer.')
-    return Caller(subject, Role(role))
-
-
-def verify_service(secret: str, authorization: str | None) -> Caller:
-    """The service whose token an `authorization` header carries."""
-    subject = _claims(secret, authorization, SERVICE_AUDIENCE)["sub"]
-    if not isinstance(subject, str) or not _SERVICE_ID.fullmatch(subject):
-        raise TokenInvalid('The token\'s "sub" is no service.')
-    return Caller(subject, Role.SERVICE)
-
-
-def _claims(secret: str, authorization: str | None, audience: str) -> Mapping[str, object]:
-    if not authorization:
-        raise TokenMissing
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise TokenInvalid('The metadata "authorization" must read "Bearer <token>".')
-    known = _verified.get((secret, audience, token))
-    if known is not None and known[0] > time.time():
-        return known[1]
-    try:
-        claims: Mapping[str, Any] = jwt.decode(
-            token.strip(),
-            secret,
-            algorithms=[ALGORITHM],
-            audience=audience,
-            issuer=ISSUER,
-            leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "iss", "aud", "sub"]},
-        )
-    except jwt.ExpiredSignatureError:
-        raise TokenExpired from None
-    except jwt.InvalidTokenError:
-        # Which check failed would help a forger more than a client.
-        raise TokenInvalid from None
-    if len(_verified) >= KEPT_TOKENS:
-        _verified.pop(next(iter(_verified)))
-    _verified[(secret, audience, token)] = (float(claims["exp"]), claims)
-    return claims
+def authorise(caller: Caller, method: str) -> None:
+    """Refuse a caller who may not call this method. A method that nobody listed is refused to all."""
+    permission = PERMISSIONS.get(method)
+    if permission is not None and permission in caller.permissions:
+        return
+    name = method.rpartition("/")[2]
+    if permission is not None and permission in ROLES[caller.role]:
+        raise PermissionDenied(f"This API key may not call {name}: it was made without {permission.name}.")
+    raise PermissionDenied(f'The role "{caller.role}" may not call {name}.')

@@ -1,18 +1,29 @@
 """What surrounds every call to a service: who calls and may they, logs, traces and metrics, errors as statuses."""
 
+import math
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from blockyard.common.v1 import errors_pb2
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Histogram
 
-from services.common import error_status, identity, permissions, telemetry
-from services.common.errors import Unavailable
+from services.common import audit, error_status, identity, input_limits, permissions, telemetry
+from services.common.addresses import caller_address
+from services.common.admission import Admission
+from services.common.audit import Origin
+from services.common.audit_resources import AUDITED_BY_THEMSELVES, resource
+from services.common.errors import ResourceExhausted, Unavailable
+from services.common.identity import Caller
+from services.common.permissions import CallClass
 
 # Any below: the messages of whatever method is called, and the servicer's method itself.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -28,15 +39,60 @@ CALL_SECONDS = Histogram(
 )
 
 
+STREAM_CHECK_SECONDS = 2.0
+"""A stream that is open for longer looks again, before an answer, whether its caller may still call."""
+
+AUDITED = frozenset({CallClass.WRITE, CallClass.ADMIN})
+REFUSALS = frozenset(
+    {
+        "TOKEN_MISSING",
+        "TOKEN_INVALID",
+        "TOKEN_EXPIRED",
+        "API_KEY_INVALID",
+        "USER_DISABLED",
+        "PERMISSION_DENIED",
+        "LEASE_REFUSED",
+        "RATE_LIMITED",
+    }
+)
+"""Noted of every method, a few of each caller."""
+
+LONGEST_USER_AGENT = 200
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
+
+
+class RateLimited(ResourceExhausted):
+    """Too many calls in too short a time. Wait as long as RetryInfo says, then go on."""
+
+    reason = errors_pb2.ERROR_REASON_RATE_LIMITED
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"Too many calls in too short a time. The next one is taken in {retry_after:.3f} seconds.")
+        self.retry_after = retry_after
+
+
 class TooManyCalls(Unavailable):
     """This replica has as many calls under way as it takes. Try again."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call as far as it is known."""
+
+    method: str
+    request: Any
+    call_class: CallClass | None
+    authorization: str = ""
+    origin: Origin = field(default_factory=Origin)
+    caller: Caller | None = None
+    response: Any = None
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Surrounds unary and server-streaming methods. Public ones (health, reflection) go straight through."""
 
-    def __init__(self, secret: str, max_concurrent_calls: int) -> None:
-        self._secret = secret
+    def __init__(self, admission: Admission, max_concurrent_calls: int) -> None:
+        self._admission = admission
         self._limit = max_concurrent_calls
         self._under_way = 0
 
@@ -61,55 +117,127 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _unary(self, method: str, inner: Any) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def call(request: Any, context: Context) -> Any:
-            async with self._surround(method, context):
-                return await inner(request, context)
+        call_class = permissions.call_class(method)
 
-        return call
+        async def unary(request: Any, context: Context) -> Any:
+            call = Call(method, request, call_class)
+            async with self._surround(call, context):
+                call.response = await inner(request, context)
+                return call.response
+
+        return unary
 
     def _stream(self, method: str, inner: Any) -> Callable[[Any, Context], Awaitable[None]]:
+        call_class = permissions.call_class(method)
+
         # Not a generator itself: one that a cancelled call leaves behind would end in another task, outside of the
         # context that it has set.
-        async def call(request: Any, context: Context) -> None:
-            async with self._surround(method, context), aclosing(inner(request, context)) as responses:
+        async def stream(request: Any, context: Context) -> None:
+            call = Call(method, request, call_class)
+            async with self._surround(call, context), aclosing(inner(request, context)) as responses:
+                checked_at = time.monotonic()
                 async for response in responses:
+                    # Who may no longer call is told nothing more, however long the stream has been open.
+                    if time.monotonic() - checked_at > STREAM_CHECK_SECONDS:
+                        await self._admit(call)
+                        checked_at = time.monotonic()
                     await context.write(response)
 
-        return call
+        return stream
 
     @asynccontextmanager
-    async def _surround(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _surround(self, call: Call, context: Context) -> AsyncIterator[None]:
         metadata = dict(context.invocation_metadata() or ())
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
+        outcome = code.name
         self._under_way += 1
-        structlog.contextvars.bind_contextvars(method=method)
-        with telemetry.extract(_text(metadata.get("traceparent"))), telemetry.span(method):
+        call.authorization = _text(metadata.get("authorization"))
+        call.origin = self._origin(context, metadata)
+        trailing = (("x-request-id", call.origin.request_id),)
+        structlog.contextvars.bind_contextvars(method=call.method, request_id=call.origin.request_id)
+        with telemetry.extract(_text(metadata.get("traceparent"))), telemetry.span(call.method):
             try:
                 if self._under_way > self._limit:
                     raise TooManyCalls
-                caller = permissions.authorise(self._secret, method, _text(metadata.get("authorization")))
-                identity.set_caller(caller)
-                structlog.contextvars.bind_contextvars(user_id=caller.user_id)
+                context.set_trailing_metadata(trailing)
+                await self._admit(call)
+                await self._count(call, context)
+                if call.call_class is not None:
+                    input_limits.check(call.request)
                 yield
                 code = grpc.StatusCode.OK
+                outcome = code.name
             except grpc.aio.AbortError:
                 code = grpc.StatusCode(context.code())
+                outcome = code.name
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: every exception becomes a status, or is logged
                 status = error_status.from_exception(error)
                 code = rpc_status.to_status(status).code
-                await _abort(context, status)
+                outcome = error_status.reason_of(status) or code.name
+                await _abort(context, status, trailing)
             finally:
                 self._under_way -= 1
+                self._note(call, outcome)
                 seconds = time.perf_counter() - began
-                CALL_SECONDS.labels(method, code.name).observe(seconds)
+                CALL_SECONDS.labels(call.method, code.name).observe(seconds)
                 log.debug("call", code=code.name, seconds=round(seconds, 6))
 
+    async def _admit(self, call: Call) -> None:
+        """Find out who calls, and whether they may."""
+        caller = call.caller = await self._admission.callers.caller(call.method, call.authorization)
+        identity.set_caller(caller)
+        audit.set_origin(call.origin)
+        structlog.contextvars.bind_contextvars(user_id=caller.user_id)
+        identity.authorise(caller, call.method)
 
-async def _abort(context: Context, status: status_pb2.Status) -> None:
+    async def _count(self, call: Call, context: Context) -> None:
+        """Count the call against the user's limit, and tell them what is left of it: before all answers, as headers."""
+        assert call.caller is not None, "who calls was found out before"
+        verdict = self._admission.limits.take(call.call_class, call.caller.user_id)
+        if verdict is None:
+            return
+        await context.send_initial_metadata(
+            (
+                ("x-ratelimit-limit", str(verdict.limit)),
+                ("x-ratelimit-remaining", str(verdict.remaining)),
+                ("x-ratelimit-reset", str(math.ceil(verdict.reset))),
+            )
+        )
+        if not verdict.allowed:
+            raise RateLimited(verdict.retry_after)
+
+    def _origin(self, context: Context, metadata: Mapping[str, str | bytes]) -> Origin:
+        request_id = _text(metadata.get("x-request-id"))
+        return Origin(
+            address=caller_address(
+                context.peer(), _text(metadata.get("x-forwarded-for")), self._admission.trusted_proxies
+            ),
+            user_agent=_text(metadata.get("user-agent"))[:LONGEST_USER_AGENT],
+            request_id=request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+        )
+
+    def _note(self, call: Call, outcome: str) -> None:
+        """Note for the audit log what changes something or is an administrator's, and who was refused."""
+        log_of_actions = self._admission.audit
+        if log_of_actions is None:
+            return
+        actor, api_key_id = (call.caller.user_id, call.caller.api_key_id) if call.caller else ("", "")
+        if outcome in REFUSALS:
+            key = f"{outcome} {actor or call.origin.address}"
+            if not self._admission.refusals.take(key, time.monotonic()).allowed:
+                return
+        elif call.call_class not in AUDITED or (outcome == "OK" and call.method in AUDITED_BY_THEMSELVES):
+            return
+        named = resource(call.method, call.request, call.response if outcome == "OK" else None)
+        action = call.method.removeprefix("/")
+        log_of_actions.record(audit.entry_of(actor, api_key_id, call.origin, action, named, outcome))
+
+
+async def _abort(context: Context, status: status_pb2.Status, trailing: tuple[tuple[str, str], ...]) -> None:
     parts = rpc_status.to_status(status)
-    await context.abort(parts.code, parts.details, parts.trailing_metadata)
+    await context.abort(parts.code, parts.details, (*(parts.trailing_metadata or ()), *trailing))
 
 
 def _text(value: str | bytes | None) -> str:

@@ -1,10 +1,19 @@
-"""Which permission each method needs, and which permissions each role has: the one place that says who may do what."""
+"""Which permission each method needs, which permissions each role has, and to which class of calls each method belongs:
+the one place that says who may do what, and how it is counted.
+"""
 
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
-from services.common import identity
-from services.common.errors import PermissionDenied
-from services.common.identity import Caller, Role
+
+class Role(StrEnum):
+    """What a token says its holder is."""
+
+    ADMIN = "admin"
+    USER = "user"
+    VIEWER = "viewer"
+    SERVICE = "service"
+    RUNNER = "runner"
+    """A service that runs blocks of others: it may call the few internal methods that are marked so."""
 
 
 class Permission(Enum):
@@ -13,7 +22,9 @@ class Permission(Enum):
     PUBLIC = auto()
     """No token at all."""
     SERVICE = auto()
-    """The token of a service: users have no business here, whatever their role."""
+    """The token of a service: users have no business here, whatever their role, and runners neither."""
+    RUNNER = auto()
+    """The token of a service or of a runner."""
     READ_GRAPHS = auto()
     WRITE_GRAPHS = auto()
     READ_BLOCKS = auto()
@@ -54,7 +65,8 @@ ROLES: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: _READ | _WRITE | _MANAGE,
     Role.USER: _READ | _WRITE,
     Role.VIEWER: _READ,
-    Role.SERVICE: frozenset({Permission.SERVICE}),
+    Role.SERVICE: frozenset({Permission.SERVICE, Permission.RUNNER}),
+    Role.RUNNER: frozenset({Permission.RUNNER}),
 }
 
 PERMISSIONS: dict[str, Permission] = {
@@ -86,11 +98,11 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.execution.v1.ExecutionService/ExplainExecution": Permission.READ_EXECUTIONS,
     "/blockyard.execution.v1.ExecutionService/ResumeNode": Permission.RUN_EXECUTIONS,
     "/blockyard.execution.v1.ExecutionService/RunBlock": Permission.RUN_EXECUTIONS,
-    "/blockyard.runner.v1.CatalogueService/RegisterBlocks": Permission.SERVICE,
+    "/blockyard.runner.v1.CatalogueService/RegisterBlocks": Permission.RUNNER,
     "/blockyard.runner.v1.CatalogueService/GetRunnableGraph": Permission.SERVICE,
     "/blockyard.runner.v1.CatalogueService/GetRunnableBlock": Permission.SERVICE,
-    "/blockyard.runner.v1.ValueService/GetValue": Permission.SERVICE,
-    "/blockyard.runner.v1.ValueService/PutValue": Permission.SERVICE,
+    "/blockyard.runner.v1.ValueService/GetValue": Permission.RUNNER,
+    "/blockyard.runner.v1.ValueService/PutValue": Permission.RUNNER,
     "/blockyard.credentials.v1.CredentialsService/CreateCredential": Permission.WRITE_CREDENTIALS,
     "/blockyard.credentials.v1.CredentialsService/GetCredential": Permission.READ_CREDENTIALS,
     "/blockyard.credentials.v1.CredentialsService/ListCredentials": Permission.READ_CREDENTIALS,
@@ -119,7 +131,7 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.account.v1.IdentityService/RecordActions": Permission.SERVICE,
     "/blockyard.account.v1.LedgerService/HoldCredits": Permission.SERVICE,
     "/blockyard.account.v1.LedgerService/SettleCharges": Permission.SERVICE,
-    "/blockyard.runner.v1.LeaseService/LeaseCredentials": Permission.SERVICE,
+    "/blockyard.runner.v1.LeaseService/LeaseCredentials": Permission.RUNNER,
     "/blockyard.runner.v1.LeaseService/MatchCredentials": Permission.SERVICE,
     "/blockyard.runner.v1.TaskService/CheckRuns": Permission.SERVICE,
     "/blockyard.runner.v1.TaskService/FindCredentialUses": Permission.SERVICE,
@@ -132,15 +144,38 @@ PERMISSIONS: dict[str, Permission] = {
 }
 
 
-def authorise(secret: str, method: str, authorization: str | None) -> Caller:
-    """The caller that the token names, when it may call this method. A method that nobody listed is refused to all."""
+INTERNAL = frozenset({Permission.SERVICE, Permission.RUNNER})
+"""Permissions of methods that only parts of Blockyard call."""
+
+
+class CallClass(Enum):
+    """How calls are counted where rates are limited, and which of them are audited."""
+
+    READ = "read"
+    WRITE = "write"
+    START = "start"
+    """Starts an execution: by far the dearest call, and the one that rows tell of by themselves."""
+    ADMIN = "admin"
+
+
+STARTS = frozenset(
+    {
+        "/blockyard.execution.v1.ExecutionService/StartExecution",
+        "/blockyard.execution.v1.ExecutionService/RunBlock",
+    }
+)
+
+
+def call_class(method: str) -> CallClass | None:
+    """The class of a method; None for those that are open to all or internal, and for one that nobody listed."""
     permission = PERMISSIONS.get(method)
-    if permission is Permission.SERVICE:
-        return identity.verify_service(secret, authorization)
-    caller = identity.verify_user(secret, authorization)
-    if permission is None or permission not in ROLES[caller.role]:
-        raise PermissionDenied(f'The role "{caller.role}" may not call {method.rpartition("/")[2]}.')
-    return caller
+    if permission is None or permission is Permission.PUBLIC or permission in INTERNAL:
+        return None
+    if method in STARTS:
+        return CallClass.START
+    if permission in _MANAGE:
+        return CallClass.ADMIN
+    return CallClass.READ if permission in _READ else CallClass.WRITE
 
 
 def is_public(method: str) -> bool:

@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from services.common import config, telemetry
-from services.common.config import ServiceSettings
+from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
 
 # An orderly end that takes longer than draining and grace by this much is not going to come.
@@ -23,7 +23,7 @@ SHUTDOWN_SLACK_SECONDS = 20.0
 
 log = structlog.stdlib.get_logger(__name__)
 
-AnySettings = TypeVar("AnySettings", bound=ServiceSettings)
+AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 Start = Callable[[AnySettings, AsyncExitStack, "Process"], Awaitable[None]]
 
 

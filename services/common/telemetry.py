@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import prometheus_client
 import structlog
 
-from services.common.config import ServiceSettings
+from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _tracer: "Tracer | None" = None
 
 
-def start(service: str, settings: ServiceSettings) -> None:
+def start(service: str, settings: ProcessSettings) -> None:
     """Start the metrics and traces of this process, as far as they are asked for, before anything else starts."""
     if settings.metrics_port:
         try:

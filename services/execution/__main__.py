@@ -4,22 +4,30 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceStub
+from blockyard.runner.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from blockyard.runner.v1.value_service_pb2_grpc import add_ValueServiceServicer_to_server
 
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.blobs import BlobStore
+from services.common.errors import StartRefused
 from services.execution.accepting import Acceptance
 from services.execution.api import ExecutionApi
 from services.execution.api import Parts as ApiParts
 from services.execution.block_runs import BlockRuns
 from services.execution.catalogue import Catalogue
+from services.execution.charging import Charger
 from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
+from services.execution.credentials import Credentials
 from services.execution.deciding import Decider
 from services.execution.history import History
 from services.execution.inspection import Inspector
@@ -27,7 +35,9 @@ from services.execution.large_values import LargeValues
 from services.execution.loading import Loader
 from services.execution.owner import Owner, owning
 from services.execution.planning import Limits
+from services.execution.purse import Purse
 from services.execution.records import ExecutionRow, NewExecution
+from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
@@ -35,10 +45,17 @@ from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
 from services.execution.repository.values import ValueRepository
 from services.execution.retiring import retire
+from services.execution.run_checks import RunJudge, TaskApi
 from services.execution.secret_inputs import SecretInputs
+from services.execution.settling import Settlement
 from services.execution.starting import Starter, StartLimits
 from services.execution.values import ValueApi
 from services.execution.watching import Watchers
+
+if TYPE_CHECKING:  # the asynchronous forms exist for type checkers alone
+    from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
+    from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceAsyncStub
+    from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceAsyncStub
 
 OWNER_CONNECTIONS = 6
 """To PostgreSQL, for what drives executions: however many calls wait for a connection, it has its own."""
@@ -72,6 +89,17 @@ class Present:
         else:
             self.owner.tell_of_command(execution_id, partition)
 
+    def granted(self) -> None:
+        if self.owner is not None:
+            self.owner.granted()
+
+    async def ran_out(self, user_id: str) -> None:
+        if self.owner is not None:
+            await self.owner.ran_out(user_id)
+
+    def judge(self, partition: int) -> RunJudge | None:
+        return self.owner.judge if self.owner is not None and self.holds(partition) else None
+
     def holder(self, execution_id: UUID, number: int) -> str:
         return (self.owner.runners.holder((execution_id.bytes, number)) or "") if self.owner else ""
 
@@ -91,18 +119,9 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     owner_pool = await resources.enter_async_context(connect(pool_size=OWNER_CONNECTIONS))
     await database.wait_for_schema(pool, "execution")
     await Retention(pool).make_partitions()
-    bus = await resources.enter_async_context(nats.connect(settings.nats_url, "execution"))
-    secret = settings.jwt_secret.get_secret_value()
-    channel = await resources.enter_async_context(
-        grpc_client.channel(
-            settings.graph_address,
-            grpc_client.ServiceCredentials(secret, "execution"),
-            idempotent=[
-                "blockyard.runner.v1.CatalogueService/GetRunnableGraph",
-                "blockyard.runner.v1.CatalogueService/GetRunnableBlock",
-            ],
-        )
-    )
+    bus = await resources.enter_async_context(nats.connect(settings.nats_url, "execution", settings.nats_access()))
+    secret = settings.service_secret.get_secret_value()
+    others = await _others(settings, resources)
     limits = Limits(settings.max_node_executions, int(settings.max_duration * 1000), int(settings.node_timeout * 1000))
     executions = ExecutionRepository(pool)
     loader = Loader(TurnRepository(owner_pool))
@@ -113,8 +132,24 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     acceptance = Acceptance(executions, settings.unended_executions, present.begin, present.accepted)
     process.hold("starts", acceptance.run())
     inspector = Inspector(Loader(TurnRepository(pool)))
-    catalogue = Catalogue(CatalogueServiceStub(channel), limits)
-    starter = Starter(catalogue, executions, acceptance, loader, start_limits, present.own_partitions)
+    catalogue = Catalogue(others.catalogue, limits)
+    settlement = None
+    if others.ledger is not None:
+        purse = Purse(settings.credits_hold, asyncio.get_running_loop().time)
+        charger = Charger(purse, ChargeRepository(owner_pool))
+        holder = token_hex(16)
+        settlement = Settlement(others.ledger, holder, purse, charger, present.granted, present.ran_out)
+        process.hold("credits", settlement.run())
+    starter = Starter(
+        catalogue,
+        executions,
+        acceptance,
+        loader,
+        start_limits,
+        Credentials(others.vault),
+        settlement.purse if settlement is not None else None,
+        present.own_partitions,
+    )
     api = ExecutionApi(
         ApiParts(
             starter=starter,
@@ -129,6 +164,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             watchers=watchers,
             bus=bus,
             token_secret=secret,
+            purse=starter.purse,
             local=present.holds,
             commanded=present.commanded,
             holder=present.holder,
@@ -139,7 +175,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
 
     async def own() -> None:
         while True:
-            async with owning(settings, owner_pool, bus, loader, watchers, large_values, starter) as owner:
+            async with owning(settings, owner_pool, bus, loader, watchers, large_values, starter, settlement) as owner:
                 present.owner = owner
                 present.owns.set()
                 try:
@@ -153,10 +189,56 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     value_api = ValueApi(ValueRepository(pool), settings.values_of_user)
     server = grpc_server.serve(
         settings,
-        [(add_ExecutionServiceServicer_to_server, api), (add_ValueServiceServicer_to_server, value_api)],
+        [
+            (add_ExecutionServiceServicer_to_server, api),
+            (add_ValueServiceServicer_to_server, value_api),
+            (add_TaskServiceServicer_to_server, TaskApi(bus, executions, present.judge)),
+        ],
         checks,
     )
     await resources.enter_async_context(server)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The services that this one calls."""
+
+    catalogue: "CatalogueServiceAsyncStub"
+    vault: "LeaseServiceAsyncStub | None"
+    ledger: "LedgerServiceAsyncStub | None"
+
+
+async def _others(settings: ExecutionSettings, resources: AsyncExitStack) -> Others:
+    """Those that are configured."""
+    credentials = grpc_client.ServiceCredentials(
+        settings.service_secret.get_secret_value(), "execution", settings.tls()
+    )
+
+    async def channel(address: str, *idempotent: str) -> Any:  # Any: a stub of the asynchronous kind takes it
+        return await resources.enter_async_context(grpc_client.channel(address, credentials, idempotent=idempotent))
+
+    if settings.credits_enabled and not settings.account_address:
+        raise StartRefused("Credits are counted by the account service: set BLOCKYARD_ACCOUNT_ADDRESS.")
+    catalogue = await channel(
+        settings.graph_address,
+        "blockyard.runner.v1.CatalogueService/GetRunnableGraph",
+        "blockyard.runner.v1.CatalogueService/GetRunnableBlock",
+    )
+    vault = ledger = None
+    if settings.credentials_address:
+        vault = LeaseServiceStub(
+            await channel(settings.credentials_address, "blockyard.runner.v1.LeaseService/MatchCredentials")
+        )
+    if settings.credits_enabled:
+        # Whatever is repeated is booked once.
+        ledger = LedgerServiceStub(
+            await channel(
+                settings.account_address,
+                "blockyard.account.v1.LedgerService/SettleCharges",
+                "blockyard.account.v1.LedgerService/HoldCredits",
+            )
+        )
+    return Others(CatalogueServiceStub(catalogue), vault, ledger)
 
 
 async def _drives(present: Present) -> bool:

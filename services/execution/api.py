@@ -1,7 +1,7 @@
 """ExecutionService: translate, authorise, delegate, answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -25,6 +25,7 @@ from services.execution.engine.effects import ExecutionStatus as Status
 from services.execution.errors import ExecutionNotFound, NodeExecutionNotFound, NodeNotWaiting
 from services.execution.history import ANSWER_BYTES, History
 from services.execution.inspection import Inspector
+from services.execution.purse import Purse
 from services.execution.records import ExecutionFilter, ExecutionRow, OutputPlace, Progress, Watched
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
@@ -63,6 +64,8 @@ class Parts:
     watchers: Watchers
     bus: Bus
     token_secret: str
+    purse: Purse | None
+    """None where credits are not counted."""
     local: Callable[[int], bool]
     """Whether a partition is held here."""
     commanded: Callable[[UUID, int], None]
@@ -97,6 +100,8 @@ class ExecutionApi(ExecutionServiceServicer):
                 request_id=request.request_id,
                 labels=dict(request.labels),
                 priority=request.priority,
+                credentials=dict(request.credentials),
+                credits_policy=request.credits_policy,
             )
         )
         exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT
@@ -117,7 +122,6 @@ class ExecutionApi(ExecutionServiceServicer):
         user_id = current_caller().user_id
         statuses = translation.statuses(request.statuses)
         labels = dict(request.labels)
-        translation.check_text({"graph_id": request.graph_id, **_label_paths(labels)})
         graph_id = translation.graph_id(request.graph_id)
         parent = translation.execution_id(request.parent_execution_id) if request.parent_execution_id else None
         scope = f"ListExecutions {user_id} {graph_id} {statuses} {sorted(labels.items())} {parent or ''}"
@@ -161,7 +165,6 @@ class ExecutionApi(ExecutionServiceServicer):
         self, request: messages.StopExecutionsRequest, context: Context
     ) -> messages.StopExecutionsResponse:
         """Asks all of the caller's executions to stop."""
-        translation.check_text({"graph_id": request.graph_id})
         executions, user_id = self._parts.executions, current_caller().user_id
         found = await executions.unended_of(user_id, translation.graph_id(request.graph_id))
         stopping = await executions.command_each(found, *encode_command(_stop(user_id)))
@@ -174,7 +177,6 @@ class ExecutionApi(ExecutionServiceServicer):
     ) -> messages.ListNodeExecutionsResponse:
         """Lists node executions: outcomes in their order, then what is alive."""
         row = await self._own(request.execution_id)
-        translation.check_text({"node_id": request.node_id})
         scope = f"ListNodeExecutions {row.execution_id} {request.node_id}"
         size = page_size(request.page_size, default=100)
         position = (0, 0, 0)
@@ -263,6 +265,10 @@ class ExecutionApi(ExecutionServiceServicer):
             answer.summary = f"It is parked, and will be tried again: {row.parked}"
             return answer
         waits = await self._parts.inspector.waits(row) if row.status != Status.QUEUED else []
+        balance = await self._parts.purse.balance(row.user_id) if self._parts.purse is not None else None
+        if balance is not None and balance <= 0:
+            # Whatever waits for a runner waits for credits first.
+            answer.waiting.add(reason=f"credits of {row.user_id}: the balance is {balance}")
         for wait in waits:
             waiting = answer.waiting.add(node_execution=wait.number, node_id=wait.node_id, reason=wait.reason)
             if wait.number:
@@ -271,6 +277,8 @@ class ExecutionApi(ExecutionServiceServicer):
                 waiting.wake_time.CopyFrom(timestamp(wait.wake_ms))
         holder = f"replica {owner}" if owner else "no replica at this moment; the next one to take over its partition"
         what = "; ".join(dict.fromkeys(f"{wait.node_id}: {wait.reason}" for wait in waits[:5])) or "its first turn"
+        if balance is not None and balance <= 0:
+            what = f"credits of its owner, whose balance is {balance}; {what}"
         answer.summary = f"It waits for {what}. It is driven by {holder}."
         return answer
 
@@ -303,7 +311,13 @@ class ExecutionApi(ExecutionServiceServicer):
         inputs = translation.json_object(request.inputs, request.inputs_json, path)
         user_id = current_caller().user_id
         started = await self._parts.block_runs.start(
-            StartRequest(user_id, inputs, request.request_id, block_id=request.block_id)
+            StartRequest(
+                user_id,
+                inputs,
+                request.request_id,
+                block_id=request.block_id,
+                credentials=dict(request.credentials),
+            )
         )
         if isinstance(started, Setup):
             return messages.RunBlockResponse(setup_requirements=translation.setup_message(started))
@@ -390,11 +404,6 @@ def _stop(user_id: str) -> Stop:
 
 def _status(row: ExecutionRow) -> ExecutionStatus.ValueType:
     return int(row.status)  # type: ignore[return-value]  # the engine's enum has the numbers of the proto's
-
-
-def _label_paths(labels: Mapping[str, str]) -> dict[str, str]:
-    """Names and values of labels, by the paths of their fields."""
-    return {f"labels.{name}": name + value for name, value in labels.items()}
 
 
 def _check_sequence(after: int) -> None:

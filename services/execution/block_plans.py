@@ -17,6 +17,7 @@ from jsonschema.exceptions import ValidationError
 from services.common.structs import from_struct
 from services.execution.engine import RULES, Plan, PlanLink, PlanNode
 from services.execution.engine.plan import NodeKind, encode_plan
+from services.execution.pin_marks import PROVIDERS
 from services.execution.planning import InputProblem, Limits, compile_node
 from services.execution.secret_inputs import secret_pins
 
@@ -39,7 +40,8 @@ class RunnableBlock:
     def __init__(self, block: Block, inputs: Mapping[str, Any], limits: Limits) -> None:
         schema = from_struct(block.input_schema)
         self._pins: dict[str, Any] = schema.get("properties", {})
-        self._required: list[str] = schema.get("required", [])
+        # Whether a pin has its credentials is known apart from its inputs (block_setup.py).
+        self._required = [pin for pin in schema.get("required", ()) if PROVIDERS not in self._pins.get(pin, ())]
         self.labels = {LABEL: block.id}
         self.plan = self._plan(block, inputs, limits)
         self.plan_bytes = encode_plan(self.plan)

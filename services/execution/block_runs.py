@@ -19,9 +19,9 @@ from blockyard.graph.v1.block_pb2 import Block, BlockType
 
 from services.common.errors import BlockyardError, Violation
 from services.execution.block_plans import RunnableBlock
-from services.execution.block_setup import Setup, setup_of
+from services.execution.block_setup import Setup, credentials_pins, fields_of, setup_of, taken_apart
 from services.execution.catalogue import Catalogue, KnownBlock
-from services.execution.errors import BlockNotRunnable, BlockUnavailable
+from services.execution.errors import BlockNotRunnable, BlockUnavailable, CredentialsMissing, InputsInvalid
 from services.execution.planning import Limits
 from services.execution.records import ExecutionRow
 from services.execution.starting import Starter, StartRequest, check
@@ -37,6 +37,11 @@ GRAPHS_ALONE: Mapping[int, str] = {
     BlockType.BLOCK_TYPE_HUMAN_IN_THE_LOOP: "waits for a person",
 }
 """Types of blocks that mean nothing outside of a graph, and why."""
+
+NO_REFERENCE = (
+    "names no credential: keep the secret in the vault (CreateCredential) and give its id, in `credentials` of the "
+    "request or here as an object with id, provider and type"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,24 @@ class BlockRuns:
     async def _start(self, request: StartRequest) -> ExecutionRow | Setup:
         known = await self.catalogue.block(request.user_id, request.block_id or "")
         _check_type(known.block)
-        runnable = RunnableBlock(known.block, request.inputs, self.limits)
-        setup = setup_of(known.block, request.inputs, runnable.missing(request.inputs))
-        if setup is not None:
-            return setup
+        inputs, named = taken_apart(known.block, request.inputs)
+        chosen = {**named, **request.credentials}
+        runnable = RunnableBlock(known.block, inputs, self.limits)
+        no_references = credentials_pins(known.block).keys() & inputs.keys()
+        if no_references:
+            # Perhaps a secret itself: it is neither stored nor shown.
+            raise InputsInvalid(violations=[Violation(f"inputs.{pin}", NO_REFERENCE) for pin in sorted(no_references)])
+        try:
+            references = await self.starter.credentials.settle(
+                request.user_id, "", fields_of(known.block, inputs), chosen, take_first=True
+            )
+        except CredentialsMissing as error:
+            lacking = {violation.field.removeprefix("credentials.") for violation in error.violations}
+            if lacking & chosen.keys():
+                raise
+            return setup_of(known.block, lacking, runnable.missing(inputs))
         _check_presence(known)
-        return await self.starter.accept(request, runnable)
+        return await self.starter.accept(request, runnable, references, inputs)
 
 
 def _check_type(block: Block) -> None:

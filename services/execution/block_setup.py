@@ -1,18 +1,15 @@
-"""What a block needs before it can run on its own: the credentials that its pins must have and were not given.
+"""What a block needs before it can run on its own: which credentials its pins want, and which of them are missing."""
 
-There is no vault yet: a pin has credentials if its input is given, and who checks them is the block.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blockyard.graph.v1.block_pb2 import Block
+from blockyard.graph.v1.graph_pb2 import CredentialsField, CredentialsPin
 
 from services.common.structs import from_struct
-
-PROVIDERS = "credentials_provider"
-"""What marks a pin that takes credentials in the schema of a block."""
+from services.execution.block_plans import BLOCK_NODE
+from services.execution.pin_marks import PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +44,64 @@ class Setup:
         return f"{self.block_name} needs credentials that were not given: {wanted}."
 
 
-def setup_of(block: Block, inputs: Mapping[str, Any], missing: Sequence[str]) -> Setup | None:
-    """What is to be given beside these inputs; None if no credentials are missing. `missing` are all the required pins
-    that the inputs lack."""
+def taken_apart(block: Block, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The inputs without those of pins that take credentials, and the ids of credentials that those name, by pin."""
+    pins = credentials_pins(block)
+    named = {pin: inputs[pin] for pin in pins if isinstance(inputs.get(pin), Mapping)}
+    ids = {pin: reference["id"] for pin, reference in named.items() if isinstance(reference.get("id"), str)}
+    # What is null there is not given.
+    return {pin: value for pin, value in inputs.items() if pin not in ids and not (pin in pins and value is None)}, ids
+
+
+def fields_of(block: Block, inputs: Mapping[str, Any]) -> list[CredentialsField]:
+    """What the block's pins want of credentials, each in a field of the pin's name."""
     schema = from_struct(block.input_schema)
-    pins: Mapping[str, Any] = schema.get("properties", {})
-    credentials = {pin for pin, rule in pins.items() if isinstance(rule, Mapping) and PROVIDERS in rule}
-    lacking = {pin: _missing(pins[pin]) for pin in missing if pin in credentials}
-    if not lacking:
-        return None
+    required = set(schema.get("required", ()))
+    return [
+        CredentialsField(
+            name=pin,
+            providers=_providers(rule, inputs),
+            types=rule.get("credentials_types", ()),
+            scopes=rule.get("credentials_scopes", ()),
+            url=_url(rule, inputs),
+            required=pin in required,
+            pins=[CredentialsPin(node_id=BLOCK_NODE, pin=pin)],
+        )
+        for pin, rule in credentials_pins(block).items()
+    ]
+
+
+def setup_of(block: Block, lacking: Collection[str], missing_inputs: Sequence[str]) -> Setup:
+    """What is to be given before the block can run: credentials for these pins, and these inputs."""
+    schema = from_struct(block.input_schema)
+    credentials = credentials_pins(block)
     others = {
         **schema,
-        "properties": {pin: rule for pin, rule in pins.items() if pin not in credentials},
+        "properties": {pin: rule for pin, rule in schema.get("properties", {}).items() if pin not in credentials},
         "required": [pin for pin in schema.get("required", ()) if pin not in credentials],
     }
-    unset = tuple(pin for pin in missing if pin not in credentials)
-    return Setup(block.id, block.name, lacking, unset, others)
+    missing = {pin: _missing(rule) for pin, rule in credentials.items() if pin in lacking}
+    return Setup(block.id, block.name, missing, tuple(missing_inputs), others)
+
+
+def credentials_pins(block: Block) -> dict[str, Mapping[str, Any]]:
+    """What its pins that take credentials say, by name."""
+    pins = from_struct(block.input_schema).get("properties", {})
+    # A Struct has its fields in any order; what is told of them should always read the same.
+    return {pin: rule for pin, rule in sorted(pins.items()) if isinstance(rule, Mapping) and PROVIDERS in rule}
+
+
+def _providers(rule: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """One alone where an input decides it."""
+    mapping = rule.get("credentials_discriminator_mapping") or {}
+    decided = mapping.get(inputs.get(rule.get("credentials_discriminator", "")))
+    return [decided] if decided else list(rule[PROVIDERS])
+
+
+def _url(rule: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Where the credential is to be sent, of pins that take one for a host."""
+    value = inputs.get(rule.get("credentials_discriminator", ""))
+    return value if "host_scoped" in rule.get("credentials_types", ()) and isinstance(value, str) else ""
 
 
 def _missing(rule: Mapping[str, Any]) -> MissingCredentials:

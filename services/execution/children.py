@@ -273,6 +273,7 @@ class Children:
             graph_id, version, inputs = _wanted_run(await self._whole(orjson.loads(inputs)))
         request = StartRequest(
             user_id=live.user_id,
+            credits_policy=live.credits_policy,
             inputs={},
             request_id=request_id(parent),
             graph_id=graph_id,
@@ -284,7 +285,7 @@ class Children:
         else:
             runnable = await self.starter.catalogue.runnable(live.user_id, graph_id, version)
         inputs = await self._with_whole_inputs(inputs, runnable)
-        await self.starter.start_child(request, runnable, inputs, parent, live.depth + 1)
+        await self.starter.start_child(request, runnable, inputs, parent, live.depth + 1, live.stored_credentials)
 
     async def _with_whole_inputs(self, inputs: bytes, runnable: Runnable | GraphPart) -> bytes:
         """The inputs, of which those that the graph takes parts of are no references to the blob store."""

@@ -21,6 +21,8 @@ class Stop(msgspec.Struct, frozen=True, array_like=True):
     """End the execution."""
 
     message: str
+    failed: bool = False
+    """As FAILED, not as CANCELLED."""
 
 
 class Decide(msgspec.Struct, frozen=True, array_like=True):
@@ -66,7 +68,7 @@ def command_fact(row: CommandRow) -> Fact:
 def _fact(row: CommandRow) -> Fact:
     if row.kind == CommandKind.STOP:
         stop = msgspec.msgpack.decode(row.body, type=Stop)
-        return StopRequested(row.number, stop.message)
+        return StopRequested(row.number, stop.message, stop.failed)
     if row.kind == CommandKind.END_CHILD:
         end = msgspec.msgpack.decode(row.body, type=EndChild)
         return ChildEnded(

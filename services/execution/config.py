@@ -26,6 +26,8 @@ class ExecutionSettings(ServiceSettings, DatabaseSettings):
     max_node_executions: int = Field(1_000_000, ge=1, description="Of an execution whose graph sets no limit")
     max_duration: float = Field(7 * 24 * 3600.0, gt=0, description="Of an execution whose graph sets no limit")
     node_timeout: float = Field(300.0, gt=0, description="Of a run whose node and block set no limit")
+    credits_enabled: bool = Field(False, description="Whether runs are charged, and starts refused without credits")
+    credits_hold: int = Field(1_000, ge=1, description="Credits of a user that a replica holds at the least")
     values_of_user: int = Field(10_000, ge=1, le=1_000_000, description="Values that blocks keep for a user")
     input_bytes: int = Field(4 << 20, ge=1, description="Size of a start's inputs")
     input_depth: int = Field(25, ge=1, description="Nesting of a start's inputs")

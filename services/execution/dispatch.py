@@ -17,6 +17,7 @@ from services.execution.engine import NodeExecution
 from services.execution.engine.plan import Effect, PlanNode
 from services.execution.engine.state import LiveStatus
 from services.execution.live import Live
+from services.execution.purse import Purse
 from services.execution.runners import Place, Runners
 
 MESSAGE_BYTES = 256 << 10
@@ -41,6 +42,12 @@ class Sent:
     """True once its end has come, and waits to be taken in: its runner is free, so it does not count in the window."""
     missing_since: float = 0.0
     """Since when no live runner holds it, though it was delivered; 0 if that is not so."""
+    runs: set[int] = field(default_factory=set)
+    """Runs of it that were judged to be alive: they may have been given secrets."""
+    void_runs: frozenset[int] = frozenset()
+    """Such runs of what was sent before it: they are given none any more."""
+    expected: int = 0
+    """Credits that it is expected to cost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +104,11 @@ class Dispatcher:
         self._duration_us: dict[str, float] = {}
         self._paused: dict[Live, list[tuple[int, int, int]]] = {}
         """What came to its turn of executions of which nothing is sent now: (number, attempt, sends so far)."""
+        self._void_runs: dict[Place, frozenset[int]] = {}
+        """Of tasks that wait to be sent again."""
         self.in_flight: dict[Place, Sent] = {}
+        self.purse: Purse | None = None
+        """Credits of users; None where they are not counted."""
         self.share = 1.0
         """Part of all partitions that this replica holds: its part of slots and limits."""
         self.newest_sequence = 0
@@ -126,6 +137,7 @@ class Dispatcher:
 
     def forget(self, place: Place) -> Sent | None:
         """The engine wants no runs of this node execution now. Returns what was in flight of it."""
+        self._void_runs.pop(place, None)
         sent = self.in_flight.pop(place, None)
         if sent is not None and not sent.answered:
             self._leave(sent)
@@ -155,10 +167,17 @@ class Dispatcher:
         for place in [place for place, sent in self.in_flight.items() if sent.live in lives]:
             self.forget(place)
 
+    def close(self) -> None:
+        """Nothing is sent by this one any more: its tasks count for nobody's credits."""
+        for place in list(self.in_flight):
+            self.forget(place)
+
     def again(self, sent: Sent) -> None:
         """What was sent is lost, refused or handed back: it waits again."""
         if self.in_flight.get((sent.live.key, sent.number)) is sent:
             self.forget((sent.live.key, sent.number))
+            if sent.runs or sent.void_runs:
+                self._void_runs[(sent.live.key, sent.number)] = sent.void_runs | sent.runs
             if sent.live.gone or sent.number not in sent.live.machine.state.live:
                 return
             self.queue(sent.live, sent.number, sent.attempt, sent.sends)
@@ -182,6 +201,11 @@ class Dispatcher:
         """Number of tasks that wait here, by pool."""
         return {name: pool.waiting for name, pool in self._pools.items()}
 
+    def waiting_of(self, user_id: str) -> set[Live]:
+        """Executions of a user with tasks that wait here."""
+        lanes = (lane for pool in self._pools.values() for lane in pool.users.get(user_id, {}).values())
+        return {entry[2] for lane in lanes for entry in lane.waiting if not entry[2].gone}
+
     def room(self, pool: str) -> int:
         """How many more tasks may be in flight for a pool now."""
         slots = self._runners.slots(pool)
@@ -200,6 +224,8 @@ class Dispatcher:
             node = live.machine.topology.plan.nodes[execution.node]
             task = self._task(live, execution, node)
             sent = Sent(live, execution.number, execution.attempt, name, sends + 1, now)
+            if self._void_runs:
+                sent.void_runs = self._void_runs.pop((live.key, execution.number), frozenset())
             self._enter(sent)
             room -= 1
             if self._travels_alone(node):
@@ -244,6 +270,8 @@ class Dispatcher:
     def _best_lane(self, user: str, lanes: dict[str, Lane]) -> Lane | None:
         """The user's lane whose first is foremost, of those below their limits."""
         if self._limits.user and self._by_user.get(user, 0) >= self._part(self._limits.user):
+            return None
+        if self.purse is not None and not self.purse.may_send(user):
             return None
         if not self._limits.graph and len(lanes) == 1:
             return next(iter(lanes.values()))
@@ -299,6 +327,7 @@ class Dispatcher:
             traceparent=live.traceparent,
             tools=node.tools,
             root_execution_id=live.parent.root.bytes if live.parent is not None else b"",
+            credentials=live.credentials.get(node.id, b"") if live.credentials else b"",
         )
 
     def _enter(self, sent: Sent) -> None:
@@ -306,10 +335,16 @@ class Dispatcher:
         self.in_flight[(sent.live.key, sent.number)] = sent
         self._pools.setdefault(sent.pool, Pool()).in_flight += 1
         self._count(sent, 1)
+        if self.purse is not None:
+            node = sent.live.machine.state.live[sent.number].node
+            block_id = sent.live.machine.topology.plan.nodes[node].block_id
+            sent.expected = self.purse.reserve(sent.live.user_id, block_id)
 
     def _leave(self, sent: Sent) -> None:
         self._pools[sent.pool].in_flight -= 1
         self._count(sent, -1)
+        if self.purse is not None:
+            self.purse.release(sent.live.user_id, sent.expected)
 
     def _count(self, sent: Sent, change: int) -> None:
         for counts, name in ((self._by_user, sent.live.user_id), (self._by_graph, sent.live.graph_id)):

@@ -55,6 +55,18 @@ class RequestIdReused(AlreadyExists):
     reason = ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
 
 
+class InsufficientCredits(ResourceExhausted):
+    """You have no credits left: ask an administrator for more, then start it again."""
+
+    reason = ErrorReason.ERROR_REASON_INSUFFICIENT_CREDITS
+
+
+class CredentialsMissing(FailedPrecondition):
+    """A node needs a credential that was not given, or that does not fit."""
+
+    reason = ErrorReason.ERROR_REASON_CREDENTIALS_MISSING
+
+
 class TooManyExecutions(ResourceExhausted):
     """As many unfinished executions as are allowed: wait for some to end, or stop some."""
 

@@ -129,6 +129,10 @@ class Publisher:
         feed.committed += 1
         return feed.committed
 
+    def committed(self, partition: int) -> int:
+        """The feed sequence that was drawn last; 0 if the partition is not held."""
+        return self._feeds[partition].committed if partition in self._feeds else 0
+
     def take_back(self, partition: int) -> None:
         """The sequence that was drawn last was not used, for certain."""
         self._feeds[partition].committed -= 1

@@ -13,6 +13,7 @@ from services.execution.engine.state import LiveStatus
 from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
 from services.execution.leases import Leases
+from services.execution.live import Live
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 from services.execution.runners import Runners
@@ -22,6 +23,23 @@ log = structlog.get_logger()
 
 MOST_UNKNOWN = 10_000
 """Holdings of executions that are not in memory, looked up at most at once."""
+
+
+def wants_run(live: Live, holding: Holding) -> bool:
+    """Whether a node execution wants what a run of it may still have to say."""
+    state = live.machine.state
+    execution = state.live.get(holding.node_execution)
+    if (
+        execution is None
+        or state.ending
+        or execution.attempt != holding.attempt
+        or execution.status not in (LiveStatus.QUEUED, LiveStatus.RUNNING, LiveStatus.AMBIGUOUS)
+    ):
+        return False
+    if holding.run_id and execution.claimed_run:
+        once = live.machine.topology.plan.nodes[execution.node].effect is Effect.ONCE
+        return not once or execution.claimed_run == holding.run_id
+    return True
 
 
 @dataclass(slots=True, eq=False)
@@ -63,18 +81,7 @@ class Heartbeats:
         self.sender.send()
 
     def _judge(self, answer: Instruction, holding: Holding) -> None:
-        live = self.driver.live[holding.execution_id]
-        state = live.machine.state
-        execution = state.live.get(holding.node_execution)
-        wanted = (
-            execution is not None
-            and not state.ending
-            and execution.attempt == holding.attempt
-            and execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING, LiveStatus.AMBIGUOUS)
-        )
-        if wanted and execution is not None and holding.run_id and execution.claimed_run:
-            once = live.machine.topology.plan.nodes[execution.node].effect is Effect.ONCE
-            wanted = not once or execution.claimed_run == holding.run_id
+        wanted = wants_run(self.driver.live[holding.execution_id], holding)
         if holding.batch:
             if not wanted:
                 answer.recorded.append(holding)

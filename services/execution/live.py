@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from services.execution.credentials import by_node, decode_references, references_json
 from services.execution.engine import Fact, Machine
 from services.execution.records import ExecutionRow, NewExecution, Parent
 
@@ -66,6 +67,12 @@ class Live:
     stored_status: int = 1
     timer_ms: int = 0
     """Due time of the earliest timer that the driver has been asked for; 0 if none."""
+    credentials: Mapping[str, bytes] = field(default_factory=dict)
+    """References as a task carries them, by node id; of the nodes that have some."""
+    stored_credentials: str | None = None
+    """All of them as its row has them: those of graphs that it runs included."""
+    credits_policy: int = 0
+    """A CreditsPolicy."""
     gone: bool = False
     """True once it is not in memory any more: what still refers to it is stale."""
 
@@ -102,7 +109,18 @@ class Live:
             parent=row.parent,
             depth=row.depth,
             stored_status=row.status,
+            credentials=references_of(row),
+            stored_credentials=row.credentials,
+            credits_policy=row.credits_policy,
         )
+
+
+def references_of(row: ExecutionRow) -> dict[str, bytes]:
+    """What tasks of an execution carry of credentials, by node id."""
+    if row.credentials is None:
+        return {}
+    nodes = by_node(decode_references(row.credentials), row.graph_id)
+    return {node_id: references_json(pins) for node_id, pins in nodes.items()}
 
 
 @dataclass(slots=True, eq=False)

@@ -30,6 +30,14 @@ class Metrics:
     overdue: Gauge = field(
         default_factory=lambda: Gauge("blockyard_executions_overdue", "Executions due for over a minute, not in memory")
     )
+    charges_pending: Gauge = field(
+        default_factory=lambda: Gauge(
+            "blockyard_charges_pending", "Charges that the account service has not booked yet"
+        )
+    )
+    settlement_failures: Counter = field(
+        default_factory=lambda: Counter("blockyard_settlement_failures", "Charges or holds that had to wait")
+    )
     runnable: Gauge = field(
         default_factory=lambda: Gauge("blockyard_tasks_runnable", "Tasks that wait for a runner", ["pool"])
     )

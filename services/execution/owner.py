@@ -15,13 +15,15 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common.backoff import delays
 from services.common.bus import EVENTS, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
+from services.execution import run_checks
 from services.execution.background import Background
 from services.execution.children import Children
-from services.execution.commands import hint_payload, hint_subject
+from services.execution.commands import Stop, encode_command, hint_payload, hint_subject
 from services.execution.commits import Commits
 from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
@@ -38,6 +40,7 @@ from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox
 from services.execution.loading import Loader
 from services.execution.records import ExecutionRow, NewExecution, PartitionLease
+from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.executions import ExecutionRepository
@@ -45,8 +48,10 @@ from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.turns import TurnRepository
 from services.execution.residence import Residence
 from services.execution.results import Results
+from services.execution.run_checks import RunJudge
 from services.execution.runners import Runners
 from services.execution.sending import TaskSender
+from services.execution.settling import Settlement
 from services.execution.snapshots import Snapshots
 from services.execution.starting import Starter
 from services.execution.streams import Stores, limits_of
@@ -56,6 +61,8 @@ from services.execution.watching import Watchers
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
+
+FAIL = CreditsPolicy.CREDITS_POLICY_FAIL
 
 STORE_LOOKS = 3
 """Heartbeats between two looks for streams that NATS cannot write into."""
@@ -75,6 +82,8 @@ class Owner:
     bus: Bus
     leases: Leases
     lease_rows: LeaseRepository
+    charge_rows: ChargeRepository
+    execution_rows: ExecutionRepository
     driver: Driver
     dispatcher: Dispatcher
     runners: Runners
@@ -84,6 +93,9 @@ class Owner:
     results: Results
     publisher: Publisher
     vigil: Vigil
+    judge: RunJudge
+    settlement: Settlement | None
+    """None where credits are not counted."""
     subscriptions: dict[int, list[Subscription]]
     events_created: datetime
     """Of EVENTS, as far as is known: another value means that the stream was lost."""
@@ -141,6 +153,7 @@ class Owner:
         for lease in leases:
             self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
             self.driver.catching_up.add(lease.partition)
+        await patiently(lambda: self._open_charges(leases))
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
@@ -150,12 +163,22 @@ class Owner:
         self.dispatcher.share = self.leases.share
         await self.residence.look([lease.partition for lease in leases], None)
 
+    async def _open_charges(self, leases: list[PartitionLease]) -> None:
+        """Before anything of these partitions is driven: what it costs is charged from here on."""
+        if self.settlement is None:
+            await self.charge_rows.leave(self.leases.replica_id)
+            return
+        committed = {lease.partition: lease.feed_sequence for lease in leases}
+        for partition, charged in (await self.charge_rows.begin(self.leases.replica_id, committed)).items():
+            self.settlement.charger.open(partition, committed[partition], charged)
+
     async def _open(self, lease: PartitionLease) -> None:
         partition = lease.partition
         await patiently(lambda: self._open_results(lease))
         self.subscriptions[partition] = [
             await patiently(lambda: self.bus.subscribe(hint_subject(partition), self._on_hint)),
             await patiently(lambda: self.bus.subscribe(f"blockyard.claim.{partition}", self._on_claim)),
+            await patiently(lambda: self.bus.subscribe(run_checks.subject(partition), self._on_check)),
         ]
 
     async def _open_results(self, lease: PartitionLease) -> None:
@@ -180,8 +203,12 @@ class Owner:
             self.leases.let_go(partitions)
         with suppress(*DATABASE_ERRORS):
             await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
+            if self.settlement is not None:
+                await self.charge_rows.note(self.leases.replica_id, self.settlement.charger.charged())
         for partition in partitions:
             self.publisher.close(partition)
+            if self.settlement is not None:
+                self.settlement.charger.close(partition)
             self.driver.catching_up.discard(partition)
         self.dispatcher.share = self.leases.share
         log.info("partitions given up", partitions=len(partitions))
@@ -191,6 +218,9 @@ class Owner:
     def _on_hint(self, delivery: Delivery) -> None:
         if len(delivery.data) == 16:
             self.residence.hint(UUID(bytes=delivery.data))
+
+    def _on_check(self, delivery: Delivery) -> None:
+        self.judge.on_question(self.bus, delivery)
 
     def _on_claim(self, delivery: Delivery) -> None:
         request = ClaimRequest.FromString(delivery.data)
@@ -246,6 +276,43 @@ class Owner:
             self.stream_missing.clear()
             await self.streams_lost()
 
+    async def note_charged(self) -> None:
+        """Notes up to where outcomes are charged, until it is cancelled."""
+        noted: dict[int, int] = {}
+        while self.settlement is not None:
+            await asyncio.sleep(PUBLISHED_SECONDS)
+            changed = {
+                partition: at
+                for partition, at in self.settlement.charger.charged().items()
+                if noted.get(partition) != at
+            }
+            if not changed:
+                continue
+            try:
+                await self.charge_rows.note(self.leases.replica_id, changed)
+                noted.update(changed)
+            except DATABASE_ERRORS as error:
+                log.warning("charged outcomes cannot be noted", error=repr(error))
+
+    def granted(self) -> None:
+        """There may be credits for tasks that wait."""
+        self.sender.send()
+
+    async def ran_out(self, user_id: str) -> None:
+        """A user has no credits left: executions that are to fail then, and wait for some, fail."""
+        failing = [live.execution_id for live in self.dispatcher.waiting_of(user_id) if live.credits_policy == FAIL]
+        if not failing:
+            return
+        stop = Stop("the credits of its owner have run out", failed=True)
+        try:
+            for execution_id, partition in (
+                await self.execution_rows.command_each(failing, *encode_command(stop))
+            ).items():
+                self.tell_of_command(execution_id, partition)
+        except DATABASE_ERRORS as error:
+            # The account service says it again.
+            log.warning("executions without credits cannot be ended", error=repr(error))
+
     async def note_published(self) -> None:
         """Notes up to where events are published, until it is cancelled."""
         noted: dict[int, int] = {}
@@ -282,6 +349,7 @@ async def owning(
     watchers: Watchers,
     large_values: LargeValues,
     starter: Starter,
+    settlement: Settlement | None,
 ) -> AsyncIterator[Owner]:
     """An Owner that works until the block is left."""
     watchers.recent.clear()
@@ -305,6 +373,7 @@ async def owning(
         batch_below_us=settings.batch_below_ms * 1000,
     )
     dispatcher = Dispatcher(limits, runners, leases.replica_id)
+    dispatcher.purse = settlement.purse if settlement is not None else None
     missing = asyncio.Event()
     publisher = Publisher(bus, turns, settings.event_bytes, missing.set)
     inbox = Inbox()
@@ -332,6 +401,7 @@ async def owning(
             lambda execution_id, partition: owner.tell_of_command(execution_id, partition),
             large_values,
         ),
+        charger=settlement.charger if settlement is not None else None,
     )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
     residence = Residence(driver, leases, turns, dispatcher, loader, settings.loaded_executions)
@@ -355,6 +425,8 @@ async def owning(
         bus,
         leases,
         lease_rows,
+        ChargeRepository(pool),
+        ExecutionRepository(pool),
         driver,
         dispatcher,
         runners,
@@ -364,6 +436,8 @@ async def owning(
         results,
         publisher,
         vigil,
+        RunJudge(driver, dispatcher, residence.hint),
+        settlement,
         {},
         infos[EVENTS].created,
         missing,
@@ -387,6 +461,7 @@ async def owning(
             "sweep": residence.sweep(),
             "events": publisher.run(),
             "published": owner.note_published(),
+            "charged": owner.note_charged(),
             "streams": owner.mend(),
             "stores": stores.run(),
             "vigil": vigil.run(),
@@ -411,6 +486,9 @@ async def owning(
             await results.close_all()
             background.cancel()
             await asyncio.wait(running.values())
+            dispatcher.close()
+            if settlement is not None:
+                settlement.charger.close_all()
             await turns.close()
 
 

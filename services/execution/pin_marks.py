@@ -2,6 +2,9 @@
 
 from blockyard.graph.v1.block_pb2 import Block
 
+PROVIDERS = "credentials_provider"
+"""What marks a pin that takes credentials, with the providers of which it takes them."""
+
 
 def marked_pins(block: Block, mark: str) -> frozenset[str]:
     """The input pins that carry the mark."""

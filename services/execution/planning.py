@@ -74,6 +74,7 @@ class Runnable:
         schema = from_struct(graph.input_schema)
         self.names: dict[str, Any] = schema.get("properties", {})
         self.required: list[str] = schema.get("required", [])
+        self.credentials_fields = tuple(graph.credentials_fields)
         self.output_pins = {
             (block.id, block.schema_hash): pins for block in blocks if (pins := output_pins(block)).declared
         }

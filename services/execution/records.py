@@ -51,6 +51,10 @@ class NewExecution:
     parent: Parent | None = None
     depth: int = 0
     """Executions above this one."""
+    credentials: str | None = None
+    """As credentials.encode_references() has them."""
+    credits_policy: int = 0
+    """A CreditsPolicy."""
 
     @property
     def watched(self) -> Watched:
@@ -89,6 +93,10 @@ class ExecutionRow:
     parent: Parent | None = None
     depth: int = 0
     """Executions above this one."""
+    credentials: str | None = None
+    """As credentials.encode_references() has them."""
+    credits_policy: int = 0
+    """A CreditsPolicy."""
 
     @property
     def watched(self) -> Watched:
@@ -125,6 +133,8 @@ class ExecutionRow:
             end_time=None,
             parent=new.parent,
             depth=new.depth,
+            credentials=new.credentials,
+            credits_policy=new.credits_policy,
         )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import grpc
 import msgspec
+from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
 from blockyard.values import encode
 
 from services.common import telemetry
@@ -18,10 +19,12 @@ from services.common.errors import BlockyardError, InvalidArgument, Violation
 from services.execution.accepting import Acceptance, RequestIdTaken, TooManyUnended
 from services.execution.block_plans import RunnableBlock
 from services.execution.catalogue import Catalogue
+from services.execution.credentials import Credentials, References, decode_references, encode_references
 from services.execution.engine import RULES, Topology
 from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
 from services.execution.loading import Loader
 from services.execution.planning import GraphPart, Runnable
+from services.execution.purse import Purse
 from services.execution.records import ExecutionRow, NewExecution, Parent
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.translation import depth
@@ -30,6 +33,7 @@ MOST_LABELS = 32
 LONGEST_LABEL = 100
 LONGEST_REQUEST_ID = 100
 PRIORITIES = range(-100, 101)
+MOST_CREDENTIALS = 1_000
 
 
 Startable: TypeAlias = Runnable | RunnableBlock | GraphPart
@@ -47,6 +51,10 @@ class StartRequest:
     labels: dict[str, str] = field(default_factory=dict)
     priority: int = 0
     block_id: str | None = None
+    credentials: dict[str, str] = field(default_factory=dict)
+    """Ids of credentials, by the name of a field or by "<node id>.<pin>"; of a block by pin."""
+    credits_policy: int = 0
+    """A CreditsPolicy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,9 @@ class Starter:
     acceptance: Acceptance
     loader: Loader
     limits: StartLimits
+    credentials: Credentials
+    purse: Purse | None
+    """None where credits are not counted."""
     own_partitions: Callable[[], list[int]]
     """Partitions held here: an execution that is driven where it was accepted starts a hop sooner."""
     _stored_plans: set[bytes] = field(default_factory=set)
@@ -76,7 +87,10 @@ class Starter:
         check(request)
         try:
             runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
-            return await self.accept(request, runnable)
+            references = await self.credentials.settle(
+                request.user_id, runnable.graph_id, runnable.credentials_fields, request.credentials
+            )
+            return await self.accept(request, runnable, references)
         except (BlockyardError, grpc.aio.AioRpcError):
             # Whatever refuses a new execution now did not refuse the first call, whose answer may be lost.
             earlier = await self.earlier(request)
@@ -84,17 +98,39 @@ class Starter:
                 raise
             return earlier
 
-    async def accept(self, request: StartRequest, runnable: Runnable | RunnableBlock) -> ExecutionRow:
-        """A new execution of what is to be started, which is durable. Raises RequestIdReused if the id is taken."""
-        return await self._store(self._new(request, runnable, self._inputs(runnable, request.inputs)), runnable)
+    async def accept(
+        self,
+        request: StartRequest,
+        runnable: Runnable | RunnableBlock,
+        references: References,
+        inputs: dict[str, Any] | None = None,
+    ) -> ExecutionRow:
+        """A new execution of what is to be started, which is durable. Raises RequestIdReused if the id is taken.
+
+        `inputs` are those of the request where they are not to be taken as they are.
+        """
+        taken = self._inputs(runnable, request.inputs if inputs is None else inputs)
+        if self.purse is not None:
+            await self.purse.check_start(request.user_id)
+        new = self._new(request, runnable, taken)
+        if new.request_hash is not None and inputs is not None:
+            new = replace(new, request_hash=_request_hash(request, encode(request.inputs)))
+        return await self._store(replace(new, credentials=encode_references(references)), runnable)
 
     async def start_child(
-        self, request: StartRequest, runnable: Runnable | GraphPart, inputs: bytes, parent: Parent, depth: int
+        self,
+        request: StartRequest,
+        runnable: Runnable | GraphPart,
+        inputs: bytes,
+        parent: Parent,
+        depth: int,
+        credentials: str | None,
     ) -> UUID:
         """The execution that a node execution is the run of, which is durable; started at most once for a parent.
 
         `inputs` is a JSON object whose values came over links, references to the blob store among them: they are taken
         as they are, and the blocks that they come to fit and check them. Those that the graph has not are left out.
+        `credentials` are those of the execution above, as its row has them.
         """
         given = msgspec.json.decode(inputs, type=dict[str, msgspec.Raw])
         missing = [name for name in runnable.required if bytes(given.get(name, b"null")) == b"null"]
@@ -104,7 +140,13 @@ class Starter:
         if len(taken) > self.limits.input_bytes:
             message = f"{len(taken)} bytes of inputs, at most {self.limits.input_bytes} are taken"
             raise InputsInvalid(violations=[Violation("inputs", message)])
-        new = replace(self._new(request, runnable, taken), parent=parent, depth=depth)
+        if isinstance(runnable, Runnable) and runnable.credentials_fields:
+            inherited = decode_references(credentials)
+            own = await self.credentials.settle(
+                request.user_id, runnable.graph_id, runnable.credentials_fields, {}, inherited
+            )
+            credentials = encode_references({**inherited, **own})
+        new = replace(self._new(request, runnable, taken), parent=parent, depth=depth, credentials=credentials)
         try:
             return (await self._store(new, runnable)).execution_id
         except RequestIdReused:
@@ -187,6 +229,7 @@ class Starter:
             traceparent=telemetry.inject(),
             request_id=request.request_id or None,
             request_hash=_request_hash(request, inputs) if request.request_id else None,
+            credits_policy=request.credits_policy,
         )
 
 
@@ -204,6 +247,10 @@ def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
     parts = [request.graph_id, str(request.graph_version), repr(sorted(request.labels.items())), str(request.priority)]
     if request.block_id is not None:
         parts.append(f"block {request.block_id}")
+    if request.credentials:
+        parts.append(f"credentials {sorted(request.credentials.items())!r}")
+    if request.credits_policy:
+        parts.append(f"credits {request.credits_policy}")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + inputs).digest()
 
 
@@ -226,6 +273,10 @@ def check(request: StartRequest) -> None:
     for name, value in request.labels.items():
         if not name or len(name) > LONGEST_LABEL or len(value) > LONGEST_LABEL or "\x00" in name + value:
             violations.append(Violation(f"labels.{name[:LONGEST_LABEL]}", "1 to 100 characters, without NUL"))
+    if len(request.credentials) > MOST_CREDENTIALS:
+        violations.append(Violation("credentials", f"more than {MOST_CREDENTIALS:,}"))
+    if request.credits_policy not in CreditsPolicy.values():
+        violations.append(Violation("credits_policy", f"is none that there is: {request.credits_policy}"))
     if request.priority not in PRIORITIES:
         violations.append(Violation("priority", f"must lie between -100 and 100, got {request.priority}"))
     if violations:

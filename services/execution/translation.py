@@ -42,13 +42,6 @@ def execution_id(text: str) -> UUID:
         raise ExecutionNotFound(f"There is no execution with the id {text[:100]!r}.") from None
 
 
-def check_text(fields: Mapping[str, str]) -> None:
-    """Raises InvalidArgument for text, by the path of its field, that PostgreSQL cannot hold."""
-    violations = [Violation(path, "holds a NUL character") for path, text in fields.items() if "\x00" in text]
-    if violations:
-        raise InvalidArgument(violations=violations)
-
-
 def statuses(numbers: Iterable[int]) -> tuple[int, ...]:
     """Different statuses to filter by, in order. Enums of proto3 are open: any number can come in."""
     given = list(numbers)

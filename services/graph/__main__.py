@@ -32,7 +32,7 @@ async def start(settings: GraphSettings, resources: AsyncExitStack, process: run
     graphs = Graphs(GraphRepository(pool), catalogue, limits)
     importer = Importer(graphs, ImportRepository(pool))
     registrar = Registrar(blocks, catalogue)
-    secret = settings.jwt_secret.get_secret_value()
+    secret = settings.service_secret.get_secret_value()
     servicers: list[grpc_server.Registration] = [
         (add_GraphServiceServicer_to_server, GraphApi(graphs, importer, secret)),
         (add_BlockServiceServicer_to_server, BlockApi(catalogue, secret)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from blockyard.block.requirements import CredentialsRequirement
 from blockyard.graph.v1.block_pb2 import Block, BlockAvailability, BlockType
 from jsonschema import Draft202012Validator
 from referencing import Registry
@@ -68,6 +69,12 @@ class BlockDefinition:
     def words(self) -> BlockWords:
         """What a search looks through."""
         return words_of(self.message)
+
+    @cached_property
+    def credentials(self) -> Mapping[str, CredentialsRequirement]:
+        """What the input pins for credentials ask for."""
+        found = {pin: CredentialsRequirement.of_schema(schema) for pin, schema in self.inputs.items()}
+        return {pin: wanted for pin, wanted in found.items() if wanted is not None}
 
     def validator(self, pin: str) -> Draft202012Validator:
         """Checks values of an input pin; made when it is first needed."""

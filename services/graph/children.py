@@ -11,6 +11,7 @@ from blockyard.graph.v1.graph_pb2 import Graph, Node
 
 from services.common.structs import from_struct
 from services.graph.catalogue import Snapshot
+from services.graph.credentials import CredentialsDemand, demands_of
 from services.graph.records import GraphRow
 from services.graph.storage import graph_of
 
@@ -56,6 +57,10 @@ class Children:
     found: Mapping[ChildKey, ChildGraph] = field(default_factory=dict)
     recursive: Set[ChildKey] = frozenset()
     """Those that run the graph itself, or run graphs that do."""
+    credentials: Sequence[CredentialsDemand] = ()
+    """What the nodes of these graphs want, and of those that they run, however deep."""
+    active: Mapping[UUID, int] = field(default_factory=dict)
+    """The graphs that are run in their active version, however deep, with the number of that."""
 
 
 NO_CHILDREN = Children()
@@ -105,6 +110,9 @@ async def find_children(
 ) -> Children:
     """The graphs that a graph's nodes run. `known` need not be read: they are not stored yet."""
     found = dict(known or {})
+    credentials: list[CredentialsDemand] = []
+    active: dict[UUID, int] = {}
+    own_id = _normal(graph.id) if graph.id else None
     below: dict[ChildKey, list[ChildKey]] = {}
     waiting = own = [key for key in wanted_children(graph, catalogue) if key not in found]
     while waiting:
@@ -115,14 +123,17 @@ async def find_children(
             if row is None:
                 continue
             child = graph_of(row)
+            if not key[1]:
+                active[row.graph_id] = row.version
+            credentials += demands_of(child, catalogue, "" if child.id == own_id else child.id)
             if key in own:
                 found[key] = child_of(child)
             below[key] = wanted_children(child, catalogue)
             following += below[key]
         unread = [key for key in dict.fromkeys(following) if key not in below]
         waiting = unread[: max(MOST_FOLLOWED - len(below), 0)]
-    own_id = _normal(graph.id) if graph.id else None
-    return Children(found, frozenset(key for key in own if own_id and _leads_to(own_id, key, below)))
+    recursive = frozenset(key for key in own if own_id and _leads_to(own_id, key, below))
+    return Children(found, recursive, tuple(credentials), active)
 
 
 def _leads_to(graph_id: str, start: ChildKey, below: Mapping[ChildKey, Sequence[ChildKey]]) -> bool:

@@ -13,7 +13,8 @@ from blockyard.graph.v1.graph_pb2 import Graph
 
 from services.common.errors import InvalidArgument, Violation
 from services.graph.catalogue import Catalogue, Snapshot
-from services.graph.children import ChildKey, Children, find_children
+from services.graph.children import Children, find_children
+from services.graph.credentials import CredentialUse, demands_of, fields_of, uses_of
 from services.graph.documents import AUTHORED, copy_fields, read_document, stored_document
 from services.graph.errors import (
     GraphInvalid,
@@ -35,6 +36,8 @@ LONGEST_REQUEST_ID = 100
 ATTEMPTS = 6
 """How often a change is tried: again on what somebody else has changed meanwhile, and once more if it was leased."""
 KEPT_RUNNABLES = 1_000
+MOST_USES = 100
+"""Places that are told of a credential."""
 
 LEASE_SECONDS = 0.5
 """For how long an active version is leased, and so how long an edit of a busy graph waits at most."""
@@ -49,8 +52,8 @@ class Runnable:
     graph: Graph
     blocks: Sequence[Block]
     etag: bytes
-    active_children: Mapping[ChildKey, int]
-    """Graphs that its nodes run in their active version, with the number of that."""
+    active_children: Mapping[UUID, int]
+    """Graphs that its nodes run in their active version, however deep, with the number of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,20 @@ class Graphs:
         layout, _ = lay_out(stored_document(graph), await self.catalogue.snapshot())
         return layout
 
+    async def with_credentials(self, user_id: str, graph: Graph) -> Graph:
+        """The graph, with the fields of what it wants of credentials filled in."""
+        snapshot = await self.catalogue.snapshot()
+        children = await find_children(self.repository, snapshot, user_id, graph)
+        del graph.credentials_fields[:]
+        graph.credentials_fields.extend(fields_of([*demands_of(graph, snapshot), *children.credentials]))
+        return graph
+
+    async def credential_uses(self, user_id: str, credential_id: UUID) -> list[tuple[GraphRow, CredentialUse]]:
+        """Where the newest and the active versions of the user's graphs name a credential, the newest graphs first."""
+        rows = await self.repository.naming_credential(user_id, credential_id, MOST_USES)
+        found = [(row, use) for row in rows for use in uses_of(graph_of(row)) if use.credential_id == credential_id]
+        return found[:MOST_USES]
+
     async def leased(self, user_id: str, graph_id: UUID) -> tuple[Runnable, float]:
         """The active version, and for how many seconds from the call on it may be run without asking again."""
         # First, and durably: an edit that comes after this waits, so what is read then is active until the lease ends.
@@ -192,12 +209,9 @@ class Graphs:
         self._runnables.move_to_end(key)
         return kept
 
-    async def _changed(self, user_id: str, children: Mapping[ChildKey, int]) -> bool:
+    async def _changed(self, user_id: str, children: Mapping[UUID, int]) -> bool:
         """Whether the active version of one of these graphs is another than it was, or is there no more."""
-        if not children:
-            return False
-        kept = {UUID(graph_id): version for (graph_id, _), version in children.items()}
-        return await self.repository.active_versions(user_id, list(kept)) != kept
+        return bool(children) and await self.repository.active_versions(user_id, list(children)) != children
 
     async def _run_out(self, user_id: str, graph_id: UUID) -> None:
         """Returns when nobody runs the active version without asking: a start follows the edits before it.
@@ -261,13 +275,13 @@ def _runnable(graph: Graph, snapshot: Snapshot, children: Children) -> Runnable:
             violations=findings.errors,
         )
     copy_fields(findings.graph, graph, [*AUTHORED, "input_schema", "output_schema"])
+    graph.credentials_fields.extend(fields_of([*demands_of(graph, snapshot), *children.credentials]))
     describe_graphs(graph, findings.layout)
     used = {node.block.id: node.block.message for node in findings.layout.nodes if node.block is not None}
     digest = hashlib.sha256(graph.SerializeToString(deterministic=True))
     for block in used.values():
         digest.update(hashlib.sha256(block.SerializeToString(deterministic=True)).digest())
-    active = {key: child.version for key, child in children.found.items() if not key[1]}
-    return Runnable(graph, list(used.values()), digest.digest(), active)
+    return Runnable(graph, list(used.values()), digest.digest(), children.active)
 
 
 def _check_request_id(request_id: str) -> None:

@@ -13,6 +13,8 @@ class GraphContent:
     name: str
     head: bytes
     body: bytes
+    credential_ids: Sequence[UUID] = ()
+    """Credentials that its nodes name."""
 
 
 @dataclass(frozen=True, slots=True)

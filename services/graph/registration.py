@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from blockyard.block.json_schemas import without_words
+from blockyard.block.requirements import CREDENTIAL_TYPES, CredentialsRequirement
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -175,6 +176,9 @@ def _schema_violations(block: Block, path: str) -> Iterator[Violation]:
     for pin in block.many_pins:
         if pin not in pins["output_schema"]:
             yield Violation(f"{path}.many_pins", f"the output schema has no pin {pin[:100]!r}")
+    for pin, schema in pins["input_schema"].items():
+        if problem := credentials_problem(schema, pins["input_schema"]):
+            yield Violation(f"{path}.input_schema", f"the pin {pin[:100]!r}: {problem}")
     for pin in sorted(_NEEDED_INPUTS.get(block.type, frozenset()) - set(pins["input_schema"])):
         yield Violation(f"{path}.input_schema", f"a block of type {BlockType.Name(block.type)} needs the pin {pin!r}")
 
@@ -189,6 +193,25 @@ def schema_problem(schema: Mapping[str, Any]) -> str:
         return "must be the schema of an object, with a property for each pin"
     if _has_reference(schema):
         return "holds a reference ($ref); references must be resolved"
+    return ""
+
+
+def credentials_problem(schema: Any, pins: Mapping[str, Any]) -> str:  # Any: a JSON schema, which may be a boolean
+    """Why the marks of a pin for credentials cannot be read; empty if they can, or if it is another pin."""
+    wanted = CredentialsRequirement.of_schema(schema)
+    if wanted is None:
+        return ""
+    if not wanted.providers:
+        return "credentials_provider: expected a list of names"
+    for one in wanted.types:
+        if one not in CREDENTIAL_TYPES:
+            return f"credentials_types: expected some of {', '.join(CREDENTIAL_TYPES)}, got {one[:100]!r}"
+    base = wanted.discriminator.partition(".")[0]
+    if base and base not in pins:
+        return f"credentials_discriminator: there is no input pin {base[:100]!r}"
+    for provider in wanted.discriminator_mapping.values():
+        if provider not in wanted.providers:
+            return f"credentials_discriminator_mapping: there is no provider {provider[:100]!r}"
     return ""
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from blockyard.graph.v1.graph_pb2 import Graph
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.graph.credentials import uses_of
 from services.graph.documents import copy_fields
 from services.graph.records import GraphContent, GraphRow
 
@@ -20,7 +21,8 @@ def content_of(graph: Graph) -> GraphContent:
     head, body = Graph(), Graph()
     copy_fields(graph, head, _HEAD)
     copy_fields(graph, body, _BODY)
-    return GraphContent(graph.name, head.SerializeToString(), body.SerializeToString())
+    credential_ids = {use.credential_id for use in uses_of(graph)}
+    return GraphContent(graph.name, head.SerializeToString(), body.SerializeToString(), sorted(credential_ids))
 
 
 def graph_of(row: GraphRow) -> Graph:

@@ -1,6 +1,6 @@
 """One run of a block with a plain `run`, in the thread or process of the caller, up to its encoded outputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from blockyard.block import Block, Context
@@ -10,11 +10,15 @@ from services.runner.outputs import Encoded, Yielded
 
 
 def encoded_outputs(
-    block: Block, inputs: dict[str, Any], context: Context | None, selectors: Iterable[str]
+    block: Block,
+    inputs: dict[str, Any],
+    context: Context | None,
+    selectors: Iterable[str],
+    credentials: Mapping[str, Any] | None = None,
 ) -> Iterator[Encoded]:
     """What the block yields, as it yields it."""
     yielded = Yielded(selectors)
-    items = block.execute_blocking(prepare(block, inputs), context)
+    items = block.execute_blocking(prepare(block, inputs), context, credentials)
     try:
         for pin, value in items:
             yield from yielded.encode(pin, value)

@@ -1,6 +1,7 @@
 """Settings of a runner: environment variables with the prefix BLOCKYARD_."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -8,12 +9,25 @@ from blockyard.files import Clamd
 from blockyard.files.limits import FILE_BYTES, STREAM_BYTES, WORKSPACE_BYTES
 from pydantic import Field, field_validator
 
-from services.common.config import Seconds, ServiceSettings
+from services.common.config import PREFIX, ProcessSettings, Seconds, Secret
 from services.common.pools import POOL
 
+_SECRET = re.compile(f"{PREFIX}(.*(SECRET|TOKEN|PASSWORD).*|NATS_URL)")
+"""Names of what only this process may know; the URL may have a password in it."""
 
-class RunnerSettings(ServiceSettings):
+
+def forget_secrets() -> None:
+    """Take this process's own secrets out of its environment: blocks see that, and whatever they start is given it."""
+    for name in tuple(os.environ):
+        if _SECRET.fullmatch(name.upper()):
+            del os.environ[name]
+
+
+class RunnerSettings(ProcessSettings):
     """What an operator can set. Times in seconds, sizes in bytes, lists as JSON."""
+
+    runner_secret: Secret
+    """Signs this runner's tokens. It has no other secret: blocks of third parties run here."""
 
     pool: str = Field("default", pattern=f"^{POOL}$", description="Pool that this runner works for")
     slots: int = Field(64, ge=1, le=10_000, description="Runs at once; those that only compute are not counted")

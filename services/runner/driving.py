@@ -20,12 +20,14 @@ from services.common.bus import Bus
 from services.runner import metering, outcomes
 from services.runner.casualty import HeldRuns, State
 from services.runner.claims import claim
+from services.runner.credentials import Credentials, CredentialUnavailable, LeaseRefused, with_references
 from services.runner.files import RunFiles, kept_with
 from services.runner.inputs import decode_inputs, has_references, resolve
 from services.runner.kept import Kept
 from services.runner.outbox import Outbox
 from services.runner.outputs import Encoded, Yielded
 from services.runner.processes import NotBegun, Processes
+from services.runner.redaction import Redaction
 from services.runner.result_cache import ResultCache, key_of
 from services.runner.runs import Run
 from services.runner.threads import Threads
@@ -58,6 +60,7 @@ class Driver:
         values: Values,
         cache: ResultCache,
         files: RunFiles,
+        credentials: Credentials,
     ) -> None:
         self._bus = bus
         self._runner_id = runner_id
@@ -72,6 +75,7 @@ class Driver:
         self._values = values
         self._cache = cache
         self._files = files
+        self._credentials = credentials
 
     async def drive(self, run: Run) -> None:
         """The run, to its end. What ends it from outside has said so before it cancels this."""
@@ -86,15 +90,24 @@ class Driver:
             await self._claim_and_run(run)
 
     async def _claim_and_run(self, run: Run) -> None:
-        if run.once and not run.claimed:
-            # It counts as begun already: once its owner has granted it, it must not go back.
-            self._held.begins(run.entry, State.RUNS, 0)
-            answer = await claim(self._bus, self._runner_id, run)
-            run.claimed = answer.granted
-            if not run.claimed:
-                log.info("a run was not granted", reason=answer.reason)
-                self._outbox.retract(run)
-                return
+        unavailable: CredentialUnavailable | None = None
+        try:
+            # Before the claim: a run that waits for the vault may go back, since nothing was granted.
+            if run.task.credentials:
+                run.leased = await self._credentials.lease(run)
+        except LeaseRefused as refusal:
+            log.info("a run is not wanted any more: its credentials were refused", reason=str(refusal))
+            self._outbox.retract(run)
+            return
+        except CredentialUnavailable as error:
+            unavailable = error
+        if run.once and not run.claimed and not await self._is_granted(run):
+            self._outbox.retract(run)
+            return
+        if unavailable is not None:
+            # Said behind the claim: an owner takes no word of a run that it has not granted.
+            self._outbox.say(run, finish=outcomes.failed(run, unavailable))
+            return
         run.begin()
         self._held.begins(run.entry, State.RUNS, run.started_ms)
         context = run.context(self._resources, self._values, self._files)
@@ -116,13 +129,25 @@ class Driver:
         else:
             self._outbox.say(run, finish=outcomes.completed(run, context))
 
+    async def _is_granted(self, run: Run) -> bool:
+        # It counts as begun already: once its owner has granted it, it must not go back.
+        self._held.begins(run.entry, State.RUNS, 0)
+        answer = await claim(self._bus, self._runner_id, run)
+        run.claimed = answer.granted
+        if not run.claimed:
+            log.info("a run was not granted", reason=answer.reason)
+        return run.claimed
+
     async def _run(self, run: Run, context: Context | None) -> None:
         inputs = decode_inputs(run.task.inputs)
         if has_references(run.task.inputs):
             inputs = await resolve(inputs, self._blobs)
+        inputs = with_references(inputs, run)
         said = 0
         async with aclosing(self._judged(run, inputs, context)) as outputs:
             async for output in outputs:
+                if run.leased is not None:
+                    output = _without_secrets(output, run.leased.redaction)
                 pin, index, value = output
                 if run.metered:
                     metering.moved(run, (output,))
@@ -165,7 +190,7 @@ class Driver:
     ) -> AsyncGenerator[Encoded, None]:
         yielded = Yielded(run.task.selectors)
         metering.begins(run)
-        items = run.block.execute(prepare(run.block, inputs), context)
+        items = run.block.execute(prepare(run.block, inputs), context, run.given)
         try:
             while True:
                 try:
@@ -193,3 +218,8 @@ class Driver:
                 log.warning("a value cannot be stored yet, trying on", error=str(error))
                 await asyncio.sleep(next(pauses))
         return encode_reference(reference.key, reference.size, reference.sha256)
+
+
+def _without_secrets(output: Encoded, redaction: Redaction) -> Encoded:
+    pin, index, value = output
+    return redaction.text(pin), index, redaction.json(value)

@@ -47,6 +47,8 @@ class Inline:
             # A span around the run needs a task of its own.
             and not task.traceparent
             and not has_references(task.inputs)
+            # Their secrets have to be waited for.
+            and not task.credentials
         )
 
     def run(self, run: Run) -> tuple[list[Encoded], Finish] | None:

@@ -130,6 +130,8 @@ def _report(finish: Finish, run: Run, context: Context | None) -> None:
         encoded = encode(stats)
     except ValueError as error:
         encoded = encode({"error": f"the block's stats cannot be reported: {error}"} | own)
+    if run.leased is not None:
+        encoded = run.leased.redaction.json(encoded)
     if len(encoded) > MAX_STATS_BYTES:
         encoded = encode({"error": f"the block's stats are too large to be reported: {len(encoded)} bytes"} | own)
     finish.stats = encoded

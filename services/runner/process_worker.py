@@ -17,6 +17,7 @@ from services.runner.blocking import encoded_outputs
 from services.runner.blocks_here import Loading
 from services.runner.copies import end_copy
 from services.runner.frames import NO_RUN, PREFIX, Frame, Kind, pack, unpack
+from services.runner.leased import Given, HeldSecrets, Leased
 from services.runner.outcomes import judge
 from services.runner.parent import die_with
 from services.runner.values import REFUSED
@@ -31,11 +32,12 @@ def main(arguments: list[str]) -> None:
     # The runner decides when this ends; a terminal's signals are not for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(descriptor)) as connection:
-        answers = _Answers(connection)
+        answers, secrets = _Answers(connection), HeldSecrets()
+        secrets.guard_streams()
         blocks = Loading.from_argument(loading).load().blocks
         answers.send(Kind.READY, NO_RUN, None)
         while (frame := _receive(connection)) is not None:
-            _run(answers, blocks[frame.header["block"]], frame)
+            _run(answers, blocks[frame.header["block"]], frame, secrets)
 
 
 class _Answers:
@@ -54,13 +56,26 @@ class _Answers:
         self._connection.sendall(pack(kind, run, header, body))
 
 
-def _run(answers: _Answers, block: Block, frame: Frame) -> None:
+def _run(answers: _Answers, block: Block, frame: Frame, secrets: HeldSecrets) -> None:
+    given: Given | None = frame.header.pop("credentials")
+    leased = Leased(given, frozenset(frame.header.pop("secrets")), secrets) if given is not None else None
+    try:
+        _run_with(answers, block, frame, leased)
+    finally:
+        if leased is not None:
+            leased.forget()
+
+
+def _run_with(answers: _Answers, block: Block, frame: Frame, leased: Leased | None) -> None:
     fields = frame.header["context"]
     context = Context(**fields, values=StoredValues(REFUSED)) if fields is not None else None
     stats: dict[str, Any] = context.stats if context is not None else {}
     answers.send(Kind.BEGUN, frame.run, None)
     try:
-        for pin, index, value in encoded_outputs(block, orjson.loads(frame.body), context, frame.header["selectors"]):
+        outputs = encoded_outputs(
+            block, orjson.loads(frame.body), context, frame.header["selectors"], leased.given if leased else None
+        )
+        for pin, index, value in outputs:
             answers.send(Kind.OUTPUT, frame.run, [pin, index], value)
     except BaseException as error:  # noqa: BLE001  # an edge: whatever a block raises is its outcome
         reason, message = judge(error)

@@ -150,8 +150,11 @@ class Processes:
     async def outputs(self, run: Run, inputs: dict[str, Any], context: Context | None) -> AsyncGenerator[Encoded, None]:
         """The run's outputs. Closed early, it kills the process."""
         async with self._free:
+            leased = run.leased
             header = {
                 "block": run.block.id,
+                "credentials": leased.given if leased is not None else None,
+                "secrets": sorted(leased.texts) if leased is not None else [],
                 "context": context.plain() if context is not None else None,
                 "selectors": list(run.task.selectors),
             }

@@ -91,7 +91,9 @@ class ResultCache:
 
     def takes(self, run: Run) -> bool:
         """Whether the run may be answered from here."""
-        return run.block.cache is not None and not run.once and self._most_results > 0 and self._most_bytes > 0
+        if run.block.cache is None or run.once or run.task.credentials:
+            return False
+        return self._most_results > 0 and self._most_bytes > 0
 
     async def outputs(
         self, run: Run, key: bytes, start: Callable[[], AsyncGenerator[Encoded, None]]

@@ -18,6 +18,7 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.runner.casualty import NO_ENTRY
 from services.runner.files import RunFiles
 from services.runner.inputs import decode_tools
+from services.runner.leased import Given, Leased
 from services.runner.values import REFUSED, Values
 
 Place = tuple[bytes, int]
@@ -76,6 +77,13 @@ class Run:
     """Bytes moved so far, where the run is metered."""
     cached: bool = False
     """An earlier run's result was given; nothing of the block has happened."""
+    leased: Leased | None = None
+    """Secrets that it has from the vault; None if its node names none."""
+
+    @property
+    def given(self) -> Given | None:
+        """Its credentials, as blocks take them."""
+        return self.leased.given if self.leased is not None else None
 
     @property
     def once(self) -> bool:
@@ -127,5 +135,5 @@ class Run:
             stats=stats,
             resources=resources if on_loop else None,
             run_files=files.of(task, stats) if files is not None and on_loop else None,
-            values=values.of(task, self.block) if values is not None else StoredValues(REFUSED),
+            values=values.of(task, self.block, self.leased) if values is not None else StoredValues(REFUSED),
         )

@@ -209,4 +209,7 @@ class Scheduler:
     def _end(self, run: Run) -> None:
         if self.held.get(run.place) is run:
             del self.held[run.place]
+        if run.leased is not None:
+            run.leased.forget()
+            run.leased = None
         self._changed.set()

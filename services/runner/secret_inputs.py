@@ -3,18 +3,16 @@
 Authors and libraries put inputs into their errors, and errors go into events, rows and logs.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from blockyard.block import BlockInputError
 from blockyard.block.dynamic_pins import base_pin
 
 from services.runner.inputs import decode_inputs
+from services.runner.redaction import Redaction
 from services.runner.runs import Run
 
-HIDDEN = "***"
 SHORTEST = 4
 """Shorter text is in many a message by chance, and to take it out would tell more than it hides."""
 MOST_TEXTS = 1_000
@@ -24,6 +22,8 @@ TOO_MANY = f"why is not told: its secret inputs hold more than {MOST_TEXTS:,} te
 
 def without_secrets(run: Run, text: str) -> str:
     """The text with `***` in the place of every secret that the run was given."""
+    if run.leased is not None:
+        text = run.leased.redaction.text(text)
     names = run.block.input_schema.secret_fields()
     if not names or not text:
         return text
@@ -40,36 +40,7 @@ def without(text: str, values: Sequence[Any]) -> str:
     texts = {one for value in values for one in _texts(value) if len(one) >= SHORTEST}
     if len(texts) > MOST_TEXTS:
         return TOO_MANY
-    secrets = {form for one in texts for form in _forms(one, len(text) + 1)}
-    # The longest first: one may be part of another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = _without(text, secret)
-    return text
-
-
-def _without(text: str, secret: str) -> str:
-    text = text.replace(secret, HIDDEN)
-    # A long message is cut, perhaps in the middle of it.
-    start = text.find(secret[:SHORTEST], max(0, len(text) - len(secret) + 1))
-    while start >= 0:
-        if secret.startswith(text[start:]):
-            return text[:start] + HIDDEN
-        start = text.find(secret[:SHORTEST], start + 1)
-    return text
-
-
-def _forms(text: str, most: int) -> Iterator[str]:
-    """A text as it may stand in messages: plain, shown by Python, in JSON, in a URL; so many characters of it at most.
-
-    Of what is longer than its message only the beginning can be there.
-    """
-    beginning = text[:most]
-    yield beginning
-    # Python chooses its quotes by the whole text.
-    yield repr(text)[1:-1][:most]
-    yield json.dumps(beginning)[1:-1][:most]
-    yield quote(beginning, safe="")[:most]
-    yield quote_plus(beginning)[:most]
+    return Redaction(texts, SHORTEST, most=len(text) + 1).text(text)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
+import grpc
 import structlog
 from blockyard.block.resources import Resources
 
@@ -21,7 +22,8 @@ from services.common.blobs import BlobStore
 from services.runner import casualty
 from services.runner.blocks_here import BlocksHere, Loading
 from services.runner.casualty import HeldRuns, Mark
-from services.runner.config import RunnerSettings
+from services.runner.config import RunnerSettings, forget_secrets
+from services.runner.credentials import Credentials
 from services.runner.draining import Drain
 from services.runner.driving import Driver
 from services.runner.files import RunFiles
@@ -30,6 +32,7 @@ from services.runner.inline import Inline
 from services.runner.intake import Intake
 from services.runner.kept import Kept
 from services.runner.last_words import tell_of_casualties
+from services.runner.leased import HeldSecrets
 from services.runner.metrics import RunMetrics
 from services.runner.outbox import Outbox
 from services.runner.parent import die_with
@@ -51,9 +54,15 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 async def start(
-    settings: RunnerSettings, resources: AsyncExitStack, process: run.Process, *, memory: mmap.mmap
+    settings: RunnerSettings,
+    resources: AsyncExitStack,
+    process: run.Process,
+    *,
+    memory: mmap.mmap,
+    held_secrets: HeldSecrets,
 ) -> None:
     """Builds everything, top to bottom."""
+    forget_secrets()
     runner_id = f"{settings.pool}-{secrets.token_hex(8)}"
     structlog.contextvars.bind_contextvars(runner_id=runner_id)
     loading = Loading.of(settings)
@@ -70,10 +79,13 @@ async def start(
     resources.push_async_callback(processes.close)
     spill = SpillFile(settings.spill_folder, settings.spilled_bytes)
     resources.callback(spill.close)
-    bus = await resources.enter_async_context(nats.connect(settings.nats_url, runner_id))
-    credentials = grpc_client.ServiceCredentials(settings.jwt_secret.get_secret_value(), "runner")
+    bus = await resources.enter_async_context(nats.connect(settings.nats_url, runner_id, settings.nats_access()))
+    credentials = grpc_client.ServiceCredentials(settings.runner_secret.get_secret_value(), "runner", settings.tls())
     channel = await resources.enter_async_context(grpc_client.channel(settings.graph_address, credentials))
     executions = await resources.enter_async_context(grpc_client.channel(settings.execution_address, credentials))
+    vault: grpc.aio.Channel | None = None
+    if settings.credentials_address:
+        vault = await resources.enter_async_context(grpc_client.channel(settings.credentials_address, credentials))
 
     metrics = RunMetrics()
     kept = Kept(runner_id, spill, held, settings.kept_bytes, settings.kept_runs, settings.streamed_bytes)
@@ -83,7 +95,10 @@ async def start(
     shared = await resources.enter_async_context(Resources())
     values, cache = Values(executions), ResultCache(settings.cached_results, settings.cached_bytes)
     files = RunFiles.of_settings(settings, blobs, shared)
-    driver = Driver(bus, runner_id, outbox, kept, blobs, threads, processes, watch, held, shared, values, cache, files)
+    leases = Credentials(vault, runner_id, held_secrets)
+    driver = Driver(
+        bus, runner_id, outbox, kept, blobs, threads, processes, watch, held, shared, values, cache, files, leases
+    )
     scheduler = Scheduler(settings.slots, blocks, Inline(watch), driver, outbox, held)
     intake = Intake(bus, settings.pool, scheduler, kept)
     heartbeats = Heartbeats(bus, runner_id, settings.pool, settings.heartbeat_seconds, scheduler, kept, sender)
@@ -158,7 +173,10 @@ def main(arguments: list[str]) -> None:
     die_with(parent)
     memory = mmap.mmap(descriptor, casualty.SIZE)
     try:
-        run.main(RunnerSettings, partial(start, memory=memory))
+        held_secrets = HeldSecrets()
+        # Before anything is logged: whoever keeps the streams as they are would print past it.
+        held_secrets.guard_streams()
+        run.main(RunnerSettings, partial(start, memory=memory, held_secrets=held_secrets))
     except SystemExit:
         # Anything else that comes out of it, such as a cancel of all tasks, is a block's doing, and a crash.
         casualty.ends_in_order(memory)

@@ -156,7 +156,7 @@ class Threads:
         async with self._free:
             worker = self._idle.pop() if self._idle else _Worker()
             selectors = tuple(run.task.selectors)
-            job = _Job(lambda: encoded_outputs(run.block, inputs, context, selectors))
+            job = _Job(lambda: encoded_outputs(run.block, inputs, context, selectors, run.given))
             self._count(1)
             self._held.begins(run.entry, State.IN_THREAD, run.started_ms)
             metering.begins(run)

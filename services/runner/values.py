@@ -17,6 +17,7 @@ from blockyard.runner.v1.task_pb2 import Task
 from blockyard.runner.v1.value_service_pb2_grpc import ValueServiceStub
 
 from services.common.backoff import delays
+from services.runner.leased import Leased
 
 DEADLINE_SECONDS = 10.0
 SCOPES = {
@@ -45,19 +46,20 @@ class Values:
         # Any: the generated stub's type depends on the kind of channel.
         self._stub: Any = ValueServiceStub(channel)
 
-    def of(self, task: Task, block: Block) -> StoredValues:
-        """Of one run."""
+    def of(self, task: Task, block: Block, leased: Leased | None = None) -> StoredValues:
+        """Of one run. What it has from the vault is not kept."""
         if block.effect is Effect.PURE or block.style is not RunStyle.ASYNC:
             return StoredValues(REFUSED)
-        return StoredValues(_OfTask(self._stub, task))
+        return StoredValues(_OfTask(self._stub, task, leased))
 
 
 class _OfTask:
     """Of one task: asks again while the execution service is away, until the run's timeout ends that. Safe to repeat:
     the service knows each write by its task, key and number."""
 
-    def __init__(self, stub: Any, task: Task) -> None:
+    def __init__(self, stub: Any, task: Task, leased: Leased | None) -> None:
         self._stub = stub
+        self._leased = leased
         self._task = messages.ValueTask(
             execution_id=task.execution_id, node_execution=task.node_execution, attempt=task.attempt
         )
@@ -72,6 +74,8 @@ class _OfTask:
 
     async def put(self, scope: ValueScope, key: str, value: bytes | None, number: int) -> None:
         """Keeps a value under a key, or removes what is there."""
+        if self._leased is not None and value is not None:
+            value = self._leased.redaction.json(value)
         request = messages.PutValueRequest(
             task=self._task,
             key=messages.ValueKey(scope=SCOPES[scope], key=key),

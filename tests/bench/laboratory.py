@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from blockyard.client import Client
 from blockyard.connection import Connection
@@ -60,7 +61,7 @@ class Laboratory:
 
         return list(await asyncio.gather(*(start_one() for _ in range(count))))
 
-    async def _time(self, load: Load, count: int) -> float:
+    async def time(self, load: Load, count: int) -> float:
         """Seconds from the first start's request to the last completed event of so many executions."""
         graph_id = await self.graph(load.graph)
         self.completions.forget()
@@ -75,11 +76,11 @@ class Laboratory:
 
     async def time_chains(self, count: int, length: int) -> float:
         """Seconds that so many chains take together."""
-        return await self._time(chain(length), count)
+        return await self.time(chain(length), count)
 
     async def time_fan_out(self, items: int) -> float:
         """Seconds that one fan-out takes, and its collecting."""
-        return await self._time(fan_out(items), 1)
+        return await self.time(fan_out(items), 1)
 
     async def warm_up(self) -> None:
         """Runs a bit of everything: plans, prepared statements and connections are there afterwards."""
@@ -94,12 +95,27 @@ class Laboratory:
         await self.time_chains(WARM_CHAINS, 1)
 
 
+async def developer_token(stack: Stack) -> str:
+    """The token that the stack has made for its user."""
+    return stack.token
+
+
 @asynccontextmanager
-async def laboratory(home: Path, quick: bool, say: Callable[[str], None]) -> AsyncIterator[Laboratory]:
-    """A stack with default settings, one execution replica and two runners, for as long as the block lasts."""
+async def laboratory(
+    home: Path,
+    quick: bool,
+    say: Callable[[str], None],
+    settings: Mapping[str, str] = MappingProxyType({}),
+    identify: Callable[[Stack], Awaitable[str]] = developer_token,
+) -> AsyncIterator[Laboratory]:
+    """A stack with one execution replica and two runners, for as long as the block lasts.
+
+    It has default settings but for those given. `identify` says with which token or key it is asked.
+    """
     completions = Completions()
-    async with Stack(home, runners=len(RUNNERS), replicas=1, environment=ENVIRONMENT, report=say) as stack:
-        connection = Connection(stack.graph_address, stack.execution_address, stack.token)
+    environment = {**ENVIRONMENT, **settings}
+    async with Stack(home, runners=len(RUNNERS), replicas=1, environment=environment, report=say) as stack:
+        connection = Connection(stack.graph_address, stack.execution_address, await identify(stack))
         async with (
             Client(connection) as client,
             bus.connect(stack.nats.url, "bench") as events,

@@ -26,6 +26,16 @@ def chain(length: int) -> Load:
     return Load(graph, length, {"value": 1}, {"value": [1]})
 
 
+def paid_chain(length: int) -> Load:
+    """So many blocks in a row that do nothing, for a credit each."""
+    graph = Graph(f"paid chain of {length}")
+    value = graph.input("value")
+    for _ in range(length):
+        value = graph.add("BenchPaidBlock", value=value)["value"]
+    graph.output("value", value)
+    return Load(graph, length, {"value": 1}, {"value": [1]})
+
+
 def fan_out(count: int) -> Load:
     """A no-op for each of so many items, and all collected."""
     graph = Graph(f"fan-out of {count}")

@@ -13,6 +13,7 @@ from tests.bench.laboratory import Laboratory, laboratory
 from tests.bench.report import Report, Section
 from tests.bench.scenarios.blocks import measure_blocks
 from tests.bench.scenarios.chain import measure_chain
+from tests.bench.scenarios.credits import measure_credits
 from tests.bench.scenarios.fan_out import measure_fan_out
 from tests.bench.scenarios.latency import measure_latency
 from tests.bench.scenarios.level import measure_level
@@ -31,8 +32,11 @@ MEASURES: Mapping[str, Callable[[Laboratory], Awaitable[Section]]] = {
 ALONE: Mapping[str, Callable[[bool], Awaitable[Section]]] = {"blocks": measure_blocks}
 """What needs no stack; told whether it is to be quick. Measured first, while nothing else runs."""
 
+BESIDE: Mapping[str, Callable[[Path, bool, Callable[[str], None]], Awaitable[Section]]] = {"credits": measure_credits}
+"""What has stacks of its own; told where, and whether it is to be quick. Measured last."""
+
 SCENARIOS: Mapping[bool, tuple[str, ...]] = {
-    False: (*ALONE, *MEASURES),
+    False: (*ALONE, *MEASURES, *BESIDE),
     True: (*ALONE, "chain", "fanout", "latency"),
 }
 """What is measured when nothing is named, by whether it is to be quick."""
@@ -61,6 +65,10 @@ async def run_bench(settings: Settings, home: Path, say: Callable[[str], None]) 
             sections.append(await ALONE[name](settings.quick))
     if any(name in settings.only for name in MEASURES):
         sections += await _measure_stack(settings, home, say)
+    for name in BESIDE:
+        if name in settings.only:
+            say(f"measuring {name}")
+            sections.append(await BESIDE[name](home / name, settings.quick, say))
     machine = {
         "processors": os.cpu_count(),
         "busy_percent_before": busy,

@@ -20,6 +20,7 @@ class FaultKind(Enum):
 
     KILL_RUNNER = "kill -9 of a runner"
     KILL_REPLICA = "kill -9 of an execution replica"
+    KILL_ACCOUNT = "kill -9 of the account service"
     KILL_NATS = "kill -9 of nats-server"
     KILL_POSTGRES = "kill -9 of PostgreSQL"
     FREEZE_RUNNER = "SIGSTOP of a runner past the lease"
@@ -77,6 +78,7 @@ def _draw(random: Random, kind: FaultKind, runners: int, replicas: int, lease_se
         FaultKind.FREEZE_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.KILL_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.FREEZE_REPLICA: f"execution-{random.randint(1, replicas)}",
+        FaultKind.KILL_ACCOUNT: "account",
         FaultKind.KILL_NATS: "nats",
         FaultKind.WIPE_JETSTREAM: "nats",
         FaultKind.KILL_POSTGRES: "postgres",

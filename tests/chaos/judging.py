@@ -7,6 +7,7 @@ from enum import Enum
 
 from blockyard.events import EventKind
 
+from tests.chaos.credits import Credits, OutcomeKey
 from tests.chaos.histories import Child, History
 from tests.chaos.traffic import Followed
 
@@ -21,6 +22,7 @@ class Wrong(Enum):
     DOUBLED = "doubled"
     GAP = "gaps"
     WRONG_OUTPUT = "wrong_outputs"
+    MISCHARGED = "mischarged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,35 @@ def judge_children(children: Sequence[Child]) -> list[Finding]:
         if count > 1
     ]
     return findings
+
+
+def judge_credits(credits: Credits) -> list[Finding]:
+    """Whether each outcome with a cost was charged once and nothing else, and whether all sums fit (rule 26)."""
+    findings = [
+        Finding(Wrong.MISCHARGED, execution, "", f"node execution {number} {what}")
+        for (execution, number), what in _charge_complaints(credits.outcomes, credits.charges)
+    ]
+    expected = credits.given - sum(credits.outcomes.values())
+    if credits.balance != expected:
+        what = f"the balance is {credits.balance}, but {credits.given} given less what outcomes cost is {expected}"
+        findings.append(Finding(Wrong.MISCHARGED, "", "", what))
+    if credits.sum_of_entries != 0:
+        what = f"all entries of the ledger add up to {credits.sum_of_entries}"
+        findings.append(Finding(Wrong.MISCHARGED, "", "", what))
+    findings += [Finding(Wrong.MISCHARGED, "", "", what) for what in credits.discrepancies]
+    return findings
+
+
+def _charge_complaints(
+    outcomes: Mapping[OutcomeKey, int], charges: Sequence[tuple[OutcomeKey, int]]
+) -> Iterator[tuple[OutcomeKey, str]]:
+    booked: dict[OutcomeKey, list[int]] = {}
+    for key, amount in charges:
+        booked.setdefault(key, []).append(amount)
+    for key in outcomes.keys() | booked.keys():
+        cost, amounts = outcomes.get(key, 0), booked.get(key, [])
+        if amounts != ([cost] if cost else []):
+            yield key, f"costs {cost} and was charged {amounts or 'nothing'}"
 
 
 def judge_execution(history: History) -> list[Finding]:

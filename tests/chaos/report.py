@@ -38,6 +38,7 @@ class Report:
     crashes: Sequence[Crash]
     answers: Counter[str]
     decisions: int
+    charges: int
     findings: Sequence[Finding]
     evidence: dict[str, Evidence]
 
@@ -68,6 +69,7 @@ class Report:
             "events": self.events,
             "seconds": round(self.seconds, 1),
             "decisions": self.decisions,
+            "charges": self.charges,
             "crashes": [f"{crash.member} at {crash.at:.1f} s" for crash in self.crashes],
             "struck": [
                 {
@@ -110,6 +112,7 @@ def say_report(report: Report, say: Callable[[str], None]) -> None:
     say(f"  nodes, events  {report.node_executions:7} {report.events:7}")
     say(f"  faults         {len(report.struck):7}")
     say(f"  decisions      {report.decisions:7} (blocks that must not be repeated, of unknown outcome)")
+    say(f"  charges        {report.charges:7}")
     for wrong in Wrong:
         say(f"  {wrong.value:14} {report.count(wrong):7}")
     say(f"\n{'All is well' if report.all_well else 'SOMETHING IS WRONG'} after {report.seconds:.0f} s.")

@@ -13,11 +13,12 @@ from blockyard.client import Client
 from blockyard.connection import Connection
 from blockyard.dev import Stack
 
+from tests.chaos.credits import Giver, read_credits, settled
 from tests.chaos.evidence import explain, log_lines
 from tests.chaos.faults import Fault, Injector, plan_faults
 from tests.chaos.histories import read_children, read_histories, read_ledger, started_twice, unended
 from tests.chaos.in_memory import InMemory
-from tests.chaos.judging import Finding, Wrong, judge, judge_children
+from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits
 from tests.chaos.report import Evidence, Report
 from tests.chaos.shapes import Load, draw_loads
 from tests.chaos.traffic import CALL_SECONDS, Traffic
@@ -33,6 +34,7 @@ SETTINGS = {
     "BLOCKYARD_LEASE_SECONDS": str(LEASE_SECONDS),
     "BLOCKYARD_HEARTBEAT_SECONDS": "1",
     "BLOCKYARD_RUNNER_SILENCE": "3.5",
+    "BLOCKYARD_CREDITS_ENABLED": "true",
     "BLOCKYARD_PACKAGES": '["tests.chaos.blocks"]',
 }
 
@@ -72,14 +74,16 @@ async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) 
     async with (
         Stack(home, runners=RUNNERS, replicas=REPLICAS, environment=_environment(home), report=say) as stack,
         _clients(stack) as clients,
+        Giver(stack) as giver,
     ):
         traffic = Traffic(clients, f"chaos-{settings.seed}-{os.getpid()}", random)
         await traffic.create_graphs()
         injector = Injector(stack, say)
         by_number = {load.number: load for load in loads}
         await _trouble(traffic, injector, loads, by_number, plan)
+        await giver.stop()
         say("reading what became of them")
-        return await _verdict(settings, stack, traffic, injector, by_number, ledger, began)
+        return await _verdict(settings, stack, traffic, injector, by_number, ledger, giver.given, began)
 
 
 async def check_expectations(loads: Sequence[Load], ledger: Path) -> None:
@@ -155,6 +159,7 @@ async def _verdict(
     injector: Injector,
     by_number: Mapping[int, Load],
     ledger: Path,
+    given: int,
     began: float,
 ) -> Report:
     url = stack.postgres.url
@@ -162,6 +167,9 @@ async def _verdict(
     histories = await read_histories(url, client, by_number, traffic.accepted, traffic.followed)
     findings = judge(histories, await started_twice(url), read_ledger(ledger), traffic.decisions)
     findings += judge_children(await read_children(url))
+    await settled(url)
+    credits = await read_credits(url, given)
+    findings += judge_credits(credits)
     return Report(
         seed=settings.seed,
         executions=settings.executions,
@@ -175,6 +183,7 @@ async def _verdict(
         crashes=injector.crashes,
         answers=traffic.answers,
         decisions=traffic.decisions.total(),
+        charges=len(credits.charges),
         findings=findings,
         evidence=await _evidence(stack, client, findings),
     )

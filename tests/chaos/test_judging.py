@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from blockyard.events import Event, EventKind
 from blockyard.records import ExecutionStatus
 
+from tests.chaos.credits import Credits
 from tests.chaos.histories import Child, History, Row
-from tests.chaos.judging import Wrong, judge, judge_children, judge_execution
+from tests.chaos.judging import Wrong, judge, judge_children, judge_credits, judge_execution
 from tests.chaos.shapes import Expected, Load, Shape
 from tests.chaos.traffic import Followed
 
@@ -102,3 +105,37 @@ def test_children_that_run_on_or_are_there_twice_are_found() -> None:
     assert [(finding.wrong, finding.execution_id) for finding in running] == [(Wrong.STUCK, "a")]
     doubled = judge_children([*well, Child("d", ("e", 1, 2), True)])
     assert [(finding.wrong, finding.execution_id) for finding in doubled] == [(Wrong.DOUBLED, "e")]
+
+
+CREDITS = Credits(
+    given=100,
+    outcomes={("e", 1): 3, ("e", 2): 0, ("f", 1): 5},
+    charges=[(("e", 1), 3), (("f", 1), 5)],
+    balance=92,
+    sum_of_entries=0,
+    discrepancies=[],
+)
+
+
+def test_outcomes_that_were_charged_once_and_sums_that_fit_give_no_finding() -> None:
+    assert judge_credits(CREDITS) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"charges": CREDITS.charges[:1]},
+        {"charges": [*CREDITS.charges, (("e", 1), 3)]},
+        {"charges": [*CREDITS.charges, (("e", 2), 1)]},
+        {"charges": [*CREDITS.charges, (("g", 1), 1)]},
+        {"charges": [(("e", 1), 4), (("f", 1), 4)]},
+        {"balance": 91},
+        {"balance": 93},
+        {"given": 101},
+        {"sum_of_entries": -1},
+        {"discrepancies": ["a balance is not the sum of its entries"]},
+    ],
+)
+def test_a_charge_or_a_balance_that_is_wrong_by_one_is_found(wrong: dict[str, Any]) -> None:
+    findings = judge_credits(replace(CREDITS, **wrong))
+    assert {finding.wrong for finding in findings} == {Wrong.MISCHARGED}

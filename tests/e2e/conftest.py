@@ -21,11 +21,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(runner: asyncio.Runner, home: Path) -> Iterator[Stack]:
-    """PostgreSQL, NATS, the services and two runners, whose blocks ask a server of models in this process."""
+def models(runner: asyncio.Runner) -> Iterator[ModelServer]:
+    """A server of models in this process, which notes what it was asked."""
     resources = AsyncExitStack()
     try:
-        models = runner.run(resources.enter_async_context(ModelServer(answer)))
+        yield runner.run(resources.enter_async_context(ModelServer(answer)))
+    finally:
+        runner.run(resources.aclose())
+
+
+@pytest.fixture(scope="session")
+def stack(runner: asyncio.Runner, home: Path, models: ModelServer) -> Iterator[Stack]:
+    """PostgreSQL, NATS, the services and two runners, whose blocks ask the server of models."""
+    resources = AsyncExitStack()
+    try:
         settings = {"BLOCKYARD_AI_OPENAI_BASE_URL": f"{models.url}/v1", "BLOCKYARD_AI_OPENAI_KEY": "test"}
         yield runner.run(resources.enter_async_context(Stack(home, environment=settings)))
     finally:

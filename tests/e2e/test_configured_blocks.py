@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import blockyard
@@ -10,7 +11,7 @@ import pytest
 from blockyard.client import Client
 from blockyard.dev import Stack
 from blockyard.dev.ports import free_port
-from blockyard.dev.services import ServiceProcess, Surroundings, service
+from blockyard.dev.services import ServiceProcess, service
 from blockyard.errors import BlockyardError, InvalidArgument
 from blockyard.graphs import Graph
 
@@ -25,7 +26,7 @@ BLOCKS = {"BLOCKYARD_PACKAGES": '["tests.integration.runner.blocks"]', "PYTHONPA
 async def configured_runner(stack: Stack) -> AsyncIterator[ServiceProcess]:
     """A second runner of the same pool, which has what the block needs."""
     environment = {**BLOCKS, VARIABLE: "mail.example", "BLOCKYARD_AI_VLLM_BASE_URL": "http://127.0.0.1:1/v1"}
-    surroundings = Surroundings(stack.folder, stack.secret, stack.nats.url, stack.graph_address, environment)
+    surroundings = replace(stack.surroundings, overrides=environment)
     runner = service(surroundings, "configured", "runner", port=free_port())
     await runner.start()
     try:

@@ -18,7 +18,6 @@ from blockyard.client import BlockRecord, Client
 from blockyard.dev import Stack
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
-from blockyard.dev.services import Surroundings
 from blockyard.errors import ExecutionFailed, NotFound
 from blockyard.graphs import Graph, load_graph
 
@@ -106,12 +105,11 @@ def test_the_command_line_tests_what_is_installed(environment: Environment, tmp_
 @asynccontextmanager
 async def served(stack: Stack, environment: Environment) -> AsyncIterator[Client]:
     """A runner of that environment, and a client of the stack; the stack has no other runner."""
-    surroundings = Surroundings(stack.folder, stack.secret, stack.nats.url, stack.graph_address, {})
     runner = ChildProcess(
         "custom",
         [str(environment.python), "-m", "services.runner"],
         stack.folder.log("custom"),
-        environment=surroundings.environment(PORT=str(free_port())),
+        environment=stack.surroundings.environment("runner", PORT=str(free_port())),
         folder=stack.folder.logs,
     )
     runner.start()

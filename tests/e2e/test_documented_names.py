@@ -10,10 +10,12 @@ import click
 import grpc
 import pytest
 import yaml
+from blockyard.account.v1 import account_pb2
 from blockyard.block.loader import load_blocks
 from blockyard.cli.application import application
 from blockyard.client import ExecutionStatus, NodeStatus
 from blockyard.common.v1 import errors_pb2
+from blockyard.credentials.v1 import credential_pb2, credentials_service_pb2
 from blockyard.event.v1 import event_pb2
 from blockyard.execution.v1 import execution_pb2, execution_service_pb2
 from blockyard.graph.v1 import block_pb2, graph_pb2, graph_service_pb2
@@ -35,6 +37,9 @@ OPERATING = (ROOT / "docs" / "operating.md").read_text()
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
 SHARED: list[type[BaseSettings]] = [ServiceSettings, DatabaseSettings, migrate.Settings]
 ENUMS = [
+    *account_pb2.DESCRIPTOR.enum_types_by_name.values(),
+    *credential_pb2.DESCRIPTOR.enum_types_by_name.values(),
+    *credentials_service_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *errors_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *event_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *execution_pb2.DESCRIPTOR.enum_types_by_name.values(),

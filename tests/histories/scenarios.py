@@ -419,7 +419,8 @@ def what_waits_for_a_turn() -> Scenario:
         Decided(2, 3, Decision.FAIL, message="it was never paid"),
     )
     lost = RunLost(3, 1, "its runner is silent")
-    script.turn(*ends, msgspec.structs.replace(last, finish=failed), lost, *decided, StopRequested(3))
+    stop = StopRequested(3, "no credits are left", failed=True)
+    script.turn(*ends, msgspec.structs.replace(last, finish=failed), lost, *decided, stop)
     # Comes after the stop, though that waits still.
     script.take(Claimed(4, 1, 104))
     return script.done()

@@ -8,6 +8,13 @@ from blockyard.block.block import Block, BlockOutput, Item, SyncBlockOutput
 from blockyard.block.caching import CachePolicy
 from blockyard.block.context import Context, LinkedTool
 from blockyard.block.costs import BlockCost, BlockCostType, matching_cost
+from blockyard.block.credentials import (
+    ApiKeyCredentials,
+    Credentials,
+    HostScopedCredentials,
+    OAuth2Credentials,
+    UserPasswordCredentials,
+)
 from blockyard.block.description import BlockInfo, WebhookConfig
 from blockyard.block.errors import (
     BlockDefinitionError,
@@ -18,12 +25,14 @@ from blockyard.block.errors import (
 )
 from blockyard.block.fields import CredentialsField, CredentialsReference, SchemaField
 from blockyard.block.kinds import BlockCategory, BlockType, Effect
+from blockyard.block.requirements import CredentialsRequirement
 from blockyard.block.retries import RetryPolicy
 from blockyard.block.run_style import RunStyle
-from blockyard.block.schema import BlockSchema, CredentialsRequirement
+from blockyard.block.schema import BlockSchema
 from blockyard.block.stored_values import ValueScope
 
 __all__ = [
+    "ApiKeyCredentials",
     "Block",
     "BlockCategory",
     "BlockCost",
@@ -39,16 +48,20 @@ __all__ = [
     "BlockType",
     "CachePolicy",
     "Context",
+    "Credentials",
     "CredentialsField",
     "CredentialsReference",
     "CredentialsRequirement",
     "Effect",
+    "HostScopedCredentials",
     "Item",
     "LinkedTool",
+    "OAuth2Credentials",
     "RetryPolicy",
     "RunStyle",
     "SchemaField",
     "SyncBlockOutput",
+    "UserPasswordCredentials",
     "ValueScope",
     "WebhookConfig",
     "matching_cost",

@@ -144,7 +144,8 @@ class Block(ABC, Generic[InputT, OutputT]):
     def run(self, input_data: InputT, *arguments: Any, **named: Any) -> AsyncIterator[Item] | Iterator[Item]:
         """Yields (pin, value) as often as it likes.
 
-        A subclass may take a parameter `context: Context`, and one for each credentials field, by the field's name.
+        A subclass may take a parameter `context: Context`, and one for each credentials field, by the field's name:
+        annotated with `ApiKeyCredentials` or another such type it gets that, else what the credential gives.
         """
 
     def unavailable_reason(self) -> str:
@@ -162,7 +163,7 @@ class Block(ABC, Generic[InputT, OutputT]):
         try:
             parsed: InputT = self._validate_input(input_data)
         except ValidationError as error:
-            sentences = complaints(error, path="inputs", secret=self.input_schema.secret_fields())
+            sentences = complaints(error, path="inputs", secret=self.input_schema.unshown_fields())
             raise BlockInputError("; ".join(sentences)) from None
         return parsed
 
@@ -235,6 +236,9 @@ class Block(ABC, Generic[InputT, OutputT]):
         for name, value in (credentials or {}).items():
             if signature.takes_anything or name in signature.others:
                 arguments[name] = value
+        for parameter in signature.credentials:
+            arguments.pop(parameter.pin, None)
+            arguments.update(parameter.arguments(credentials or {}))
         if signature.takes_context:
             arguments["context"] = context if context is not None else Context()
         return arguments

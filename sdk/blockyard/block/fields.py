@@ -1,11 +1,13 @@
 """How a block's author declares a pin: its description, limits, and how a form shows it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from blockyard.block.requirements import CredentialsRequirement
 
 # In the extra of every field made here, so that the loader can tell one that was not.
 MARK = "advanced"
@@ -79,6 +81,9 @@ def CredentialsField(
     provider: str | Sequence[str],
     types: Sequence[str],
     scopes: Sequence[str] = (),
+    discriminator: str = "",
+    discriminator_mapping: Mapping[str, str] | None = None,
+    named_only: bool = False,
     description: str | None = None,
     title: str | None = None,
     default: Any = PydanticUndefined,
@@ -86,10 +91,22 @@ def CredentialsField(
     """An input for a credential: from which providers, of which types ("api_key", "oauth2", ...), with which scopes.
 
     The field is called `credentials` or `<what>_credentials`, and its type is `CredentialsReference`.
+
+    `discriminator` names another input that picks: with `discriminator_mapping` the provider by that input's value
+    (`{"gpt-4o": "openai", "claude*": "anthropic"}`; a `*` at the end stands for whatever follows), and without one, for
+    the type "host_scoped", the host by that input's URL. Dots lead into objects: "config.model".
+
+    Set `named_only` where other inputs decide to which server the secret is sent: its owner has to name the credential
+    then. Others are found among the owner's, if one alone fits.
     """
-    requirement = {
-        "credentials_provider": [provider] if isinstance(provider, str) else list(provider),
-        "credentials_types": list(types),
-        "credentials_scopes": sorted(scopes),
-    }
-    return SchemaField(default, description=description, title=title, advanced=False, json_schema_extra=requirement)
+    requirement = CredentialsRequirement(
+        providers=(provider,) if isinstance(provider, str) else tuple(provider),
+        types=tuple(types),
+        scopes=tuple(sorted(scopes)),
+        discriminator=discriminator,
+        discriminator_mapping=dict(discriminator_mapping or {}),
+        named_only=named_only,
+    )
+    return SchemaField(
+        default, description=description, title=title, advanced=False, json_schema_extra=requirement.marks()
+    )

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from blockyard.block.requirements import MAPPING
+
 _CHOICES = ("allOf", "anyOf", "oneOf")
 # Their values are data, or are named by the author, and no schemas.
-_DATA = frozenset({"default", "const", "enum", "examples"})
+_DATA = frozenset({"default", "const", "enum", "examples", MAPPING})
 # Under these, keys are names that an author chose, and each value is a schema.
 _NAMED = ("properties", "patternProperties")
 # What only people and forms look at.

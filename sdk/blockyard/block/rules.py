@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from blockyard.block.block import ERROR_PIN, Block
+from blockyard.block.credentials_rules import credentials_complaints
 from blockyard.block.fields import extra_of, is_schema_field
 from blockyard.block.kinds import BlockType, Effect
 from blockyard.block.run_style import RunStyle
@@ -71,6 +72,7 @@ def block_complaints(block: Block) -> Iterator[str]:
     if block.block_type in (BlockType.WEBHOOK, BlockType.WEBHOOK_MANUAL) and block.webhook_config is None:
         yield f"{block.name}: a webhook block needs a webhook_config"
     yield from _named_inputs_complaints(block)
+    yield from credentials_complaints(block)
     if block.cache is not None:
         yield from _cache_complaints(block)
     yield from _registration_complaints(block)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from blockyard.block.credentials import CredentialsParameter, credentials_parameter
+
 
 class RunStyle(Enum):
     """Where a block's `run` is driven."""
@@ -27,6 +29,8 @@ class RunSignature:
     # Names of parameters that are neither the input nor the context: they are for credentials.
     others: frozenset[str]
     takes_anything: bool
+    credentials: tuple[CredentialsParameter, ...] = ()
+    """Those of them that are annotated with types of credentials; to the others goes what the credential gives."""
 
     @property
     def only_input(self) -> bool:
@@ -45,4 +49,11 @@ def read_signature(run: Callable[..., Any], *, cpu_bound: bool) -> RunSignature:
     parameters = list(inspect.signature(run).parameters.values())[2:]
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return RunSignature(style, "context" in named or anything, frozenset(named - {"context"}), anything)
+    typed = [credentials_parameter(p, run) for p in parameters if p.name in named - {"context"}]
+    return RunSignature(
+        style,
+        takes_context="context" in named or anything,
+        others=frozenset(named - {"context"}),
+        takes_anything=anything,
+        credentials=tuple(one for one in typed if one is not None),
+    )

@@ -5,7 +5,6 @@ What validates and describes it is made once for each class, since a runner asks
 
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -17,15 +16,7 @@ from blockyard.block.complaints import complaints
 from blockyard.block.errors import BlockDefinitionError
 from blockyard.block.fields import CredentialsReference, extra_of
 from blockyard.block.json_schemas import plain_schema
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialsRequirement:
-    """What a credentials field asks for."""
-
-    providers: tuple[str, ...]
-    types: tuple[str, ...]
-    scopes: tuple[str, ...]
+from blockyard.block.requirements import CredentialsRequirement
 
 
 class BlockSchema(BaseModel):
@@ -83,18 +74,16 @@ class BlockSchema(BaseModel):
         return _secret_fields(cls)
 
     @classmethod
+    def unshown_fields(cls) -> frozenset[str]:
+        """Names of the fields whose values no message repeats: secret ones, and those for credentials, where somebody
+        may have written the secret itself in the place of its reference."""
+        return _unshown_fields(cls)
+
+    @classmethod
     def get_credentials_fields(cls) -> dict[str, CredentialsRequirement]:
         """What each credentials field asks for, by name."""
-        requirements = {}
-        for name, field in cls.model_fields.items():
-            extra = extra_of(field)
-            if "credentials_provider" in extra:
-                requirements[name] = CredentialsRequirement(
-                    providers=tuple(extra["credentials_provider"]),
-                    types=tuple(extra["credentials_types"]),
-                    scopes=tuple(extra["credentials_scopes"]),
-                )
-        return requirements
+        found = {name: CredentialsRequirement.of_schema(extra_of(field)) for name, field in cls.model_fields.items()}
+        return {name: requirement for name, requirement in found.items() if requirement is not None}
 
     @classmethod
     def validate_data(cls, data: Mapping[str, Any]) -> list[str]:
@@ -102,7 +91,7 @@ class BlockSchema(BaseModel):
         try:
             cls.model_validate(without_nulls(cls, data))
         except ValidationError as error:
-            return complaints(error, secret=cls.secret_fields())
+            return complaints(error, secret=cls.unshown_fields())
         return []
 
     @classmethod
@@ -117,7 +106,7 @@ class BlockSchema(BaseModel):
         if value is None and name not in nulls_kept(cls):
             return f"{name}: is required" if field.is_required() else None
         found = _complaints_alone(cls, name, value)
-        if found and name in cls.secret_fields():
+        if found and name in cls.unshown_fields():
             return f"{name}: does not fit"
         return "; ".join(found) or None
 
@@ -130,6 +119,11 @@ def _json_schema(schema: type[BlockSchema]) -> dict[str, Any]:
 @cache
 def _secret_fields(schema: type[BlockSchema]) -> frozenset[str]:
     return frozenset(name for name, field in schema.model_fields.items() if extra_of(field).get("secret"))
+
+
+@cache
+def _unshown_fields(schema: type[BlockSchema]) -> frozenset[str]:
+    return schema.secret_fields() | schema.get_credentials_fields().keys()
 
 
 @cache

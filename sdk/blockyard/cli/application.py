@@ -11,15 +11,21 @@ from typing import Any
 
 import click
 
+from blockyard.cli.admin import admin
+from blockyard.cli.audit import audit
 from blockyard.cli.blocks import blocks
+from blockyard.cli.credentials import credentials
+from blockyard.cli.credits import credits_group
 from blockyard.cli.demo import demo
 from blockyard.cli.dev import dev
 from blockyard.cli.events import events
 from blockyard.cli.executions import executions
 from blockyard.cli.graphs import graphs
 from blockyard.cli.importing import export_graph, import_graph
+from blockyard.cli.keys import keys
 from blockyard.cli.output import Output
 from blockyard.cli.run import run
+from blockyard.cli.users import users
 from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
 
 FAILED, NOT_CONFIGURED, NOT_COMPLETED, INTERRUPTED = 1, 2, 3, 130
@@ -85,7 +91,23 @@ def show_version() -> None:
     click.echo(_version())
 
 
-for _command in (demo, dev, run, graphs, import_graph, export_graph, blocks, executions, events):
+for _command in (
+    demo,
+    dev,
+    run,
+    graphs,
+    import_graph,
+    export_graph,
+    blocks,
+    executions,
+    events,
+    credentials,
+    keys,
+    credits_group,
+    users,
+    audit,
+    admin,
+):
     application.add_command(_command)
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from blockyard.cli.inputs import parse_inputs, with_hints
+from blockyard.cli.inputs import credentials_option, parse_credentials, parse_inputs, with_hints
 from blockyard.cli.output import Output, as_json, lasting, short
 from blockyard.cli.results import LENGTH
 from blockyard.client import BlockRun, ExecutionStatus, SetupRequirements
@@ -22,6 +22,7 @@ from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed
     help="An input; JSON where it parses, else text; @FILE is a file's text. NAME@FILE gives a file of any kind.",
 )
 @click.option("--inputs", "inputs_file", metavar="FILE", help="A JSON object of inputs; - is standard input.")
+@credentials_option
 @click.option(
     "--wait",
     "seconds",
@@ -38,11 +39,13 @@ def run_block(
     block: str,
     pairs: tuple[str, ...],
     inputs_file: str | None,
+    credential_pairs: tuple[str, ...],
     seconds: float,
     json_wanted: bool,
 ) -> None:
     """Runs BLOCK, by the name of its class or by id, without a graph, and prints what it gives by output pin."""
     inputs = parse_inputs(pairs, inputs_file)
+    credentials = parse_credentials(credential_pairs)
 
     async def work() -> BlockRun:
         async with output.client() as client:
@@ -51,7 +54,7 @@ def run_block(
             if found.unavailable_reason:
                 raise BlockyardError(f"{found.name} cannot be run now: {found.unavailable_reason}")
             try:
-                return await client.blocks.run(found.id, inputs, timeout=seconds)
+                return await client.blocks.run(found.id, inputs, credentials=credentials, timeout=seconds)
             except InvalidArgument as error:
                 raise with_hints(error, pairs) from error
 

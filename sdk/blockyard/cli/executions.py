@@ -1,11 +1,12 @@
 """`blockyard executions`: runs of graphs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from blockyard.cli.inputs import parse_json
+from blockyard.cli.listing import first
 from blockyard.cli.output import Output, as_json, lasting, short, when
 from blockyard.cli.results import Given, given_so_far, show_results
 from blockyard.cli.run import follow_to_end, stopped_following
@@ -13,7 +14,6 @@ from blockyard.client import AbsentResult, Client, Execution, ExecutionStatus, N
 from blockyard.client.executions import UNCHANGED, Decision
 from blockyard.graph.v1 import graph_pb2
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DONE: dict[Decision, str] = {
@@ -45,7 +45,7 @@ def list_executions(output: Output, graph_id: str, statuses: tuple[str, ...], li
         async with output.client() as client:
             wanted = [ExecutionStatus[status.upper()] for status in statuses]
             pages = client.executions.list(graph_id=graph_id, statuses=wanted, page_size=min(limit, 1_000))
-            found = await _first(pages, limit)
+            found = await first(pages, limit)
         if json_wanted:
             output.json(found)
             return
@@ -77,9 +77,7 @@ def show_execution(output: Output, execution_id: str, node_limit: int, json_want
         async with output.client() as client:
             execution = await client.executions.get(execution_id)
             given = await _given(client, execution)
-            nodes = await _first(
-                client.executions.nodes(execution_id, page_size=min(node_limit + 1, 1_000)), node_limit
-            )
+            nodes = await first(client.executions.nodes(execution_id, page_size=min(node_limit + 1, 1_000)), node_limit)
             waits = "" if execution.status.ended else (await client.executions.explain(execution_id)).summary
         if json_wanted:
             output.json(
@@ -199,15 +197,6 @@ async def _stop(output: Output, client: Client, execution_id: str, json_wanted: 
         ended = execution.status.ended
         output.line(f"{execution_id} {execution.status.name.lower() if ended else 'is being stopped'}")
     return execution
-
-
-async def _first(source: AsyncIterator[T], limit: int) -> list[T]:
-    found: list[T] = []
-    async for item in source:
-        if len(found) >= limit:
-            break
-        found.append(item)
-    return found
 
 
 def _show_fields(output: Output, execution: Execution, waits: str) -> None:

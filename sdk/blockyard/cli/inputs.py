@@ -1,5 +1,5 @@
-"""Inputs and labels of an execution as they are typed: `--input name=value`, `--input name=@text-file`,
-`--input name@any-file`, `--inputs file.json`, `--label key=value`.
+"""Inputs, labels and credentials of an execution as they are typed: `--input name=value`, `--input name=@text-file`,
+`--input name@any-file`, `--inputs file.json`, `--label key=value`, `--credentials field=id`.
 """
 
 import base64
@@ -13,6 +13,14 @@ from typing import Any
 import click
 
 from blockyard.errors import FieldViolation, InvalidArgument
+
+credentials_option = click.option(
+    "--credentials",
+    "credential_pairs",
+    multiple=True,
+    metavar="FIELD=ID",
+    help="Which of your credentials to use; what is not named is found where exactly one fits.",
+)
 
 
 def parse_inputs(pairs: tuple[str, ...], file: str | None) -> dict[str, Any]:
@@ -55,6 +63,19 @@ def parse_labels(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(f"{pair!r} is not of the form key=value", param_hint="--label")
         labels[key] = value
     return labels
+
+
+def parse_credentials(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Ids of credentials by field, that these options give."""
+    chosen: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, credential_id = pair.partition("=")
+        if not equals or not field or not credential_id:
+            raise click.BadParameter(f"{pair!r} is not of the form FIELD=ID", param_hint="--credentials")
+        if field in chosen:
+            raise click.BadParameter(f"{field} is given twice", param_hint="--credentials")
+        chosen[field] = credential_id
+    return chosen
 
 
 def parse_json(option: str, text: str) -> Any:

@@ -8,10 +8,10 @@ import click
 
 from blockyard.cli.following import follow_execution, show_end, summary
 from blockyard.cli.importing import tell_remarks
-from blockyard.cli.inputs import parse_inputs, parse_labels, with_hints
+from blockyard.cli.inputs import credentials_option, parse_credentials, parse_inputs, parse_labels, with_hints
 from blockyard.cli.output import Output, as_json, lasting
 from blockyard.cli.results import given_so_far, show_results
-from blockyard.client import Client, Execution, ExecutionStatus, GraphRecord
+from blockyard.client import Client, CreditsPolicy, Execution, ExecutionStatus, GraphRecord
 from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed, GraphFileError, InvalidArgument
 from blockyard.graph.v1 import graph_pb2
 from blockyard.graphs import load_graph
@@ -38,6 +38,14 @@ GRAPH_SUFFIXES = (".json", ".yaml", ".yml")
     help="Version of a stored graph; by default the active one.",
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the execution.")
+@credentials_option
+@click.option(
+    "--credits-policy",
+    default="wait",
+    show_default=True,
+    type=click.Choice(["wait", "fail"]),
+    help="What becomes of it when your credits run out.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Follow it to its end and print its results.")
 @as_json
 @click.pass_obj
@@ -48,6 +56,8 @@ def run(
     inputs_file: str | None,
     version: int,
     labels: tuple[str, ...],
+    credential_pairs: tuple[str, ...],
+    credits_policy: CreditsPolicy,
     follow: bool,
     json_wanted: bool,
 ) -> None:
@@ -58,6 +68,7 @@ def run(
     """
     inputs = parse_inputs(pairs, inputs_file)
     labels_by_key = parse_labels(labels)
+    credentials = parse_credentials(credential_pairs)
     content = _content(graph, version)
     started: list[str] = []
 
@@ -65,7 +76,14 @@ def run(
         async with output.client() as client:
             record = await _stored(client, graph, version, content)
             try:
-                execution = await client.executions.start(record.id, inputs, version=version, labels=labels_by_key)
+                execution = await client.executions.start(
+                    record.id,
+                    inputs,
+                    version=version,
+                    labels=labels_by_key,
+                    credentials=credentials,
+                    credits_policy=credits_policy,
+                )
             except InvalidArgument as error:
                 raise with_hints(error, pairs) from error
             started.append(execution.id)

@@ -4,16 +4,48 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 
+from blockyard.account.v1.account_service_pb2_grpc import AccountServiceStub
 from blockyard.calls import DEFAULT_DEADLINE, Caller
+from blockyard.client.account_records import (
+    ApiKeyRecord,
+    AuditEntry,
+    CreditsRecord,
+    CreditTransaction,
+    CreditTransactionKind,
+    NewApiKey,
+    Spending,
+    UserRecord,
+    UserRole,
+    UserState,
+)
+from blockyard.client.accounts import AccountClient, AuditClient, CreditsClient, UsersClient
 from blockyard.client.block_runs import BlockRun, MissingCredentials, SetupRequirements
 from blockyard.client.blocks import BlocksClient
-from blockyard.client.executions import ExecutionHandle, ExecutionsClient
+from blockyard.client.credential_records import (
+    ApiKeySecret,
+    Authorization,
+    CredentialProviderRecord,
+    CredentialRecord,
+    CredentialState,
+    CredentialTest,
+    CredentialType,
+    CredentialUse,
+    HostHeadersSecret,
+    Rotation,
+    TestVerdict,
+    UserPasswordSecret,
+    VaultKey,
+)
+from blockyard.client.credentials import CredentialsClient, VaultClient
+from blockyard.client.executions import CreditsPolicy, ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.connection import Connection, find_connection, open_channel
+from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceStub
+from blockyard.errors import NotConfigured
 from blockyard.events import Event
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
@@ -38,9 +70,19 @@ from blockyard.records import (
     Waiting,
 )
 
+if TYPE_CHECKING:  # there for type checkers alone
+    from blockyard.account.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceAsyncStub
+
 __all__ = [
     "AbsentResult",
     "AbsentValue",
+    "AccountClient",
+    "ApiKeyRecord",
+    "ApiKeySecret",
+    "AuditClient",
+    "AuditEntry",
+    "Authorization",
     "BlockCategoryRecord",
     "BlockCostRecord",
     "BlockRecord",
@@ -49,6 +91,18 @@ __all__ = [
     "BlockVersionRecord",
     "BlocksClient",
     "Client",
+    "CredentialProviderRecord",
+    "CredentialRecord",
+    "CredentialState",
+    "CredentialTest",
+    "CredentialType",
+    "CredentialUse",
+    "CredentialsClient",
+    "CreditTransaction",
+    "CreditTransactionKind",
+    "CreditsClient",
+    "CreditsPolicy",
+    "CreditsRecord",
     "Execution",
     "ExecutionHandle",
     "ExecutionStatus",
@@ -56,20 +110,33 @@ __all__ = [
     "Explanation",
     "GraphRecord",
     "GraphsClient",
+    "HostHeadersSecret",
     "Json",
     "MissingCredentials",
+    "NewApiKey",
     "NodeExecution",
     "NodeStatus",
     "Results",
+    "Rotation",
     "SetupRequirements",
+    "Spending",
+    "TestVerdict",
+    "UserPasswordSecret",
+    "UserRecord",
+    "UserRole",
+    "UserState",
+    "UsersClient",
     "Validation",
+    "VaultClient",
+    "VaultKey",
     "Waiting",
     "connect",
 ]
 
 
 class Client:
-    """A caller's view of Blockyard: `graphs`, `blocks`, `executions`. Use it as an async context manager."""
+    """A caller's view of Blockyard: `graphs`, `blocks`, `executions`, `credentials`, `account`, `credits`; and for
+    administrators `users`, `audit`, `vault`. Use it as an async context manager."""
 
     graphs: GraphsClient
     blocks: BlocksClient
@@ -81,13 +148,16 @@ class Client:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def __aenter__(self) -> Self:
-        call = Caller(self.connection.token, self._deadline)
+        self._call = call = Caller(self.connection.token, self._deadline)
         graph = self._channel(self.connection.graph_address)
         execution = self._channel(self.connection.execution_address)
         self.graphs = GraphsClient(GraphServiceStub(graph), call)
         executions = ExecutionServiceStub(execution)
         self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
         self.executions = ExecutionsClient(executions, call)
+        for address in (self.connection.credentials_address, self.connection.account_address):
+            if address:
+                self._channel(address)
         return self
 
     async def __aexit__(
@@ -96,33 +166,80 @@ class Client:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
         self._channels.clear()
 
+    @property
+    def credentials(self) -> CredentialsClient:
+        """The caller's credentials."""
+        return CredentialsClient(self._vault_stub(), self._call)
+
+    @property
+    def vault(self) -> VaultClient:
+        """The keys of the vault. For administrators."""
+        return VaultClient(self._vault_stub(), self._call)
+
+    @property
+    def account(self) -> AccountClient:
+        """The caller's account and API keys."""
+        return AccountClient(self._account_stub(), self._call)
+
+    @property
+    def credits(self) -> CreditsClient:
+        """The caller's credits; for administrators those of all."""
+        return CreditsClient(self._account_stub(), self._call)
+
+    @property
+    def users(self) -> UsersClient:
+        """All users. For administrators."""
+        return UsersClient(self._account_stub(), self._call)
+
+    @property
+    def audit(self) -> AuditClient:
+        """The audit log. For administrators."""
+        return AuditClient(self._account_stub(), self._call)
+
     async def run(
         self,
         graph: GraphLike | GraphRecord | str,
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
         *,
+        credentials: Mapping[str, str] | None = None,
         absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph to its end, and gives its results.
 
         An id runs the graph's active version, a record the version that it is of; any other graph is stored first.
-        `absent_as_none` as of ExecutionHandle.result.
+        `credentials` as of ExecutionsClient.start, `absent_as_none` as of ExecutionHandle.result.
         """
         if isinstance(graph, str):
-            execution = await self.executions.start(graph, inputs)
+            execution = await self.executions.start(graph, inputs, credentials=credentials)
         else:
             record = graph if isinstance(graph, GraphRecord) else await self.graphs.create(graph)
-            execution = await self.executions.start(record.id, inputs, version=record.version)
+            execution = await self.executions.start(record.id, inputs, version=record.version, credentials=credentials)
         return await execution.result(timeout, absent_as_none=absent_as_none)
 
     def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:
         """Events of an execution after a sequence, those to come included, without gaps."""
         return self.executions.watch(execution, after)
 
+    def _vault_stub(self) -> "CredentialsServiceAsyncStub":
+        return CredentialsServiceStub(self._known("credentials", self.connection.credentials_address))
+
+    def _account_stub(self) -> "AccountServiceAsyncStub":
+        return AccountServiceStub(self._known("account", self.connection.account_address))
+
+    def _known(self, service: str, address: str) -> grpc.aio.Channel:
+        """The channel to a service that not every connection knows. It was opened before: this may be another thread
+        than the loop's."""
+        if not address:
+            raise NotConfigured(
+                f"it is not known where the {service} service is: set BLOCKYARD_ADDRESS, or "
+                f"BLOCKYARD_{service.upper()}_ADDRESS"
+            )
+        return self._channels[address]
+
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
-            self._channels[address] = open_channel(address)
+            self._channels[address] = open_channel(address, self.connection.certificates)
         return self._channels[address]
 
 

@@ -72,6 +72,7 @@ class BlocksClient:
         block: str,
         inputs: Mapping[str, Json] | None = None,
         *,
+        credentials: Mapping[str, str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> BlockRun:
@@ -79,13 +80,15 @@ class BlocksClient:
 
         After `timeout` seconds (by default the deadline of the client) the run is given as it stands then, and goes on:
         `client.executions` has it by its id. A block that fails is no error here: `completed` and `error` tell. The
-        same `request_id` twice is one run; without one, each call draws its own and is safely repeated.
+        same `request_id` twice is one run; without one, each call draws its own and is safely repeated. `credentials`
+        are ids of the caller's credentials by input pin; for a pin that is not named the first one that fits is taken.
         """
         request = execution_messages.RunBlockRequest(
             block_id=block,
             inputs_json=values.encode(dict(inputs or {})),
             request_id=request_id or str(uuid.uuid4()),
             value_format=execution_messages.VALUE_FORMAT_JSON,
+            credentials=credentials or {},
         )
         answer = await self._call(
             self._executions.RunBlock,

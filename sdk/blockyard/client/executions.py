@@ -41,6 +41,10 @@ _DECISIONS = {
     "reject": messages.DECISION_REJECT,
 }
 
+CreditsPolicy = Literal["wait", "fail"]
+# Waiting is what a request without a policy means: so one with the same id is the same, whoever sent it.
+_CREDITS_POLICIES = {"wait": messages.CREDITS_POLICY_UNSPECIFIED, "fail": messages.CREDITS_POLICY_FAIL}
+
 UNCHANGED: Final = object()
 """Stands for the data of an approval as it is: None is a value."""
 
@@ -61,8 +65,14 @@ class ExecutionsClient:
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        credentials: Mapping[str, str] | None = None,
+        credits_policy: CreditsPolicy = "wait",
     ) -> "ExecutionHandle":
         """Starts an execution; once this returns it ends, whatever dies. Version 0 is the active one.
+
+        `credentials` are ids by the name of the graph's field, or for one node by "<node id>.<pin>"; what is not named
+        is found if exactly one of the caller's fits, else CredentialsMissing names the fields. When the caller's
+        credits run out it waits for more, or fails, by `credits_policy`.
 
         The same `request_id` twice is one execution; without one, each call draws its own and is safely repeated.
         """
@@ -73,6 +83,8 @@ class ExecutionsClient:
             request_id=request_id or str(uuid.uuid4()),
             labels=labels or {},
             priority=priority,
+            credentials=credentials or {},
+            credits_policy=_CREDITS_POLICIES[credits_policy],
         )
         answer = await self._call(self._stub.StartExecution, request, messages.StartExecutionResponse, repeatable=True)
         return self.handle(answer.execution.id)

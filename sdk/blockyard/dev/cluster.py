@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def _template() -> Path:
     with _locked(folder.with_suffix(".lock")):
         if not folder.exists():
             fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
-            _give_to_server(fresh)
+            give_to_server(fresh, 0o700)
             _run([str(programs() / "initdb"), f"--pgdata={fresh}", "--no-sync", *INITDB_OPTIONS], fresh)
             _run(
                 [str(programs() / "postgres"), "--single", "-F", "-D", str(fresh), "postgres"],
@@ -115,7 +115,7 @@ def _copy(template: Path, data_dir: Path) -> None:
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=data_dir.parent, prefix=f".{data_dir.name}-"))
     try:
-        _give_to_server(fresh)
+        give_to_server(fresh, 0o700)
         _run(["cp", "-Rp", f"{template}/.", str(fresh)], fresh)
         # What is copied must be on the disk before the server trusts it: its checkpoints sync only what they change.
         _run([str(programs() / "initdb"), "--sync-only", f"--pgdata={fresh}"], fresh)
@@ -125,10 +125,18 @@ def _copy(template: Path, data_dir: Path) -> None:
         raise
 
 
-def _give_to_server(folder: Path) -> None:
-    folder.chmod(0o700)
+def give_to_server(path: Path, mode: int) -> None:
+    """Let the user that PostgreSQL runs as have this file or folder."""
+    path.chmod(mode)
     if user := server_user():
-        shutil.chown(folder, user)
+        shutil.chown(path, user)
+
+
+def run_single(data_dir: Path, database: str, statement: str, settings: Mapping[str, object]) -> None:
+    """Have a server that does not run execute a statement, without connecting to it."""
+    options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+    command = [str(programs() / "postgres"), "--single", "-D", str(data_dir), *options, database]
+    _run(command, data_dir, stdin=f"{statement}\n")
 
 
 def _run(command: list[str], place: Path, stdin: str = "") -> None:

@@ -46,9 +46,10 @@ def describe(stack: Stack) -> str:
         f"  execution service  {', '.join(stack.execution_addresses)}",
         f"  credentials        {', '.join(stack.credentials_addresses)}",
         f"  account service    {stack.account_address}",
-        f"  PostgreSQL         {stack.postgres.url}",
-        f"  NATS               {stack.nats.url}",
+        f"  PostgreSQL         {stack.postgres.address}",
+        f"  NATS               {stack.nats.address}",
         f"  token              {stack.folder.token}",
+        f"  passwords          {stack.folder.passwords}",
         f"  logs               {stack.folder.logs}",
     ]
     return "\n".join(lines)

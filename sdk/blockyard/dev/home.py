@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -44,14 +44,34 @@ class StackFolder:
         return self.path / "blobs"
 
     @property
+    def keys(self) -> Path:
+        """The keys that wrap the vault's secrets: a file for each, which the vault makes itself."""
+        return self.path / "keys"
+
+    @property
     def logs(self) -> Path:
         """A log file for each process."""
         return self.path / "logs"
 
     @property
     def secret(self) -> Path:
-        """The secret that signs the tokens of this stack."""
+        """The secret that signs the tokens of users."""
         return self.path / "secret"
+
+    @property
+    def service_secret(self) -> Path:
+        """The secret that signs the tokens of services."""
+        return self.path / "service-secret"
+
+    @property
+    def runner_secret(self) -> Path:
+        """The secret that signs the tokens of runners."""
+        return self.path / "runner-secret"
+
+    @property
+    def passwords(self) -> Path:
+        """The passwords of the users of NATS and PostgreSQL: a file for each, in a folder for each server."""
+        return self.path / "passwords"
 
     @property
     def token(self) -> Path:
@@ -86,6 +106,8 @@ class StackState:
     token_path: str
     processes: dict[str, int]
     """Process ids by name."""
+    certificates: dict[str, str] = field(default_factory=dict)
+    """Files with which the services are called over TLS; none on a stack without it."""
 
     def token(self) -> str:
         """The developer's token of this stack."""

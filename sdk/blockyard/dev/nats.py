@@ -6,12 +6,16 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from blockyard.certificates import Certificates
 from blockyard.dev.errors import DevelopmentStackError, PortTaken, disk_full, explain_os_error, not_permitted
+from blockyard.dev.home import write_private
+from blockyard.dev.nats_users import DEVELOPER, NatsUser, authorization
 from blockyard.dev.process import ChildProcess, places
 from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
@@ -22,11 +26,14 @@ SETTINGS = {
     "write_deadline": '"10s"',
 }
 
+TLS = '{{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{ca}", verify: true }}'
+
 CONFIGURATION = """\
 # Written at each start of the laptop stack; changes made here are lost.
 server_name: "{name}"
 listen: "127.0.0.1:{port}"
 {settings}
+{users}
 jetstream {{
   store_dir: "{store}"
   # A ceiling for accounting only: each stream has its own limit.
@@ -39,10 +46,22 @@ jetstream {{
 class NatsServer:
     """One nats-server with a file store; it keeps its port and its data over restarts."""
 
-    def __init__(self, data_dir: Path, port: int, log_file: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int,
+        log_file: Path,
+        settings: Mapping[str, str],
+        users: Sequence[NatsUser] = (),
+        certificates: Certificates | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.port = port
         self.settings = {**SETTINGS, **settings}
+        self.users = {user.name: user for user in users}
+        self.scheme = "tls" if certificates else "nats"
+        if certificates:
+            self.settings["tls"] = TLS.format(**asdict(certificates))
         # Its own, so that a server of somebody else's on the same port is not taken for this one.
         self.server_name = f"blockyard-{secrets.token_hex(8)}"
         self.configuration = data_dir / "nats.conf"
@@ -50,8 +69,17 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """The URL that clients connect to."""
-        return f"nats://127.0.0.1:{self.port}"
+        """The URL that clients connect to: as the user that may do everything, where there are users."""
+        return self.url_of(DEVELOPER) if self.users else f"{self.scheme}://{self.address}"
+
+    @property
+    def address(self) -> str:
+        """host:port, without any password."""
+        return f"127.0.0.1:{self.port}"
+
+    def url_of(self, user: str) -> str:
+        """The URL with which one of the users connects."""
+        return f"{self.scheme}://{user}:{self.users[user].password}@{self.address}"
 
     @property
     def pid(self) -> int | None:
@@ -98,10 +126,13 @@ class NatsServer:
 
     def _write_configuration(self) -> None:
         settings = "\n".join(f"{name}: {value}" for name, value in self.settings.items())
-        text = CONFIGURATION.format(name=self.server_name, port=self.port, settings=settings, store=self.store)
+        users = authorization(self.users.values()) if self.users else ""
+        text = CONFIGURATION.format(
+            name=self.server_name, port=self.port, settings=settings, users=users, store=self.store
+        )
         try:
             self.store.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.configuration.write_text(text)
+            write_private(self.configuration, text)  # it holds passwords
         except OSError as error:
             raise explain_os_error(error, self.data_dir, "Making NATS's folder") from error
 
@@ -160,11 +191,14 @@ async def start_nats(
     *,
     log_file: Path | None = None,
     settings: Mapping[str, str] | None = None,
+    users: Sequence[NatsUser] = (),
+    certificates: Certificates | None = None,
 ) -> NatsServer:
     """Start nats-server with JetStream on a data directory and wait until it answers.
 
-    Port 0 takes a free one. `settings` are nats-server's own, written as in its configuration file. The log is a file
-    beside the data directory.
+    Port 0 takes a free one. `settings` are nats-server's own, written as in its configuration file. With `users` only
+    these can connect, each with its rights; without, anybody may do everything. With `certificates` all connections
+    are over TLS, and clients must have one of the same authority. The log is a file beside the data directory.
     """
     place, log = places(data_dir, log_file)
-    return await start_on_port(port, lambda chosen: NatsServer(place, chosen, log, settings or {}))
+    return await start_on_port(port, lambda chosen: NatsServer(place, chosen, log, settings or {}, users, certificates))

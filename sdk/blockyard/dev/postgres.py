@@ -1,6 +1,6 @@
 """PostgreSQL 18 as a child process on 127.0.0.1, with fsync on, that can be killed and started again in place.
 
-It trusts who comes over loopback, so it is for a machine of one's own: it listens on 127.0.0.1 and nowhere else.
+Without passwords it trusts who comes over loopback; it listens on 127.0.0.1 and nowhere else.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Self
 
 from blockyard.dev.cluster import DATABASE, SUPERUSER, clear_dead_server, ensure_cluster, programs, server_user
 from blockyard.dev.errors import DevelopmentStackError, PortTaken, disk_full, not_permitted
+from blockyard.dev.postgres_access import PostgresAccess
 from blockyard.dev.process import ChildProcess, places
 from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
@@ -30,10 +31,14 @@ SETTINGS = {
 class PostgresServer:
     """One PostgreSQL server on one data directory; it keeps its port over restarts."""
 
-    def __init__(self, data_dir: Path, port: int, log_file: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, log_file: Path, settings: Mapping[str, str], access: PostgresAccess
+    ) -> None:
         self.data_dir = data_dir
         self.port = port
-        options = [f"--{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+        self.access = access
+        wanted = {**SETTINGS, **access.settings(data_dir), **settings}
+        options = [f"--{name}={value}" for name, value in wanted.items()]
         self.process = ChildProcess(
             "postgres",
             [str(programs() / "postgres"), "-D", str(data_dir), "-p", str(port), *options],
@@ -54,14 +59,22 @@ class PostgresServer:
         return self.process.pid
 
     def url_of(self, user: str, database: str = DATABASE) -> str:
-        """The URL of a database for a user; nobody needs a password on loopback."""
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+        """The URL of a database for a user, with the password that they need."""
+        password = self.access.passwords.get(user)
+        who = f"{user}:{password}" if password else user
+        return f"postgresql://{who}@{self.address}/{database}"
+
+    @property
+    def address(self) -> str:
+        """host:port, without any password."""
+        return f"127.0.0.1:{self.port}"
 
     async def start(self, timeout_seconds: float = 60.0) -> None:
         """Start it, recover what a crash left, and wait until it takes connections."""
         if self.process.alive():
             return
         await asyncio.to_thread(clear_dead_server, self.data_dir)
+        await asyncio.to_thread(self.access.install, self.data_dir)
         await start_whole(self.process, lambda: self._until_ready(timeout_seconds), self.abandon)
 
     async def stop(self, grace_seconds: float = 30.0) -> None:
@@ -128,11 +141,15 @@ async def start_postgres(
     *,
     log_file: Path | None = None,
     settings: Mapping[str, str] | None = None,
+    access: PostgresAccess | None = None,
 ) -> PostgresServer:
     """Start PostgreSQL on a data directory, which is made when it is not there, and wait until it answers.
 
-    Port 0 takes a free one. `settings` are PostgreSQL's own, by name. The log is a file beside the data directory.
+    Port 0 takes a free one. `settings` are PostgreSQL's own, by name. `access` says what clients must show; without it
+    all are trusted. The log is a file beside the data directory.
     """
     place, log = places(data_dir, log_file)
     await asyncio.to_thread(ensure_cluster, place)
-    return await start_on_port(port, lambda chosen: PostgresServer(place, chosen, log, settings or {}))
+    return await start_on_port(
+        port, lambda chosen: PostgresServer(place, chosen, log, settings or {}, access or PostgresAccess())
+    )

@@ -8,18 +8,22 @@ import fcntl
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from blockyard.dev import tokens
+from blockyard.certificates import Certificates
+from blockyard.dev import nats_users, tokens
+from blockyard.dev.cluster import SUPERUSER
 from blockyard.dev.errors import DevelopmentStackError, explain_os_error
 from blockyard.dev.home import StackFolder, StackState, read_state
 from blockyard.dev.nats import NatsServer, start_nats
 from blockyard.dev.ports import free_port
 from blockyard.dev.postgres import PostgresServer, start_postgres
+from blockyard.dev.postgres_access import PostgresAccess
 from blockyard.dev.process import ChildProcess
-from blockyard.dev.services import ServiceProcess, Surroundings, migrate, require_services, service
+from blockyard.dev.services import MIGRATED, ServiceProcess, Surroundings, migrate, pool_of, require_services, service
 from blockyard.dev.supervisor import Member, Supervisor
 
 
@@ -47,11 +51,14 @@ class Stack:
         supervise: bool = False,
         environment: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
         """Plan a stack of so many runners and replicas of the execution service and the vault; nothing is started yet.
 
         `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
+        With `certificates`, for 127.0.0.1, services and NATS speak TLS alone, with those who have one of the authority;
+        PostgreSQL does not, since the one of the laptop stack is built without it.
         """
         self.folder = StackFolder.of(home)
         self.runners = runners
@@ -60,6 +67,7 @@ class Stack:
         self._supervise = supervise
         self._environment = dict(environment or {})
         self._postgres_settings = dict(postgres_settings or {})
+        self._certificates = certificates
         self._report = report
         self._members: dict[str, Member] = {}
         self._excused: set[str] = set()
@@ -68,6 +76,8 @@ class Stack:
         self._watch: asyncio.Task[None] | None = None
         self.secret = ""
         self.token = ""
+        self.surroundings: Surroundings
+        """Set once NATS and PostgreSQL run: what a further service of this stack must be told."""
 
     async def start(self) -> None:
         """Start all; when one part fails, stop what stands and raise what was wrong."""
@@ -81,21 +91,24 @@ class Stack:
             raise
 
     async def _start_all(self) -> None:
-        self.secret = tokens.ensure_secret(self.folder)
+        secrets = tokens.ensure_secrets(self.folder)
+        self.secret = secrets.users
         self.token = tokens.write_developer_token(self.folder, self.secret)
         self._report("starting PostgreSQL and NATS")
         await _all(self._start_postgres(), self._start_nats())
         execution_ports = [free_port() for _ in range(self.replicas)]
         vault_ports = [free_port() for _ in range(self.vaults)]
-        surroundings = Surroundings(
+        self.surroundings = surroundings = Surroundings(
             self.folder,
-            self.secret,
-            self.nats.url,
+            secrets,
+            self.nats,
             f"127.0.0.1:{free_port()}",
             self._environment,
             execution_address=_target(execution_ports),
             credentials_address=_target(vault_ports),
             account_address=f"127.0.0.1:{free_port()}",
+            certificates=self._certificates,
+            passwords={name: password for name, password in self.postgres.access.passwords.items() if name in MIGRATED},
         )
         await migrate(surroundings, self.postgres.url)
         self._plan_services(surroundings, execution_ports, vault_ports)
@@ -107,12 +120,22 @@ class Stack:
             self._watch = asyncio.create_task(supervisor.run(), name="supervisor")
 
     async def _start_postgres(self) -> None:
+        passwords = tokens.ensure_passwords(self.folder, "postgres", [SUPERUSER, *MIGRATED])
         self._members["postgres"] = await start_postgres(
-            self.folder.postgres, log_file=self.folder.log("postgres"), settings=self._postgres_settings
+            self.folder.postgres,
+            log_file=self.folder.log("postgres"),
+            settings=self._postgres_settings,
+            access=PostgresAccess(passwords),
         )
 
     async def _start_nats(self) -> None:
-        self._members["nats"] = await start_nats(self.folder.nats, log_file=self.folder.log("nats"))
+        pools = [pool_of(self._environment)]
+        passwords = tokens.ensure_passwords(self.folder, "nats", nats_users.names(pools))
+        users = nats_users.users(pools, passwords)
+        log_file = self.folder.log("nats")
+        self._members["nats"] = await start_nats(
+            self.folder.nats, log_file=log_file, users=users, certificates=self._certificates
+        )
 
     def _plan_services(
         self, surroundings: Surroundings, execution_ports: Sequence[int], vault_ports: Sequence[int]
@@ -260,19 +283,21 @@ class Stack:
         await self.nats.wipe()
 
     def _write_state(self) -> None:
-        addresses = {name: member.address for name, member in self.services().items()}
+        scheme = "grpcs://" if self._certificates else ""
+        addresses = {name: f"{scheme}{member.address}" for name, member in self.services().items()}
         StackState(
             pid=os.getpid(),
             folder=str(self.folder.path),
             addresses={
                 **addresses,
-                "execution": self.execution_address,
-                "credentials": self.credentials_address,
+                "execution": addresses["execution-1"],
+                "credentials": addresses["credentials-1"],
             },
             postgres_url=self.postgres.url,
             nats_url=self.nats.url,
             token_path=str(self.folder.token),
             processes={name: member.process.pid or 0 for name, member in self._members.items()},
+            certificates=asdict(self._certificates) if self._certificates else {},
         ).write(self.folder)
 
     async def __aenter__(self) -> Self:
@@ -321,6 +346,7 @@ def _only_stack_in(folder: StackFolder) -> Iterator[None]:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.path.chmod(0o700)
         folder.blobs.mkdir(exist_ok=True)
+        folder.keys.mkdir(exist_ok=True, mode=0o700)
         lock = folder.lock.open("a")
     except OSError as error:
         raise explain_os_error(error, folder.path, "Making the stack's folder") from error

@@ -26,6 +26,7 @@ _MADE_BY_SERVICE = (
     "user_id",
     "input_schema",
     "output_schema",
+    "credentials_fields",
     "forked_from_id",
     "forked_from_version",
     "create_time",

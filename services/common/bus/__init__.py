@@ -13,7 +13,7 @@ from services.common.bus.errors import (
     RequestTimeout,
     StreamMissing,
 )
-from services.common.bus.jetstream import EVENTS, RESULTS, TASKS, StreamLimits
+from services.common.bus.jetstream import EVENTS, NOTICES, NOTICES_CONFIGURATION, RESULTS, TASKS, StreamLimits
 from services.common.bus.messages import (
     Ack,
     ConsumerInfo,
@@ -28,6 +28,8 @@ from services.common.bus.push import PushConsumer
 
 __all__ = [
     "EVENTS",
+    "NOTICES",
+    "NOTICES_CONFIGURATION",
     "RESULTS",
     "TASKS",
     "Ack",

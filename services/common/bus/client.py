@@ -7,7 +7,9 @@ It reaches into nats-py's internals, so its version is pinned; tests/integration
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from nats import errors as nats_errors
@@ -16,7 +18,9 @@ from nats.aio.subscription import Subscription
 from nats.protocol import command
 from nats.protocol.parser import Parser
 
+from services.common import tls
 from services.common.bus.messages import Delivery
+from services.common.nats_access import NatsAccess
 
 READ_SIZE = 256 * 1024
 WRITE_BUFFER_LIMIT = 64 * 1024 * 1024
@@ -105,8 +109,9 @@ class BusParser(Parser):
 class BusClient(Client):
     """nats-py's client with synchronous sending and dispatching, that never gives up its connection for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: NatsAccess) -> None:
         super().__init__()
+        self._access = access
         self._ps = BusParser(self)
         self._handlers: dict[int, Handler] = {}
         self._write_scheduled = False
@@ -199,6 +204,26 @@ class BusClient(Client):
             handler(delivery)
         except Exception:  # the read loop is an edge: one handler's bug must not take the connection from the others
             log.exception("a handler of the bus failed", subject=delivery.subject)
+
+    # -- who is who
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Made at each connection: certificates are renewed while a process runs."""
+        return tls.client_context(self._access.tls)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """The first thing that a server says. nats-py takes it at its word when it says that it speaks no TLS."""
+        server = self._current_server
+        if initial_connection and server is not None and server.uri.scheme == "tls" and not info.get("tls_required"):
+            raise nats_errors.Error("the server does not demand TLS, and the URL begins with tls://")
+        await super()._process_info(info, initial_connection)
+
+    def _connect_command(self) -> bytes:
+        """Says who this is, with the password of this moment."""
+        if self._access.user:
+            self.options.update(user=self._access.user, password=self._access.password())
+        return super()._connect_command()
 
     # -- staying connected
 

@@ -9,11 +9,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from nats import errors as nats_errors
 
+from services.common import tls
 from services.common.bus.client import BusClient, Handler
 from services.common.bus.errors import NoResponders, NotConnected, RequestTimeout
 from services.common.bus.jetstream import JetStream, StreamLimits
@@ -21,6 +22,7 @@ from services.common.bus.messages import Ack, ConsumerInfo, Delivery, Message, P
 from services.common.bus.publishing import DEFAULT_MAX_IN_FLIGHT, Publisher
 from services.common.bus.push import PushConsumer
 from services.common.errors import StartRefused
+from services.common.nats_access import NatsAccess
 
 PUBLISH_SECONDS = 10.0
 REPEAT_LOG_SECONDS = 10.0
@@ -48,10 +50,11 @@ class Subscription:
 class Bus:
     """One connection to NATS. Made by `connect`."""
 
-    def __init__(self, client: BusClient, max_in_flight: int) -> None:
+    def __init__(self, client: BusClient, max_in_flight: int, user: str = "") -> None:
         self.client = client
         self.jetstream = JetStream(self)
-        self._inbox = f"_INBOX.{secrets.token_hex(10)}"
+        # A user of NATS may listen below its own name alone: nobody else can, so nobody reads its answers.
+        self._inbox = ".".join(filter(None, ("_INBOX", user, secrets.token_hex(10))))
         self._inboxes = 0
         self._publisher = Publisher(client, self.new_inbox(), max_in_flight)
         self._reconnect_callbacks: list[Callable[[], None]] = []
@@ -202,6 +205,10 @@ class _ConnectionLog:
         self._bus = bus
 
     async def error(self, error: Exception) -> None:
+        if "permissions violation" in str(error):
+            # The connection stands, and the same would be refused again: somebody has to change the rights.
+            log.error("NATS does not let this process do something", server=self._where, reason=str(error))
+            return
         now = time.monotonic()
         if now - self._last >= REPEAT_LOG_SECONDS:
             self._last = now
@@ -223,13 +230,19 @@ class _ConnectionLog:
 
 @asynccontextmanager
 async def connect(
-    url: str, name: str, *, max_in_flight: int = DEFAULT_MAX_IN_FLIGHT, ping_seconds: float = PING_SECONDS
+    url: str,
+    name: str,
+    access: NatsAccess = NatsAccess(),  # noqa: B008 - a frozen value
+    *,
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
+    ping_seconds: float = PING_SECONDS,
 ) -> AsyncIterator[Bus]:
     """The bus for as long as the block lasts. Waits while NATS is away; `url` may name several servers, with commas.
 
-    It refuses a server that does not take messages of PAYLOAD_BYTES.
+    It refuses a server that does not take messages of PAYLOAD_BYTES, and files of certificates that are of no use.
     """
-    client = BusClient()
+    tls.read(access.tls)
+    client = BusClient(access)
     connection_log = _ConnectionLog(url)
     await client.connect(
         servers=url.split(","),
@@ -247,11 +260,16 @@ async def connect(
     try:
         if why := too_small(client.max_payload):
             raise StartRefused(why)
-        bus = Bus(client, max_in_flight)
+        bus = Bus(client, max_in_flight, access.user or user_of(url))
         connection_log.watch(bus)
         yield bus
     finally:
         await client.close()
+
+
+def user_of(url: str) -> str:
+    """The user as whom this URL connects; none when it names none."""
+    return unquote(urlsplit(url.partition(",")[0]).username or "")
 
 
 def too_small(max_payload: int) -> str:

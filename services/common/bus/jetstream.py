@@ -28,6 +28,7 @@ _NO_SEQUENCE = 2**63
 TASKS = "TASKS"
 RESULTS = "RESULTS"
 EVENTS = "EVENTS"
+NOTICES = "NOTICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,20 @@ class StreamLimits:
             "duplicate_window": 120 * NANOSECONDS,
             **policy,
         }
+
+
+NOTICES_CONFIGURATION: Mapping[str, Any] = {
+    "name": NOTICES,
+    "subjects": ["blockyard.notice.>"],
+    "storage": "file",
+    "num_replicas": 1,
+    "max_bytes": 64 << 20,
+    "max_age": 7 * 24 * 3600 * NANOSECONDS,
+    "duplicate_window": 120 * NANOSECONDS,
+    "retention": "limits",
+    "discard": "old",
+}
+"""Few and small, for whoever sends them on to users. Several services make it, all of them alike."""
 
 
 class Requester(Protocol):

@@ -60,6 +60,8 @@ class StopRequested(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=Fals
 
     command: int
     message: str = "stopped on request"
+    failed: bool = False
+    """It ends as FAILED, not as CANCELLED."""
 
 
 class RunLost(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):

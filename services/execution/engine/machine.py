@@ -114,7 +114,8 @@ class Machine:
             case Ticked():
                 self._tick()
             case StopRequested():
-                self._ends.end(ExecutionStatus.CANCELLED, fact.message)
+                status = ExecutionStatus.FAILED if fact.failed else ExecutionStatus.CANCELLED
+                self._ends.end(status, fact.message)
             case RunLost():
                 self._attempts.lose(fact)
             case Decided():

@@ -27,25 +27,25 @@ from services.execution.repository.portions import BYTES_READ, is_last, within
 EXECUTION_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels,
     priority, traceparent, request_hash, status, status_message, wake_at, wake_reason, loads, parked, commands,
     node_executions, last_event, create_time, start_time, end_time, depth, parent_execution_id, parent_number,
-    parent_attempt, root_execution_id"""
+    parent_attempt, root_execution_id, credentials, credits_policy"""
 
 NEW_COLUMNS = """execution_id, user_id, graph_id, graph_version, partition, plan_hash, rules, inputs, labels, priority,
     traceparent, request_id, request_hash, depth, parent_execution_id, parent_number, parent_attempt,
-    root_execution_id"""
+    root_execution_id, credentials, credits_policy"""
 NEW_VALUES = """u.execution_id, u.user_id, u.graph_id, u.graph_version, u.partition, u.plan_hash, u.rules, u.inputs,
     u.labels::jsonb, u.priority, u.traceparent, u.request_id, u.request_hash, u.depth, u.parent_execution_id,
-    u.parent_number, u.parent_attempt, u.root_execution_id"""
+    u.parent_number, u.parent_attempt, u.root_execution_id, u.credentials::jsonb, u.credits_policy"""
 
 # One statement for many starts: the plans that are new, and the rows but those whose request id is taken.
 START = f"""
 WITH plan AS (
-    INSERT INTO plans (plan_hash, plan) SELECT * FROM unnest($19::bytea[], $20::bytea[]) ON CONFLICT DO NOTHING
+    INSERT INTO plans (plan_hash, plan) SELECT * FROM unnest($21::bytea[], $22::bytea[]) ON CONFLICT DO NOTHING
 )
 INSERT INTO executions ({NEW_COLUMNS})
 SELECT {NEW_VALUES}
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bytea[], $7::int[], $8::bytea[], $9::text[],
     $10::int[], $11::text[], $12::text[], $13::bytea[], $14::smallint[], $15::uuid[], $16::bigint[], $17::int[],
-    $18::uuid[]) AS u({NEW_COLUMNS})
+    $18::uuid[], $19::text[], $20::smallint[]) AS u({NEW_COLUMNS})
 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
 RETURNING execution_id, create_time
 """
@@ -155,6 +155,8 @@ def columns_of(new: NewExecution) -> tuple[Any, ...]:
         new.parent.number if new.parent else 0,
         new.parent.attempt if new.parent else 0,
         new.parent and new.parent.root,
+        new.credentials,
+        new.credits_policy,
     )
 
 
@@ -283,6 +285,26 @@ class ExecutionRepository:
             graph_id,
         )
         return [row["execution_id"] for row in rows]
+
+    async def unended_among(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these executions that have not ended."""
+        return {row["execution_id"] for row in await self._pool.fetch(UNENDED, list(ids))}
+
+    async def with_credential(self, user_id: str, credential_id: str, most: int) -> list[tuple[UUID, int, str]]:
+        """Where a user's executions that have not ended were started with a credential: their id, the version of their
+        graph, and the place as credentials.key_of() names it."""
+        rows = await self._pool.fetch(
+            """
+            SELECT e.execution_id, e.graph_version, place.key
+            FROM executions e, jsonb_each(e.credentials) AS place(key, reference)
+            WHERE e.user_id = $1 AND e.status < 4 AND e.credentials IS NOT NULL AND place.reference ->> 'id' = $2
+            ORDER BY e.execution_id, place.key LIMIT $3
+            """,
+            user_id,
+            credential_id,
+            most,
+        )
+        return [(row["execution_id"], row["graph_version"], row["key"]) for row in rows]
 
     async def outcomes(
         self, execution_id: UUID, node_id: str, after: tuple[int, int], through: int, limit: int

@@ -96,8 +96,8 @@ _NEW_EXECUTIONS = f""", begun AS (
         coalesce(to_timestamp(u.wake_ms / 1000.0), now()), u.wake_reason
     FROM fence, unnest($52::uuid[], $53::text[], $54::text[], $55::int[], $56::int[], $57::bytea[], $58::int[],
         $59::bytea[], $60::text[], $61::int[], $62::text[], $63::text[], $64::bytea[], $65::smallint[], $66::uuid[],
-        $67::bigint[], $68::int[], $69::uuid[], $70::smallint[], $71::text[], $72::bigint[], $73::bigint[],
-        $74::bigint[], $75::bigint[], $76::bigint[], $77::text[])
+        $67::bigint[], $68::int[], $69::uuid[], $70::text[], $71::smallint[], $72::smallint[], $73::text[],
+        $74::bigint[], $75::bigint[], $76::bigint[], $77::bigint[], $78::bigint[], $79::text[])
         AS u({NEW_COLUMNS}, status, message, node_executions, last_event, start_ms, now_ms, wake_ms, wake_reason)
 )"""
 _IS_HELD = "\nSELECT count(*) FROM fence\n"
@@ -122,7 +122,7 @@ FEED = within(
 )
 TURNS_READ = 500
 
-WIDTHS = (11, 16, 7, 5, 10, 26)
+WIDTHS = (11, 16, 7, 5, 10, 28)
 """Columns of the rows of a TurnBatch."""
 
 

@@ -1,11 +1,14 @@
 """CatalogueService: how runners and the execution service meet the catalogue. For service tokens only."""
 
 from typing import Any
+from uuid import UUID
 
+from blockyard.credentials.v1.credential_pb2 import CredentialUse
 from blockyard.runner.v1 import catalogue_service_pb2 as messages
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
 from grpc.aio import ServicerContext
 
+from services.common.errors import InvalidArgument, Violation
 from services.graph.api.graphs import graph_id
 from services.graph.graphs import Graphs
 from services.graph.registration import Registrar
@@ -57,3 +60,22 @@ class CatalogueApi(CatalogueServiceServicer):
         answer = messages.GetRunnableBlockResponse(block=block.shown(), absence="" if block.barred else block.absence)
         answer.block.unavailable_reason = block.barred
         return answer
+
+    async def FindCredentialUses(
+        self, request: messages.CatalogueServiceFindCredentialUsesRequest, context: Context
+    ) -> messages.CatalogueServiceFindCredentialUsesResponse:
+        """Where graphs name a credential."""
+        found = await self._graphs.credential_uses(request.user_id, credential_id(request.credential_id))
+        uses = [
+            CredentialUse(graph_id=str(row.graph_id), graph_version=row.version, node_id=use.node_id, pin=use.pin)
+            for row, use in found
+        ]
+        return messages.CatalogueServiceFindCredentialUsesResponse(uses=uses)
+
+
+def credential_id(text: str) -> UUID:
+    """The id in a request."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidArgument(violations=[Violation("credential_id", "expected a UUID")]) from None

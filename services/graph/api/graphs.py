@@ -42,12 +42,12 @@ class GraphApi(GraphServiceServicer):
     async def CreateGraph(self, request: messages.CreateGraphRequest, context: Context) -> messages.CreateGraphResponse:
         """Creates a graph."""
         graph, warnings = await self._graphs.create(_user(), request.graph, request.request_id)
-        return messages.CreateGraphResponse(graph=_full(graph), warnings=_remarks(warnings))
+        return messages.CreateGraphResponse(graph=await self._whole(graph), warnings=_remarks(warnings))
 
     async def GetGraph(self, request: messages.GetGraphRequest, context: Context) -> messages.GetGraphResponse:
         """Gets a graph."""
         graph = await self._graphs.get(_user(), graph_id(request.graph_id), request.version)
-        return messages.GetGraphResponse(graph=_full(graph))
+        return messages.GetGraphResponse(graph=await self._whole(graph))
 
     async def ListGraphs(self, request: messages.ListGraphsRequest, context: Context) -> messages.ListGraphsResponse:
         """Lists the caller's graphs."""
@@ -74,7 +74,7 @@ class GraphApi(GraphServiceServicer):
             _masked(request.update_mask),
             request.expected_latest_version,
         )
-        return messages.UpdateGraphResponse(graph=_full(graph), warnings=_remarks(warnings))
+        return messages.UpdateGraphResponse(graph=await self._whole(graph), warnings=_remarks(warnings))
 
     async def DeleteGraph(self, request: messages.DeleteGraphRequest, context: Context) -> messages.DeleteGraphResponse:
         """Deletes a graph."""
@@ -102,12 +102,12 @@ class GraphApi(GraphServiceServicer):
     ) -> messages.SetActiveVersionResponse:
         """Chooses the active version."""
         graph = await self._graphs.activate(_user(), graph_id(request.graph_id), request.version)
-        return messages.SetActiveVersionResponse(graph=_full(graph))
+        return messages.SetActiveVersionResponse(graph=await self._whole(graph))
 
     async def ForkGraph(self, request: messages.ForkGraphRequest, context: Context) -> messages.ForkGraphResponse:
         """Copies a graph."""
         graph = await self._graphs.fork(_user(), graph_id(request.graph_id), request.version, request.name)
-        return messages.ForkGraphResponse(graph=_full(graph))
+        return messages.ForkGraphResponse(graph=await self._whole(graph))
 
     async def ValidateGraph(
         self, request: messages.ValidateGraphRequest, context: Context
@@ -116,7 +116,7 @@ class GraphApi(GraphServiceServicer):
         findings = await self._graphs.examine(_user(), request.graph)
         answer = messages.ValidateGraphResponse(errors=_remarks(findings.errors), warnings=_remarks(findings.warnings))
         if findings.graph is not None:
-            answer.graph.CopyFrom(_full(findings.graph))
+            answer.graph.CopyFrom(await self._whole(findings.graph))
         return answer
 
     async def RenderGraph(self, request: messages.RenderGraphRequest, context: Context) -> messages.RenderGraphResponse:
@@ -131,7 +131,7 @@ class GraphApi(GraphServiceServicer):
         """Makes a graph from a file."""
         made = await self._importer.bring_in(_user(), request.file, request.format, request.name, request.request_id)
         return messages.ImportGraphResponse(
-            graph=_full(made.graph),
+            graph=await self._whole(made.graph),
             sub_graphs=made.sub_graphs,
             remarks=_told(made.remarks),
             format=made.format,
@@ -142,6 +142,12 @@ class GraphApi(GraphServiceServicer):
         key = graph_id(request.graph_id)
         written = await self._importer.write_out(_user(), key, request.version, request.format)
         return messages.ExportGraphResponse(file=written.data, file_name=written.name, remarks=_told(written.remarks))
+
+    async def _whole(self, graph: Graph) -> Graph:
+        """The graph as it is answered with: what it wants of credentials, and constants in both forms."""
+        await self._graphs.with_credentials(_user(), graph)
+        with_both_forms(graph.nodes)
+        return graph
 
 
 def graph_id(text: str) -> UUID:
@@ -154,11 +160,6 @@ def graph_id(text: str) -> UUID:
 
 def _user() -> str:
     return current_caller().user_id
-
-
-def _full(graph: Graph) -> Graph:
-    with_both_forms(graph.nodes)
-    return graph
 
 
 def _remarks(violations: Iterable[Violation]) -> list[ViolationMessage]:

@@ -27,6 +27,8 @@ class AgentNode:
     y: float
     name: str
     has_webhook: bool
+    credentials_optional: bool
+    """Whether it may be started without its credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def _nodes(reader: "_Reader") -> list[AgentNode]:
             y=position.number("y"),
             name=metadata.text("customized_name"),
             has_webhook=bool(one.values.get("webhook_id")),
+            credentials_optional=metadata.values.get("credentials_optional") is True,
         )
         if node.id and node.id in places:
             reader.problems.add(one.at("id"), f"{node.id!r} is the id of {places[node.id]} already")

@@ -69,7 +69,7 @@ def _credentials_to_fill(value: Any, schema: Any) -> str:
     if isinstance(provider, list):
         provider = " or ".join(str(one) for one in provider)
     of = f" of {str(provider)[:100]}" if provider else ""
-    return f"credentials{of} are not part of a file: give the node credentials of your own"
+    return f"credentials{of} are not part of a file: name one of yours in the node, or give it at each start"
 
 
 def _takes_null(pin: str, block: BlockDefinition | None) -> bool:

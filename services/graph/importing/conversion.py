@@ -112,7 +112,11 @@ class _Conversion:
             id=node_id,
             block_id=node.block_id,
             inputs_json=self._encoded(node, constants),
-            metadata=NodeMetadata(position=Position(x=node.x, y=node.y), customized_name=name),
+            metadata=NodeMetadata(
+                position=Position(x=node.x, y=node.y),
+                customized_name=name,
+                credentials_optional=node.credentials_optional,
+            ),
             on_error=ON_ERROR_CONTINUE,
         )
 

@@ -153,7 +153,7 @@ def draft_file(
     if content.format == GraphFileFormat.GRAPH_FILE_FORMAT_AUTOGPT:
         drafts = convert_agents(content.values, catalogue, ids, user_id, remarks)
     else:
-        drafts = [Draft("", ids.of("graph "), read_graph(content.values))]
+        drafts = [Draft("", ids.of("graph "), read_graph(content.values, catalogue, remarks))]
     if name:
         drafts[0].graph.name = name
     return Drafted(drafts, remarks, content.format)

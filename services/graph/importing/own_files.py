@@ -9,18 +9,21 @@ from typing import Any
 import orjson
 import yaml
 from blockyard import values
+from blockyard.block.dynamic_pins import base_pin, is_dynamic
+from blockyard.block.references import ADVICE, reference_problems
 from blockyard.errors import GraphFileError
 from blockyard.graph.v1.graph_pb2 import Graph
 from blockyard.graph.v1.graph_service_pb2 import GraphFileFormat, RemarkCode
 from blockyard.graphs import graph_from_mapping, graph_to_mapping
 
 from services.common.errors import InvalidArgument, Violation
+from services.graph.blocks import BlockDefinition
 from services.graph.catalogue import Snapshot
 from services.graph.documents import AUTHORED, copy_fields, link_ids
 from services.graph.errors import GraphInvalid, GraphTooLarge
 from services.graph.importing.reading import LARGEST_JSON, LARGEST_YAML, check_yaml
 from services.graph.importing.remarks import Remark, Remarks, refusal
-from services.graph.importing.secrets import without_secrets
+from services.graph.importing.secrets import is_credentials, without_secrets
 
 _OURS = re.compile(r"((?:nodes|links)(?:\[\d+\]\S*)?): (.*)", re.DOTALL)
 _PARSING = re.compile(r"Failed to parse (\w+) field: ")
@@ -37,15 +40,40 @@ class GraphFile:
     remarks: Sequence[Remark]
 
 
-def read_graph(content: Mapping[str, Any]) -> Graph:
-    """The graph in a file's object. Raises GraphInvalid."""
+def read_graph(content: Mapping[str, Any], catalogue: Snapshot, remarks: Remarks) -> Graph:
+    """The graph in a file's object. Raises GraphInvalid.
+
+    What stands in a pin for credentials and is no reference is left out: it may be a secret, and is stored nowhere.
+    """
     try:
         whole = graph_from_mapping(content)
     except GraphFileError as error:
         raise refusal([_problem(error.message)]) from None
     graph = Graph()
     copy_fields(whole, graph, AUTHORED)
+    for index, node in enumerate(graph.nodes):
+        constants = orjson.loads(node.inputs_json) if node.inputs_json else {}
+        blocks = catalogue.find(node.block_id)
+        kept = {
+            pin: value
+            for pin, value in constants.items()
+            if value is None
+            or not _takes_credentials(pin, blocks[0] if len(blocks) == 1 else None)
+            or (not is_dynamic(pin) and not any(reference_problems(value)))
+        }
+        for pin in sorted(constants.keys() - kept.keys()):
+            path = f"nodes[{index}].inputs.{base_pin(pin)[:100]}"
+            remarks.add(
+                RemarkCode.REMARK_CODE_CREDENTIALS_TO_FILL, path, f"is no reference, so it was left out: {ADVICE}"
+            )
+        if kept != constants:
+            node.inputs_json = values.encode(kept) if kept else b""
     return graph
+
+
+def _takes_credentials(pin: str, block: BlockDefinition | None) -> bool:
+    """By the block's schema; where the block is not known, by the pin's name."""
+    return is_credentials(base_pin(pin), None, None) if block is None else base_pin(pin) in block.credentials
 
 
 def _problem(message: str) -> Violation:

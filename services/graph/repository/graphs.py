@@ -38,8 +38,8 @@ class GraphRepository:
                 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
                 RETURNING graph_id
             )
-            INSERT INTO graph_versions (graph_id, version, name, head, body)
-            SELECT graph_id, 1, $7, $8, $9 FROM new
+            INSERT INTO graph_versions (graph_id, version, name, head, body, credential_ids)
+            SELECT graph_id, 1, $7, $8, $9, $10::uuid[] FROM new
             """,
             new.graph_id,
             new.user_id,
@@ -50,6 +50,7 @@ class GraphRepository:
             new.content.name,
             new.content.head,
             new.content.body,
+            list(new.content.credential_ids),
         )
         return done == "INSERT 0 1"
 
@@ -119,6 +120,27 @@ class GraphRepository:
         )
         return [GraphRow(**row) for row in rows]
 
+    async def naming_credential(self, user_id: str, credential_id: UUID, limit: int) -> Sequence[GraphRow]:
+        """The newest and active versions of a user's graphs that name a credential, those of the newest graphs first.
+
+        Of a version that a release wrote which did not note it, the body is searched for the id.
+        """
+        rows = await self.pool.fetch(
+            f"""
+            SELECT {_COLUMNS}, v.body
+            FROM graphs g JOIN graph_versions v ON v.graph_id = g.graph_id
+            WHERE g.user_id = $1 AND v.version IN (g.active_version, g.latest_version)
+              AND (v.credential_ids @> ARRAY[$2::uuid]
+                   OR (v.credential_ids IS NULL AND position(convert_to($2::text, 'UTF8') IN v.body) > 0))
+            ORDER BY g.create_time DESC, g.graph_id DESC, v.version DESC
+            LIMIT $3
+            """,
+            user_id,
+            credential_id,
+            limit,
+        )
+        return [GraphRow(**row) for row in rows]
+
     async def lease(self, user_id: str, graph_id: UUID, seconds: float) -> bool:
         """Leases the active version, whichever it is once this is stored; False if there is no lease to be had."""
         try:
@@ -166,8 +188,8 @@ class GraphRepository:
                 WHERE graph_id = $1 AND user_id = $2 AND latest_version = $3 AND active_version = $4 AND {_UNLEASED}
                 RETURNING graph_id, latest_version
             )
-            INSERT INTO graph_versions (graph_id, version, name, head, body)
-            SELECT graph_id, latest_version, $5, $6, $7 FROM changed
+            INSERT INTO graph_versions (graph_id, version, name, head, body, credential_ids)
+            SELECT graph_id, latest_version, $5, $6, $7, $8::uuid[] FROM changed
             """,
             graph_id,
             user_id,
@@ -176,6 +198,7 @@ class GraphRepository:
             content.name,
             content.head,
             content.body,
+            list(content.credential_ids),
         )
         return done == "INSERT 0 1"
 

@@ -28,8 +28,8 @@ class ImportRepository:
                         ON CONFLICT DO NOTHING
                         RETURNING graph_id
                     )
-                    INSERT INTO graph_versions (graph_id, version, name, head, body)
-                    SELECT graph_id, 1, $5, $6, $7 FROM new
+                    INSERT INTO graph_versions (graph_id, version, name, head, body, credential_ids)
+                    SELECT graph_id, 1, $5, $6, $7, $8::uuid[] FROM new
                     """,
                     new.graph_id,
                     new.user_id,
@@ -38,6 +38,7 @@ class ImportRepository:
                     new.content.name,
                     new.content.head,
                     new.content.body,
+                    list(new.content.credential_ids),
                 )
                 if new is graphs[0] and done != "INSERT 0 1":
                     return False

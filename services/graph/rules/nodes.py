@@ -15,6 +15,7 @@ from services.graph.blocks import BlockDefinition
 from services.graph.children import wanted_child
 from services.graph.layout import Layout, PlacedNode
 from services.graph.rules import values
+from services.graph.rules.credentials import credentials_violations
 from services.graph.rules.policies import retry_violations, seconds_violation
 
 LONGEST_NAME = 200
@@ -34,6 +35,7 @@ def node_violations(layout: Layout, node: PlacedNode) -> Iterator[Violation]:
         yield Violation(f"{node.path}.block_id", f"{block.name} cannot be placed now: {block.barred}")
     linked = {link.message.sink_pin for link in layout.into(node)}
     constants = yield from _fold_constants(node, block)
+    yield from credentials_violations(layout, node, block, constants)
     yield from _value_violations(node, block, constants, linked)
     # A note never runs, so nothing is missing there.
     if not node.is_a(BlockType.BLOCK_TYPE_NOTE):
@@ -58,9 +60,12 @@ def _settings(message: Node, path: str) -> Iterator[Violation]:
 
 
 def _fold_constants(node: PlacedNode, block: BlockDefinition) -> Generator[Violation, None, dict[str, Any]]:
-    """Gives violations, and returns the constants by base pin."""
+    """Gives violations, and returns the constants by base pin, those of pins for credentials excepted."""
     known: dict[str, Any] = {}
     for pin, value in node.constants.items():
+        if base_pin(pin) in block.credentials:
+            # These are looked at apart, so that nothing of them is shown.
+            continue
         path = f"{node.path}.inputs.{pin[:100]}"
         if base_pin(pin) not in node.inputs:
             yield Violation(path, unknown_pin(node, "input", pin))
@@ -119,7 +124,8 @@ def _value_violations(
 def _missing(
     node: PlacedNode, block: BlockDefinition, constants: dict[str, Any], linked: Collection[str]
 ) -> Iterator[Violation]:
-    for pin in sorted(block.required):
+    # A credential may come with the start.
+    for pin in sorted(block.required - block.credentials.keys()):
         if pin in linked or constants.get(pin) is not None:
             continue
         if pin in constants and block.validator(pin).is_valid(None):

@@ -9,6 +9,7 @@ from typing import Any
 from blockyard.block import (
     Block,
     BlockCategory,
+    BlockCost,
     BlockExecutionError,
     BlockOutput,
     BlockSchema,
@@ -36,6 +37,7 @@ class ChaosFlakyBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.IDEMPOTENT,
+            costs=[BlockCost(3)],
         )
 
     async def run(self, input_data: Input, context: Context) -> BlockOutput:
@@ -64,6 +66,7 @@ class ChaosDrawBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.IDEMPOTENT,
+            costs=[BlockCost(2)],
         )
 
     async def run(self, input_data: Input) -> BlockOutput:
@@ -115,6 +118,7 @@ class ChaosRecordBlock(Block):
             input_schema=self.Input,
             output_schema=self.Output,
             effect=Effect.ONCE,
+            costs=[BlockCost(5)],
         )
 
     async def run(self, input_data: Input, context: Context) -> BlockOutput:

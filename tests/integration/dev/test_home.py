@@ -57,29 +57,39 @@ def test_a_state_that_is_no_state_is_none(folder: StackFolder, tmp_path: Path, c
 
 
 def test_secret_token_and_state_are_for_their_owner_alone(folder: StackFolder) -> None:
-    tokens.write_developer_token(folder, tokens.ensure_secret(folder))
+    tokens.write_developer_token(folder, tokens.ensure_secrets(folder).users)
     state(folder, os.getpid()).write(folder)
 
-    assert {mode(folder.secret), mode(folder.token), mode(folder.state)} == {0o600}
+    tokens.ensure_passwords(folder, "nats", ["runner.default"])
+    kept = [folder.secret, folder.service_secret, folder.runner_secret, folder.token, folder.state]
+
+    assert {mode(path) for path in [*kept, folder.passwords / "nats" / "runner.default"]} == {0o600}
+    assert mode(folder.passwords / "nats") == 0o700
 
 
-def test_the_secret_stays_the_same(folder: StackFolder) -> None:
-    assert tokens.ensure_secret(folder) == tokens.ensure_secret(folder)
-    assert len(tokens.ensure_secret(folder)) >= 32
+def test_secrets_and_passwords_stay_the_same_and_differ_from_each_other(folder: StackFolder) -> None:
+    made = tokens.ensure_secrets(folder)
+    passwords = tokens.ensure_passwords(folder, "nats", ["execution", "account"])
+
+    assert tokens.ensure_secrets(folder) == made
+    assert tokens.ensure_passwords(folder, "nats", ["account", "execution"]) == passwords
+    every = [made.users, made.services, made.runners, *passwords.values()]
+    assert len(set(every)) == len(every)
+    assert min(map(len, every)) >= 32
 
 
 def test_the_developers_token_is_one_of_a_user(folder: StackFolder) -> None:
-    secret = tokens.ensure_secret(folder)
+    secret = tokens.ensure_secrets(folder).users
     token = tokens.write_developer_token(folder, secret)
 
     claims = jwt.decode(token, secret, algorithms=["HS256"], audience="blockyard", issuer="blockyard")
 
     assert folder.token.read_text().strip() == token
-    assert (claims["sub"], claims["role"]) == ("developer", "user")
+    assert (claims["sub"], claims["role"]) == ("developer", "admin")
 
 
 def test_a_negative_life_makes_an_expired_token(folder: StackFolder) -> None:
-    secret = tokens.ensure_secret(folder)
+    secret = tokens.ensure_secrets(folder).users
 
     with pytest.raises(jwt.ExpiredSignatureError):
         jwt.decode(tokens.user_token(secret, "ann", life_seconds=-60), secret, ["HS256"], audience="blockyard")

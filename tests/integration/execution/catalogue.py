@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
-from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
+from blockyard.graph.v1.graph_pb2 import CredentialsField, CredentialsPin, Graph, Link, Node
 from blockyard.runner.v1.catalogue_service_pb2 import (
     GetRunnableBlockRequest,
     GetRunnableBlockResponse,
@@ -47,6 +47,7 @@ class GraphBuilder:
     blocks: dict[str, Block] = field(default_factory=dict)
     names: dict[str, Any] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
+    credentials_fields: list[CredentialsField] = field(default_factory=list)
 
     def node(
         self,
@@ -79,6 +80,16 @@ class GraphBuilder:
         self.nodes.append(Node(id=name, block_id=block, inputs_json=json.dumps(constants).encode()))
         return name
 
+    def wants_credential(
+        self, name: str, *places: str, types: tuple[str, ...] = ("api_key",), required: bool = True, **pins: str
+    ) -> None:
+        """A field for places "node.pin" of provider `name`; `pins` are such that name a credential, by node."""
+        wanted = [CredentialsPin(node_id=place.split(".")[0], pin=place.split(".")[1]) for place in places]
+        named = [CredentialsPin(node_id=node, pin="credentials", credential_id=id_) for node, id_ in pins.items()]
+        self.credentials_fields.append(
+            CredentialsField(name=name, providers=[name], types=types, required=required, pins=[*wanted, *named])
+        )
+
     def input(self, name: str, schema: dict[str, Any] | None = None, required: bool = False) -> str:
         self.names[name] = schema or {}
         if required:
@@ -106,6 +117,7 @@ class GraphBuilder:
             nodes=self.nodes,
             links=self.links,
             input_schema=schema,
+            credentials_fields=self.credentials_fields,
         )
         answer = GetRunnableGraphResponse(graph=graph, blocks=list(self.blocks.values()))
         answer.etag = hashlib.sha256(answer.SerializeToString(deterministic=True)).digest()
@@ -135,6 +147,9 @@ class MemoryCatalogue(CatalogueServiceServicer):
 
     def add_block(self, block: Block, absence: str = "") -> None:
         self.blocks[block.id] = GetRunnableBlockResponse(block=block, absence=absence)
+
+    async def FindCredentialUses(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        raise NotImplementedError("the vault asks this, and there is none in these tests")
 
     async def GetRunnableBlock(
         self, request: GetRunnableBlockRequest, context: grpc.aio.ServicerContext[Any, Any]

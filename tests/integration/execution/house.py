@@ -22,10 +22,11 @@ from services.common import identity, migrate, run
 from services.common.bus import Bus, connect
 from services.execution.__main__ import start
 from services.execution.config import ExecutionSettings
+from tests import signing
 from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
 from tests.stack.postgres import as_role, fresh_database
 
-SECRET = "a secret for tests only, forty characters"
+SECRET = signing.JWT_SECRET
 
 
 @dataclass(eq=False)
@@ -60,7 +61,7 @@ class House:
         values: dict[str, Any] = {
             "port": 0,
             "port_file": port_file,
-            "jwt_secret": SECRET,
+            **signing.SETTINGS,
             "nats_url": self.nats.url,
             "blob_url": f"file://{self.folder / 'blobs'}",
             "graph_address": self.catalogue_address,

@@ -20,6 +20,10 @@ from services.common.bus import TASKS, Bus, BusError, Delivery, Message, PullCon
 Block = Callable[[dict[str, Any], Task], Iterator[tuple[str, Any]]]
 
 
+COST = "cost"
+"""On this pin a block says what its run costs, as a runner measures it."""
+
+
 class Silent(Exception):
     """A block raises it to have nothing said of its run: as if the runner had died with it."""
 
@@ -73,6 +77,9 @@ class ProtocolRunner:
         finish = Finish(outcome=Outcome.OUTCOME_COMPLETED)
         try:
             for pin, value in self.blocks[task.block_id](json.loads(task.inputs), task):
+                if pin == COST:
+                    finish.stats = json.dumps({COST: value}).encode()
+                    continue
                 at = counts.get(pin, 0)
                 counts[pin] = at + 1
                 outputs.append(Output(pin=pin, index=at, value=json.dumps(value).encode()))

@@ -32,7 +32,8 @@ from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
 from services.execution.starting import Starter, new_id
 from services.execution.watching import Watchers
-from tests.integration.execution.house import SECRET, Client, House, house
+from tests import signing
+from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_fences import SAME_TURN, finish_held
 from tests.integration.execution.test_guarantees import one_node
@@ -600,7 +601,7 @@ async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_
     ):
         await Retention(pool).make_partitions()
         values: dict[str, Any] = {
-            "jwt_secret": SECRET,
+            **signing.SETTINGS,
             "nats_url": built.nats.url,
             "graph_address": built.catalogue_address,
             "database_url": as_role(built.database_url, "execution"),
@@ -613,7 +614,7 @@ async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_
         settings = ExecutionSettings(**values)
         # Nothing here runs another graph.
         starter = cast("Starter", None)
-        async with owning(settings, pool, built.bus, loader, Watchers(), large_values, starter) as owner:
+        async with owning(settings, pool, built.bus, loader, Watchers(), large_values, starter, None) as owner:
             await until(lambda: owner.own_partitions() == [0], "the partition is held")
             await ExecutionRepository(pool).start([execution], {execution.plan_hash: encode_plan(plan)})
             # As a look at the rows does.

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.dev.postgres import PostgresServer
+from blockyard.errors import from_rpc_error
 from blockyard.event.v1.event_pb2 import Event, EventKind
 from blockyard.execution.v1 import block_run_pb2
 from blockyard.execution.v1 import execution_service_pb2 as messages
@@ -412,17 +413,30 @@ async def test_missing_credentials_are_answered_with_what_the_block_needs(shared
     assert await executions(client) == []
 
 
-async def test_a_block_runs_with_the_credentials_that_it_is_given_or_without_those_it_can_do_without(
-    shared: House,
-) -> None:
-    async with running(shared.bus, {"Private-id": echo, "Optional-id": echo}):
-        client = shared.client()
-        inputs = {"credentials": GIVEN, "title": "x"}
-        assert outputs(await run(client, "Private", inputs=inputs)) == {"result": [inputs]}
-        assert outputs(await run(client, "Optional")) == {"result": [{}]}
-    no_reference = {"credentials": "a key", "title": "x"}
-    found = await refusal(run(client, "Private", inputs=no_reference))
-    assert found == ("INVALID_ARGUMENT", "INPUTS_INVALID", ["inputs.credentials"])
+async def test_a_block_runs_without_the_credentials_that_it_can_do_without(shared: House) -> None:
+    async with running(shared.bus, {"Optional-id": echo}):
+        assert outputs(await run(shared.client(), "Optional")) == {"result": [{}]}
+        assert outputs(await run(shared.client(), "Optional", inputs={"credentials": None})) == {"result": [{}]}
+
+
+@pytest.mark.parametrize("secret", ["a key", {"api_key": "a key"}, ["a key"], 7])
+async def test_a_secret_in_the_place_of_a_credential_is_refused_and_not_shown(shared: House, secret: Any) -> None:
+    inputs = {"credentials": secret, "title": "x"}
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(shared.client(), "Private", inputs=inputs)
+
+    error = from_rpc_error(caught.value)
+    assert (error.reason, [violation.field for violation in error.violations]) == (
+        "INPUTS_INVALID",
+        ["inputs.credentials"],
+    )
+    assert "a key" not in str(caught.value)
+
+
+async def test_without_a_vault_no_credential_can_be_chosen(shared: House) -> None:
+    found = await refusal(run(shared.client(), "Private", inputs={"credentials": GIVEN, "title": "x"}))
+    assert found == ("FAILED_PRECONDITION", "CREDENTIALS_MISSING", ["credentials.credentials"])
 
 
 # Secrets

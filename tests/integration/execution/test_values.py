@@ -24,6 +24,7 @@ from services.execution.large_values import LargeValues
 from services.execution.repository.retention import Retention, first_id
 from services.execution.retiring import drop_old
 from services.execution.starting import new_id
+from tests import signing
 from tests.integration.execution.house import SECRET, House, house
 from tests.integration.execution.test_lost_commits import looking
 from tests.integration.execution.test_retiring import blob_store, execution_of
@@ -66,7 +67,7 @@ class Task:
         return ValueServiceStub(self.built.replicas[self.replica].channel)
 
     def _metadata(self) -> list[tuple[str, str]]:
-        token = self.token or identity.service_token(SECRET, "runner")
+        token = self.token or signing.runner_token()
         return [("authorization", f"Bearer {token}")]
 
 

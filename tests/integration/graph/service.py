@@ -22,9 +22,10 @@ from grpc_status import rpc_status
 from services.common import identity, migrate, run
 from services.graph.__main__ import start
 from services.graph.config import GraphSettings
+from tests import signing
 from tests.stack.postgres import as_role, fresh_database
 
-SECRET = "a secret for tests only, forty characters"
+SECRET = signing.JWT_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Service:
         return Caller(self.channel, identity.user_token(SECRET, user_id, role, 300))
 
     def service(self) -> Caller:
-        return Caller(self.channel, identity.service_token(SECRET, "test"))
+        return Caller(self.channel, signing.service_token())
 
     def holder_of(self, token: str | None) -> Caller:
         return Caller(self.channel, token)
@@ -122,7 +123,7 @@ async def replica(database_url: str, **settings: Any) -> AsyncIterator[Service]:
         values: dict[str, Any] = {
             "port": 0,
             "port_file": port_file,
-            "jwt_secret": SECRET,
+            **signing.SETTINGS,
             "database_url": as_role(database_url, "graph"),
             "grace_seconds": 0,
             **settings,

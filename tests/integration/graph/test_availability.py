@@ -21,7 +21,8 @@ from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableBlockRequest, G
 
 from services.common import migrate
 from services.graph.registration import registered
-from tests.integration.graph.service import SECRET, Service, graph_service
+from tests import signing
+from tests.integration.graph.service import Service, graph_service
 from tests.stack.postgres import as_role, fresh_database
 from tests.unit.graph.building import TEXT, WHOLE, block, graph, node
 from tests.waiting import until
@@ -194,12 +195,15 @@ async def graph_process(database_url: str, folder: Path) -> AsyncIterator[tuple[
     """The service as a process that serves metrics, and their port."""
     port, metrics_port = free_port(), free_port()
     settings = {
-        "JWT_SECRET": SECRET,
         "DATABASE_URL": as_role(database_url, "graph"),
         "PORT": str(port),
         "METRICS_PORT": str(metrics_port),
     }
-    environment = {**os.environ, **{f"BLOCKYARD_{name}": value for name, value in settings.items()}}
+    environment = {
+        **os.environ,
+        **signing.ENVIRONMENT,
+        **{f"BLOCKYARD_{name}": value for name, value in settings.items()},
+    }
     environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     process = ChildProcess(
         "graph", [sys.executable, "-m", "services.graph"], folder / "log", environment=environment, folder=folder

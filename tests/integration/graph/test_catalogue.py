@@ -89,7 +89,7 @@ async def test_an_unknown_category_is_refused_with_those_that_there_are(service:
 
 
 async def test_an_unknown_block_is_not_there(service: Service) -> None:
-    for name in ("", "GoneBlock", "a\0b"):
+    for name in ("", "GoneBlock"):
         refused = await service.user().refused("GetBlock", block_messages.GetBlockRequest(block_id=name))
         assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "BLOCK_NOT_FOUND")
 

@@ -20,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from services.common import identity, migrate
+from tests import signing
 from tests.integration.graph.service import SECRET, Caller, Service, graph_service
 from tests.stack.postgres import as_role, fresh_database, running_postgres
 from tests.unit.graph.building import BLOCKS, small_graph
@@ -35,7 +36,7 @@ async def test_the_process_starts_serves_and_ends_in_order(postgres: PostgresSer
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "BLOCKYARD_JWT_SECRET": SECRET,
+            **signing.ENVIRONMENT,
             "BLOCKYARD_DATABASE_URL": as_role(database_url, "graph"),
             "BLOCKYARD_PORT": "0",
             "BLOCKYARD_PORT_FILE": str(port_file),

@@ -17,6 +17,8 @@ from blockyard.dev.nats import NatsServer, start_nats
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
 from blockyard.runner.v1.catalogue_service_pb2 import (
+    CatalogueServiceFindCredentialUsesRequest,
+    CatalogueServiceFindCredentialUsesResponse,
     GetRunnableBlockRequest,
     GetRunnableBlockResponse,
     GetRunnableGraphRequest,
@@ -31,9 +33,9 @@ from blockyard.runner.v1.catalogue_service_pb2_grpc import (
 from google.protobuf.duration_pb2 import Duration
 
 from services.common.bus import Bus, StreamLimits, connect
+from tests import signing
 from tests.integration.runner.owner import Owner, owning
 
-SECRET = "a secret for tests only, forty characters"
 BLOCKS = "tests.integration.runner.blocks"
 ROOT = Path(__file__).parents[3]
 
@@ -53,6 +55,11 @@ class RegisteringCatalogue(CatalogueServiceServicer):
         self, request: GetRunnableBlockRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunnableBlockResponse:
         await context.abort(grpc.StatusCode.NOT_FOUND, "There are no blocks here to run on their own.")
+
+    async def FindCredentialUses(
+        self, request: CatalogueServiceFindCredentialUsesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CatalogueServiceFindCredentialUsesResponse:
+        return CatalogueServiceFindCredentialUsesResponse()
 
     async def RegisterBlocks(
         self, request: RegisterBlocksRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -118,7 +125,7 @@ class House:
         port = free_port()
         defaults: dict[str, Any] = {
             "port": port,
-            "jwt_secret": SECRET,
+            "runner_secret": signing.RUNNER_SECRET,
             "nats_url": self.nats.url,
             "graph_address": self.catalogue_address,
             "blob_url": (self.folder / "blobs").as_uri(),

@@ -22,7 +22,8 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.common.blobs import BlobStore
 from services.runner.config import RunnerSettings
 from services.runner.files import BlobFiles
-from tests.integration.runner.house import SECRET, House, RunnerProcess
+from tests import signing
+from tests.integration.runner.house import House, RunnerProcess
 from tests.integration.runner.owner import Owner, Recorded
 from tests.unit.egress.network import http_server
 from tests.unit.files.clamd_server import EICAR, clamd_server
@@ -120,7 +121,7 @@ async def test_limits_and_scanner_are_the_operators(broken_house: House) -> None
 
 def test_an_address_of_a_scanner_that_is_none_is_a_wrong_setting() -> None:
     with pytest.raises(ValueError, match="expected host:port or the path of a Unix socket, got 'nowhere'"):
-        RunnerSettings.model_validate({"jwt_secret": SECRET, "clamd": "nowhere"})
+        RunnerSettings.model_validate({"runner_secret": signing.RUNNER_SECRET, "clamd": "nowhere"})
 
 
 # -- streams

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from services.common import grpc_client
 from services.runner.blocks_here import BlocksHere
 from services.runner.registration import NothingToRegister, Registration
-from tests.integration.graph.service import SECRET, Service, graph_service
+from tests import signing
+from tests.integration.graph.service import Service, graph_service
 from tests.integration.runner.house import House
 from tests.integration.runner.refused import BadBlock, GoodBlock
 from tests.waiting import until
@@ -31,7 +32,7 @@ async def names_in(service: Service) -> list[str]:
 
 @asynccontextmanager
 async def registration_of(service: Service, *blocks: Block, pool: str = "default") -> AsyncIterator[Registration]:
-    credentials = grpc_client.ServiceCredentials(SECRET, "runner")
+    credentials = grpc_client.ServiceCredentials(signing.RUNNER_SECRET, "runner")
     async with grpc_client.channel(service.address, credentials) as channel:
         here = BlocksHere({block.id: block for block in blocks})
         yield Registration(channel, "runner-1", pool, here)

@@ -3,15 +3,16 @@
 import os
 
 import pytest
-from blockyard.block import CredentialsReference
+from blockyard.block import ApiKeyCredentials, CredentialsReference, CredentialsRequirement
 from pydantic import SecretStr
 
 from blocks.ai.errors import ProviderNotConfigured
-from blocks.ai.models import KNOWN_MODELS, cost_usd
+from blocks.ai.models import EMBEDDING_MODELS, KNOWN_MODELS, cost_usd
 from blocks.ai.providers import BUILT_IN, Access, Protocol, access, choose, unavailable_reason
-from blocks.ai.text import AIResponseBlock
+from blocks.ai.text import AIResponseBlock, AITextGeneratorBlock
 
 KEYS = {f"BLOCKYARD_AI_{name}_KEY": f"key-of-{name}" for name in ("OPENAI", "ANTHROPIC", "GROQ", "OPENROUTER")}
+MINE = ApiKeyCredentials(api_key=SecretStr("mine"))
 VLLM = {"BLOCKYARD_AI_VLLM_BASE_URL": "http://gpu.example:8000/v1/"}
 
 
@@ -94,11 +95,10 @@ def test_password_in_a_base_url_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(failed.value)
 
 
-@pytest.mark.parametrize("unlocked", [{"api_key": "mine"}, {"api_key": SecretStr("mine")}, "mine", SecretStr("mine")])
-def test_credentials_go_before_the_operators_key(unlocked: object) -> None:
+def test_credentials_go_before_the_operators_key() -> None:
     reference = CredentialsReference(id="1", provider="openai", type="api_key")
 
-    provider = choose("gpt-4o", access(reference, unlocked), KEYS).provider
+    provider = choose("gpt-4o", access(reference, MINE), KEYS).provider
 
     assert provider.key == SecretStr("mine")
 
@@ -106,22 +106,38 @@ def test_credentials_go_before_the_operators_key(unlocked: object) -> None:
 def test_credentials_choose_the_provider_of_an_unknown_model() -> None:
     reference = CredentialsReference(id="1", provider="open_router", type="api_key")
 
-    choice = choose("openai/gpt-oss-120b", access(reference, {"api_key": "mine"}), {})
+    choice = choose("openai/gpt-oss-120b", access(reference, MINE), {})
 
     assert (choice.provider.name, choice.model) == ("openrouter", "openai/gpt-oss-120b")
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "model_there"),
+    [
+        ("openrouter/google/gemini-pro", "open_router", "google/gemini-pro"),
+        ("ollama/qwen", "ollama", "qwen"),
+        ("openai/gpt-oss-120b", "groq", "openai/gpt-oss-120b"),
+    ],
+)
+def test_a_prefix_that_names_the_credentials_provider_is_no_part_of_the_model(
+    model: str, provider: str, model_there: str
+) -> None:
+    reference = CredentialsReference(id="1", provider=provider, type="api_key")
+
+    assert choose(model, access(reference, MINE), {}).model == model_there
 
 
 def test_credentials_for_another_provider_go_nowhere() -> None:
     reference = CredentialsReference(id="1", provider="groq", type="api_key")
 
     with pytest.raises(ProviderNotConfigured, match="are for groq, but gpt-4o is a model of openai"):
-        choose("gpt-4o", access(reference, {"api_key": "mine"}), KEYS)
+        choose("gpt-4o", access(reference, MINE), KEYS)
 
 
 @pytest.mark.parametrize("key", ["sk-a b", "sk-a\nb", "sk-é", " "])
 def test_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(ProviderNotConfigured, match="the key holds a space") as failed:
-        access(None, {"api_key": key})
+        access(None, ApiKeyCredentials(api_key=SecretStr(key)))
     assert key.strip() == "" or key not in str(failed.value)
     with pytest.raises(ProviderNotConfigured, match="BLOCKYARD_AI_OPENAI_KEY: the key holds a space"):
         choose("gpt-4o", Access(), {"BLOCKYARD_AI_OPENAI_KEY": key})
@@ -133,9 +149,42 @@ def test_line_break_behind_a_key_is_left_out() -> None:
     assert choice.provider.key == SecretStr("sk-a")
 
 
-def test_credential_without_a_key_is_refused() -> None:
-    with pytest.raises(ProviderNotConfigured, match="without api_key"):
-        access(None, {"username": "me"})
+def test_the_vaults_word_on_the_provider_goes_before_the_graphs() -> None:
+    reference = CredentialsReference(id="1", provider="openai", type="api_key")
+
+    with pytest.raises(ProviderNotConfigured, match="are for groq, but gpt-4o is a model of openai"):
+        choose("gpt-4o", access(reference, ApiKeyCredentials(api_key=SecretStr("mine"), provider="groq")), KEYS)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *KNOWN_MODELS,
+        *EMBEDDING_MODELS,
+        "claude-next",
+        "gpt-9",
+        "chatgpt-9",
+        "o7-mini",
+        "ollama/qwen",
+        "open_router/m",
+        "groq/m",
+    ],
+)
+def test_the_model_picks_the_credential_of_who_is_asked(model: str) -> None:
+    wanted = CredentialsRequirement.of_schema(AITextGeneratorBlock.Input.jsonschema()["properties"]["credentials"])
+    assert wanted is not None
+
+    (provider,) = wanted.providers_for(model)
+
+    assert provider in wanted.providers
+    mine = ApiKeyCredentials(api_key=SecretStr("mine"), provider=provider)
+    assert choose(model, access(None, mine), {}).provider.name == provider
+
+
+def test_a_model_whose_name_tells_nothing_takes_the_credential_of_any() -> None:
+    wanted = AITextGeneratorBlock.Input.get_credentials_fields()["credentials"]
+
+    assert wanted.providers_for("openai/gpt-oss-120b") == wanted.providers
 
 
 @pytest.mark.parametrize(

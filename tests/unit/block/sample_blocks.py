@@ -95,7 +95,9 @@ class BlockingBlock(Block[AnyInput, AnyOutput]):
 
 
 class SecretInput(BlockSchema):
-    credentials: CredentialsReference = CredentialsField(provider="mail", types=["api_key"], scopes=["send", "read"])
+    credentials: CredentialsReference = CredentialsField(
+        provider="mail", types=["api_key", "oauth2"], scopes=["send", "read"]
+    )
     password: str = SchemaField(description="A secret.", default="", secret=True, max_length=3)
 
 

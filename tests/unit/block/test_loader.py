@@ -11,6 +11,7 @@ HEADER = (
     "import collections.abc\nimport datetime\nimport pydantic\nfrom typing import Any\nfrom blockyard.block import *\n"
 )
 ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e01"
+ASKED = "provider='p', types=['api_key']"
 OTHER_ID = "7c3f1a52-6d0e-4f6b-9f6f-0c3b8a0d1e02"
 
 
@@ -208,6 +209,132 @@ def test_block_that_breaks_a_rule_is_refused_with_its_name(package: Package, sou
     assert catalogue.errors[0].message.startswith(message)
     assert catalogue.errors[0].block == message.split(":")[0]
     assert catalogue.errors[0].module == f"{package.name}.text"
+
+
+def credentials_source(options: str, run: str = "", pins: str = "", default: str = "") -> str:
+    """Source of a block with a credentials field."""
+    field = f"credentials: CredentialsReference{default and ' | None'} = CredentialsField({options}{default})"
+    return block_source(
+        text="\n        ".join(filter(None, ["text: str = SchemaField()", pins, field])),
+        **({"run": f"async def run(self, input_data: Input, {run}):\n        yield 'out', 1"} if run else {}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (credentials_source("provider=[], types=['api_key']"), "provider: name at least one"),
+        (
+            credentials_source("provider='Git Hub', types=['api_key']"),
+            "provider: expected 1 to 100 characters of a-z 0-9 _ -, got 'Git Hub'",
+        ),
+        (
+            credentials_source("provider='p', types=[]"),
+            "types: name at least one of api_key, oauth2, user_password, host_scoped",
+        ),
+        (
+            credentials_source("provider='p', types=['apikey']"),
+            "types: there is no type 'apikey'; there are api_key, oauth2, user_password, host_scoped",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key'], scopes=['read']"),
+            "scopes: only credentials of the type oauth2 have some",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key'], discriminator_mapping={'a': 'p'}"),
+            "discriminator_mapping: name in `discriminator` the input whose values it has",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key'], discriminator='model'"),
+            "discriminator: there is no other input 'model'",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key'], discriminator='credentials.id'"),
+            "discriminator: there is no other input 'credentials'",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key'], discriminator='text'"),
+            "discriminator: without discriminator_mapping it is for the type host_scoped alone",
+        ),
+        (
+            credentials_source(
+                "provider='p', types=['host_scoped'], discriminator='url'", pins="url: str = SchemaField(secret=True)"
+            ),
+            "discriminator: url is secret, and what picks a credential is shown",
+        ),
+        (
+            credentials_source(
+                "provider='p', types=['api_key'], discriminator='text', discriminator_mapping={'a': 'q'}"
+            ),
+            "discriminator_mapping: 'a': there is no provider 'q'; there are p",
+        ),
+        (
+            credentials_source(
+                "provider='p', types=['api_key'], discriminator='text', discriminator_mapping={'a*b': 'p'}"
+            ),
+            "discriminator_mapping: 'a*b': a * may stand at the end alone",
+        ),
+        (
+            credentials_source(
+                "provider='p', types=['api_key'], discriminator='times', discriminator_mapping={'a': 'p'}",
+                pins="times: int = SchemaField()",
+            ),
+            "discriminator_mapping: 'a': is no value that times takes",
+        ),
+        (
+            credentials_source("provider='p', types=['api_key']", default=", default={'id': 'x'}"),
+            "a credential belongs to a user, so its only default is None",
+        ),
+    ],
+)
+def test_a_credentials_field_that_breaks_a_rule_is_refused(package: Package, source: str, message: str) -> None:
+    package.write("text", source)
+
+    assert f"GoodBlock: input credentials: {message}" in errors_of(package)
+
+
+def test_a_field_takes_one_credential(package: Package) -> None:
+    package.write(
+        "text", block_source(text="credentials: list[CredentialsReference] = CredentialsField(" + ASKED + ")")
+    )
+
+    assert errors_of(package) == [
+        "GoodBlock: input credentials: takes one credential: its type is CredentialsReference, or that or None"
+    ]
+
+
+def test_a_credential_is_no_output(package: Package) -> None:
+    pins = f"error: str = SchemaField()\n        credentials: CredentialsReference = CredentialsField({ASKED})"
+    package.write("text", block_source(error=pins))
+
+    assert errors_of(package) == ["GoodBlock: output credentials: a credential is an input alone"]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (
+            "key: ApiKeyCredentials",
+            "GoodBlock: run: key: there is no credentials field of that name; name the parameter after its field",
+        ),
+        (
+            "credentials: OAuth2Credentials",
+            "GoodBlock: run: credentials: is annotated for oauth2, and the field takes api_key",
+        ),
+    ],
+)
+def test_a_parameter_for_credentials_that_fits_no_field_is_refused(package: Package, run: str, message: str) -> None:
+    package.write("text", credentials_source("provider='p', types=['api_key']", run=run))
+
+    assert errors_of(package) == [message]
+
+
+def test_what_a_credentials_field_may_be_is_taken(package: Package) -> None:
+    picked = "discriminator='text', discriminator_mapping={'a': 'p', 'b*': 'q'}"
+    options = f"provider=['p', 'q'], types=['api_key', 'oauth2'], scopes=['read'], {picked}"
+    package.write("text", credentials_source(options, run="credentials: Credentials | None", default=", default=None"))
+
+    assert errors_of(package) == []
 
 
 def test_module_name_not_in_lower_case_is_refused(package: Package) -> None:

@@ -283,7 +283,7 @@ def test_errors_name_the_pin_and_hide_the_secret_whatever_the_value_was_called()
 
 def test_credentials_fields_tell_what_they_ask_for() -> None:
     assert SecretInput.get_credentials_fields() == {
-        "credentials": CredentialsRequirement(providers=("mail",), types=("api_key",), scopes=("read", "send"))
+        "credentials": CredentialsRequirement(providers=("mail",), types=("api_key", "oauth2"), scopes=("read", "send"))
     }
 
 

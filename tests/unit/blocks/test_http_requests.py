@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 from aiohttp import BodyPartReader, web
-from blockyard.block import BlockError, BlockExecutionError, BlockInputError, Context, Effect
+from blockyard.block import BlockError, BlockExecutionError, BlockInputError, Context, Effect, HostScopedCredentials
 from blockyard.block.preparation import prepare
 from blockyard.block.resources import Resources
 from blockyard.egress.targets import parse_target
 
-from blocks.network.host_credentials import HostScopedCredentials
 from blocks.network.http_requests import SendAuthenticatedWebRequestBlock, SendWebRequestBlock
 from tests.unit.blocks.web import client_for, outputs_of
 from tests.unit.egress.network import http_server
@@ -272,7 +271,7 @@ async def test_credentials_do_not_follow_a_redirect_to_another_host() -> None:
         ("api.example.com", "https://xapi.example.com/", False),
         ("*.example.com", "https://api.example.com/", True),
         ("*.example.com", "https://a.b.example.com/", True),
-        ("*.example.com", "https://example.com/", True),
+        ("*.example.com", "https://example.com/", False),
         ("*.example.com", "https://evilexample.com/", False),
         ("*.example.com", "https://api.example.com:8443/", False),
         ("*.example.com:8443", "https://api.example.com:8443/", True),

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from blockyard.account.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from blockyard.credentials.v1.credentials_service_pb2_grpc import add_CredentialsServiceServicer_to_server
 from blockyard.event.v1.event_pb2 import Event, EventKind
 from blockyard.execution.v1 import execution_pb2
 from blockyard.execution.v1 import execution_service_pb2 as execution_messages
@@ -29,6 +31,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc_status import rpc_status
+
+from tests.unit.client.memory_accounts import Accounts, Office, Vault
 
 TOKEN = "a-token"
 GRAPH_ID = "0190c0de-0000-7000-8000-000000000001"
@@ -98,6 +102,9 @@ class Script:
     calls: list[str] = field(default_factory=list)
     graphs: dict[str, graph_pb2.Graph] = field(default_factory=dict)
     starts: list[execution_messages.StartExecutionRequest] = field(default_factory=list)
+    block_runs: list[execution_messages.RunBlockRequest] = field(default_factory=list)
+    office: Office = field(default_factory=Office)
+    """What the vault and the account service have."""
 
     def execution(self) -> execution_pb2.Execution:
         """The one execution that there is."""
@@ -138,12 +145,13 @@ def events_of_a_run(nodes: int, ending: EventKind.ValueType = EventKind.EVENT_KI
 
 
 class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServicer):
-    """All three services, by the script."""
+    """Graphs, blocks and executions, by the script."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    async def _begin(self, name: str, context: Any) -> None:
+    async def begin(self, name: str, context: Any) -> None:
+        """Notes the call, checks the token, and brings about the fault that the script has for it."""
         self._script.calls.append(name)
         if ("authorization", f"Bearer {TOKEN}") not in [tuple(pair) for pair in context.invocation_metadata()]:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
@@ -154,19 +162,19 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def CreateGraph(
         self, request: graph_messages.CreateGraphRequest, context: Any
     ) -> graph_messages.CreateGraphResponse:
-        await self._begin("CreateGraph", context)
+        await self.begin("CreateGraph", context)
         request.graph.id, request.graph.version = GRAPH_ID, 1
         self._script.graphs[GRAPH_ID] = request.graph
         return graph_messages.CreateGraphResponse(graph=request.graph)
 
     async def GetGraph(self, request: graph_messages.GetGraphRequest, context: Any) -> graph_messages.GetGraphResponse:
-        await self._begin("GetGraph", context)
+        await self.begin("GetGraph", context)
         return graph_messages.GetGraphResponse(graph=self._script.graphs[request.graph_id])
 
     async def ListGraphs(
         self, request: graph_messages.ListGraphsRequest, context: Any
     ) -> graph_messages.ListGraphsResponse:
-        await self._begin("ListGraphs", context)
+        await self.begin("ListGraphs", context)
         graphs, at = list(self._script.graphs.values()), int(request.page_token or 0)
         following = str(at + 1) if at + 1 < len(graphs) else ""
         return graph_messages.ListGraphsResponse(graphs=graphs[at : at + 1], next_page_token=following)
@@ -174,24 +182,24 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def ForkGraph(
         self, request: graph_messages.ForkGraphRequest, context: Any
     ) -> graph_messages.ForkGraphResponse:
-        await self._begin("ForkGraph", context)
+        await self.begin("ForkGraph", context)
         return graph_messages.ForkGraphResponse(graph=self._script.graphs[request.graph_id])
 
     async def ListBlocks(
         self, request: block_messages.ListBlocksRequest, context: Any
     ) -> block_messages.ListBlocksResponse:
-        await self._begin("ListBlocks", context)
+        await self.begin("ListBlocks", context)
         blocks = [one for one in BLOCKS if not (request.available_only and one.unavailable_reason)]
         return block_messages.ListBlocksResponse(blocks=blocks)
 
     async def GetBlock(self, request: block_messages.GetBlockRequest, context: Any) -> block_messages.GetBlockResponse:
-        await self._begin("GetBlock", context)
+        await self.begin("GetBlock", context)
         return block_messages.GetBlockResponse(block=next(one for one in BLOCKS if one.name == request.block_id))
 
     async def ListBlockCategories(
         self, request: block_messages.ListBlockCategoriesRequest, context: Any
     ) -> block_messages.ListBlockCategoriesResponse:
-        await self._begin("ListBlockCategories", context)
+        await self.begin("ListBlockCategories", context)
         sentence = "Blocks that work on text."
         text = block_messages.BlockCategory(name="TEXT", description=sentence, blocks=12, available_blocks=11)
         return block_messages.ListBlockCategoriesResponse(categories=[text])
@@ -199,7 +207,7 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def ListBlockVersions(
         self, request: block_messages.ListBlockVersionsRequest, context: Any
     ) -> block_messages.ListBlockVersionsResponse:
-        await self._begin("ListBlockVersions", context)
+        await self.begin("ListBlockVersions", context)
         here = block_messages.BlockRunner(runner_id="default-1", pool="default", present=True)
         unset = block_messages.BlockRunner(
             runner_id="default-2", pool="default", present=True, unavailable_reason=UNSET
@@ -215,26 +223,26 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def StartExecution(
         self, request: execution_messages.StartExecutionRequest, context: Any
     ) -> execution_messages.StartExecutionResponse:
-        await self._begin("StartExecution", context)
+        await self.begin("StartExecution", context)
         self._script.starts.append(request)
         return execution_messages.StartExecutionResponse(execution=self._script.execution())
 
     async def GetExecution(
         self, request: execution_messages.GetExecutionRequest, context: Any
     ) -> execution_messages.GetExecutionResponse:
-        await self._begin("GetExecution", context)
+        await self.begin("GetExecution", context)
         return execution_messages.GetExecutionResponse(execution=self._script.execution())
 
     async def ListExecutions(
         self, request: execution_messages.ListExecutionsRequest, context: Any
     ) -> execution_messages.ListExecutionsResponse:
-        await self._begin("ListExecutions", context)
+        await self.begin("ListExecutions", context)
         return execution_messages.ListExecutionsResponse(executions=[self._script.execution()])
 
     async def GetExecutionResults(
         self, request: execution_messages.GetExecutionResultsRequest, context: Any
     ) -> execution_messages.GetExecutionResultsResponse:
-        await self._begin("GetExecutionResults", context)
+        await self.begin("GetExecutionResults", context)
         pages, at = [self._script.results, *self._script.more_results], int(request.page_token or 0)
         following = str(at + 1) if at + 1 < len(pages) else ""
         return execution_messages.GetExecutionResultsResponse(
@@ -244,7 +252,7 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def ListNodeExecutions(
         self, request: execution_messages.ListNodeExecutionsRequest, context: Any
     ) -> execution_messages.ListNodeExecutionsResponse:
-        await self._begin("ListNodeExecutions", context)
+        await self.begin("ListNodeExecutions", context)
         node = execution_pb2.NodeExecution(
             number=1, node_id="node_1", status=execution_pb2.NODE_EXECUTION_STATUS_COMPLETED
         )
@@ -253,16 +261,23 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
     async def ListEvents(
         self, request: execution_messages.ListEventsRequest, context: Any
     ) -> execution_messages.ListEventsResponse:
-        await self._begin("ListEvents", context)
+        await self.begin("ListEvents", context)
         found = [one for one in self._script.events if one.sequence > request.after_sequence]
         kept = [one for one in found if one.sequence not in self._script.gone][: request.page_size]
         complete = bool(kept) and kept[-1].sequence == len(self._script.events)
         return execution_messages.ListEventsResponse(events=kept, complete=complete)
 
+    async def RunBlock(
+        self, request: execution_messages.RunBlockRequest, context: Any
+    ) -> execution_messages.RunBlockResponse:
+        await self.begin("RunBlock", context)
+        self._script.block_runs.append(request)
+        return execution_messages.RunBlockResponse(execution=self._script.execution())
+
     async def WatchExecution(
         self, request: execution_messages.WatchExecutionRequest, context: Any
     ) -> AsyncIterator[execution_messages.WatchExecutionResponse]:
-        await self._begin(f"WatchExecution {request.after_sequence}", context)
+        await self.begin(f"WatchExecution {request.after_sequence}", context)
         said = 0
         limit = self._script.break_streams_after.pop(0) if self._script.break_streams_after else None
         for event in self._script.events:
@@ -290,6 +305,8 @@ def serve(script: Script) -> Iterator[str]:
         add_GraphServiceServicer_to_server(services, server)
         add_BlockServiceServicer_to_server(services, server)
         add_ExecutionServiceServicer_to_server(services, server)
+        add_CredentialsServiceServicer_to_server(Vault(script.office, services.begin), server)
+        add_AccountServiceServicer_to_server(Accounts(script.office, services.begin), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port

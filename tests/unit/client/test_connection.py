@@ -10,22 +10,23 @@ from pathlib import Path
 import blockyard
 import pytest
 from blockyard import sync
+from blockyard.client import Client
 from blockyard.connection import Connection, find_connection
 from blockyard.errors import NotConfigured
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("ADDRESS", "GRAPH_ADDRESS", "EXECUTION_ADDRESS", "TOKEN"):
+    for name in ("ADDRESS", "GRAPH_ADDRESS", "EXECUTION_ADDRESS", "CREDENTIALS_ADDRESS", "ACCOUNT_ADDRESS", "TOKEN"):
         monkeypatch.delenv(f"BLOCKYARD_{name}", raising=False)
     monkeypatch.setenv("BLOCKYARD_HOME", str(tmp_path))
 
 
-def write_state(home: Path, pid: int) -> None:
+def write_state(home: Path, pid: int, **more: str) -> None:
     folder = home / "dev"
     folder.mkdir()
     (folder / "token").write_text("stack-token\n")
-    addresses = {"graph": "127.0.0.1:1", "execution": "127.0.0.1:2", "runner-1": "127.0.0.1:3"}
+    addresses = {"graph": "127.0.0.1:1", "execution": "127.0.0.1:2", "runner-1": "127.0.0.1:3"} | more
     state = {"format": 1, "pid": pid, "addresses": addresses, "token_path": str(folder / "token")}
     (folder / "state.json").write_text(json.dumps(state))
 
@@ -33,7 +34,7 @@ def write_state(home: Path, pid: int) -> None:
 def test_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOCKYARD_ADDRESS", "elsewhere:1")
     monkeypatch.setenv("BLOCKYARD_TOKEN", "another")
-    assert find_connection("here:1", "mine") == Connection("here:1", "here:1", "mine")
+    assert find_connection("here:1", "mine") == Connection("here:1", "here:1", "mine", "here:1", "here:1")
 
 
 def test_services_can_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +42,9 @@ def test_services_can_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BLOCKYARD_EXECUTION_ADDRESS", "execution:1")
     monkeypatch.setenv("BLOCKYARD_TOKEN", "mine")
     assert find_connection() == Connection("graph:1", "execution:1", "mine")
+    monkeypatch.setenv("BLOCKYARD_CREDENTIALS_ADDRESS", "vault:1")
+    monkeypatch.setenv("BLOCKYARD_ACCOUNT_ADDRESS", "account:1")
+    assert find_connection() == Connection("graph:1", "execution:1", "mine", "vault:1", "account:1")
 
 
 def test_the_stack_on_this_machine_is_found(tmp_path: Path) -> None:
@@ -60,6 +64,12 @@ def test_the_stack_of_another_home_is_found(tmp_path: Path, kind: Callable[[Path
         blockyard.connect()
 
 
+def test_the_stacks_vault_and_account_service_are_found(tmp_path: Path) -> None:
+    write_state(tmp_path, os.getpid(), credentials="127.0.0.1:4", account="127.0.0.1:5")
+    found = find_connection()
+    assert (found.credentials_address, found.account_address) == ("127.0.0.1:4", "127.0.0.1:5")
+
+
 def test_another_token_can_be_used_with_the_stack(tmp_path: Path) -> None:
     write_state(tmp_path, os.getpid())
     assert find_connection(token="viewer").token == "viewer"
@@ -69,6 +79,27 @@ def test_the_stacks_token_is_not_sent_elsewhere(tmp_path: Path) -> None:
     write_state(tmp_path, os.getpid())
     with pytest.raises(NotConfigured, match="no token for example:443"):
         find_connection("example:443")
+
+
+@pytest.mark.parametrize("name", ["CREDENTIALS", "ACCOUNT"])
+def test_the_stacks_token_is_not_sent_to_another_vault_or_account_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_state(tmp_path, os.getpid())
+    monkeypatch.setenv("BLOCKYARD_GRAPH_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("BLOCKYARD_EXECUTION_ADDRESS", "127.0.0.1:2")
+    assert find_connection().token == "stack-token"
+    monkeypatch.setenv(f"BLOCKYARD_{name}_ADDRESS", "evil.example:443")
+    with pytest.raises(NotConfigured, match="no token"):
+        find_connection()
+
+
+async def test_a_service_whose_address_is_not_known_is_said_when_it_is_called() -> None:
+    async with Client(Connection("a:1", "a:1", "mine")) as client:
+        with pytest.raises(NotConfigured, match="BLOCKYARD_CREDENTIALS_ADDRESS"):
+            _ = client.credentials
+        with pytest.raises(NotConfigured, match="BLOCKYARD_ACCOUNT_ADDRESS"):
+            _ = client.users
 
 
 def test_a_stack_that_was_killed_is_none(tmp_path: Path) -> None:

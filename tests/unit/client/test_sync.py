@@ -6,7 +6,20 @@ from functools import partial
 
 import pytest
 from blockyard import sync
-from blockyard.client import BlocksClient, ExecutionHandle, ExecutionsClient, GraphsClient, Results
+from blockyard.client import (
+    AccountClient,
+    ApiKeySecret,
+    AuditClient,
+    BlocksClient,
+    CredentialsClient,
+    CreditsClient,
+    ExecutionHandle,
+    ExecutionsClient,
+    GraphsClient,
+    Results,
+    UsersClient,
+    VaultClient,
+)
 from blockyard.errors import ExecutionFailed, OutOfRange
 from blockyard.event.v1.event_pb2 import ValueAbsence
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_FAILED
@@ -60,6 +73,16 @@ def test_lists_are_iterators(client: sync.Client) -> None:
     assert [graph.name for graph in client.graphs.list()] == ["one"]
 
 
+def test_credentials_and_accounts_are_here_too(client: sync.Client) -> None:
+    kept = client.credentials.create("github", ApiKeySecret("x"), title="work")
+    assert [one.id for one in client.credentials.list()] == [kept.id]
+    assert client.account.me().id == "anna"
+    assert client.credits.get().balance == 100
+    assert [one.id for one in client.vault.list_keys()] == ["key-1", "key-0"]
+    assert [one.id for one in client.users.list()] == ["anna"]
+    assert list(client.audit.list()) == []
+
+
 def test_errors_are_raised_here(client: sync.Client, script: Script) -> None:
     script.status = EXECUTION_STATUS_FAILED
     with pytest.raises(ExecutionFailed):
@@ -85,6 +108,12 @@ def test_absent_values_may_be_none_here_too(client: sync.Client, script: Script)
         (sync.Blocks, BlocksClient),
         (sync.Executions, ExecutionsClient),
         (sync.Execution, ExecutionHandle),
+        (sync.Credentials, CredentialsClient),
+        (sync.Vault, VaultClient),
+        (sync.Account, AccountClient),
+        (sync.Users, UsersClient),
+        (sync.Credits, CreditsClient),
+        (sync.Audit, AuditClient),
     ],
 )
 def test_no_method_is_missing(face: type, inner: type) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from services.common import config
 from services.common.config import DatabaseSettings, ServiceSettings
+from tests import signing
 
 
 class Settings(ServiceSettings, DatabaseSettings):
@@ -14,7 +15,8 @@ class Settings(ServiceSettings, DatabaseSettings):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setenv("BLOCKYARD_JWT_SECRET", "s" * 32)
+    for variable, secret in signing.ENVIRONMENT.items():
+        monkeypatch.setenv(variable, secret)
     monkeypatch.setenv("BLOCKYARD_DATABASE_URL", "postgresql://graph@localhost/blockyard")
     return monkeypatch
 
@@ -56,7 +58,7 @@ def test_everything_wrong_is_said_at_once(environment: pytest.MonkeyPatch, capsy
 def test_secrets_do_not_print() -> None:
     settings = config.load(Settings)
 
-    assert "sss" not in repr(settings)
+    assert signing.JWT_SECRET not in repr(settings)
     assert "graph@localhost" not in repr(settings)
 
 

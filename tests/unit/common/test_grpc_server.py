@@ -18,7 +18,6 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
-from pydantic import SecretStr
 
 from services.common import grpc_client, grpc_server, identity
 from services.common.config import ServiceSettings
@@ -31,8 +30,10 @@ from services.common.errors import (
     Violation,
 )
 from services.common.grpc_server import Listening, Registration
+from services.common.tokens import ServiceTokens
+from tests import signing
 
-SECRET = "s" * 32
+SECRET = signing.JWT_SECRET
 
 
 class GraphNotFound(NotFound):
@@ -149,7 +150,7 @@ class Server:
 
 
 def settings(**changes: object) -> ServiceSettings:
-    values: dict[str, object] = {"port": 0, "jwt_secret": SecretStr(SECRET), "grace_seconds": 1}
+    values: dict[str, object] = {"port": 0, **signing.SETTINGS, "grace_seconds": 1}
     return ServiceSettings.model_validate({**values, **changes})
 
 
@@ -377,7 +378,7 @@ async def test_a_port_that_is_taken_is_refused_in_a_sentence(server: Server) -> 
 
 async def test_a_service_calls_another_with_its_own_token_and_repeats_what_may_repeat(server: Server) -> None:
     method = "blockyard.runner.v1.CatalogueService/GetRunnableGraph"
-    credentials = grpc_client.ServiceCredentials(SECRET, "execution")
+    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "execution")
     async with grpc_client.channel(server.address, credentials, idempotent=[method]) as channel:
         catalogue = catalogue_service_pb2_grpc.CatalogueServiceStub(channel)
         await catalogue.GetRunnableGraph(catalogue_service_pb2.GetRunnableGraphRequest(graph_id="twice"))
@@ -390,11 +391,11 @@ async def test_a_service_calls_another_with_its_own_token_and_repeats_what_may_r
 
 def test_a_service_renews_its_token_at_half_of_its_life() -> None:
     now = 0.0
-    credentials = grpc_client.ServiceCredentials(SECRET, "execution", clock=lambda: now)
+    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "execution", clock=lambda: now)
     first = credentials.metadata()
     now = 29.0
     assert credentials.metadata() == first
     now = 31.0
     ((_, renewed),) = credentials.metadata()
 
-    assert identity.verify_service(SECRET, renewed).user_id == "service:execution"
+    assert ServiceTokens(signing.SECRETS).check(renewed.removeprefix("Bearer ")).user_id == "service:execution"

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from blockyard.dev.ports import free_port
 
+from tests import signing
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -52,7 +54,7 @@ async def sample(**variables: str) -> AsyncIterator[Service]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
-        "BLOCKYARD_JWT_SECRET": "s" * 32,
+        **signing.ENVIRONMENT,
         "BLOCKYARD_PORT": "0",
         **{f"BLOCKYARD_{name}": value for name, value in variables.items()},
     }

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from services.common.structs import to_struct
 from services.execution import telling
 from services.execution.block_plans import RunnableBlock
-from services.execution.block_setup import setup_of
+from services.execution.block_setup import fields_of, setup_of, taken_apart
 from services.execution.dispatch import Dispatcher
 from services.execution.engine import Machine, State, Topology
 from services.execution.engine.facts import Started
@@ -142,22 +142,74 @@ def block_with_credentials(*required: str) -> Block:
     return Block(id="b", name="WorkBlock", input_schema=to_struct(schema))
 
 
-def test_only_credentials_that_are_required_and_not_given_are_missing() -> None:
+def test_a_setup_names_the_credentials_that_are_lacking_and_the_inputs_beside_them() -> None:
     block = block_with_credentials("credentials", "text")
-    setup = setup_of(block, {}, ["credentials", "text"])
-    assert setup is not None
+
+    setup = setup_of(block, {"credentials"}, ["text"])
+
     assert list(setup.missing) == ["credentials"]
     assert setup.missing["credentials"].scopes == ()
     assert setup.missing_inputs == ("text",)
     assert setup.input_schema == {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
     assert setup.message == "WorkBlock needs credentials that were not given: credentials (github: api_key)."
-    assert setup_of(block, {"credentials": {"id": "1"}}, ["text"]) is None
-    assert setup_of(block_with_credentials("text"), {}, ["text"]) is None
 
 
 def test_several_credentials_are_all_named() -> None:
     block = block_with_credentials("credentials", "mail_credentials")
-    setup = setup_of(block, {}, ["credentials", "mail_credentials"])
-    assert setup is not None
+
+    setup = setup_of(block, {"credentials", "mail_credentials"}, [])
+
     assert list(setup.missing) == ["credentials", "mail_credentials"]
     assert "mail_credentials (github: api_key)" in setup.message
+
+
+def test_a_reference_among_the_inputs_chooses_a_credential_and_is_no_input() -> None:
+    block = block_with_credentials("credentials", "text")
+    reference = {"id": "c1", "provider": "github", "type": "api_key"}
+
+    inputs, chosen = taken_apart(block, {"credentials": reference, "text": "hello"})
+
+    assert inputs == {"text": "hello"}
+    assert chosen == {"credentials": "c1"}
+
+
+def test_what_is_no_reference_stays_among_the_inputs_to_be_refused() -> None:
+    inputs, chosen = taken_apart(block_with_credentials("credentials"), {"credentials": {"api_key": "k"}})
+
+    assert inputs == {"credentials": {"api_key": "k"}}
+    assert chosen == {}
+
+
+def test_pins_that_want_credentials_are_fields_of_their_names() -> None:
+    first, second = fields_of(block_with_credentials("credentials"), {})
+
+    assert (first.name, first.required, list(first.providers), list(first.types)) == (
+        "credentials",
+        True,
+        ["github"],
+        ["api_key"],
+    )
+    assert (second.name, second.required) == ("mail_credentials", False)
+
+
+def test_an_input_may_decide_the_provider_and_the_host() -> None:
+    by_model = {
+        "credentials_provider": ["openai", "anthropic"],
+        "credentials_types": ["api_key"],
+        "credentials_discriminator": "model",
+        "credentials_discriminator_mapping": {"gpt": "openai", "claude": "anthropic"},
+    }
+    by_host = {
+        "credentials_provider": ["http"],
+        "credentials_types": ["host_scoped"],
+        "credentials_discriminator": "url",
+    }
+    schema = {"type": "object", "properties": {"credentials": by_model, "web_credentials": by_host}}
+    block = Block(id="b", name="WorkBlock", input_schema=to_struct(schema))
+
+    decided = fields_of(block, {"model": "claude", "url": "https://api.example.com/x"})
+    open_yet = fields_of(block, {})
+
+    assert [list(field.providers) for field in decided] == [["anthropic"], ["http"]]
+    assert [field.url for field in decided] == ["", "https://api.example.com/x"]
+    assert list(open_yet[0].providers) == ["openai", "anthropic"]

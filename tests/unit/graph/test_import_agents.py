@@ -193,7 +193,6 @@ def test_credentials_are_dropped_and_told() -> None:
     assert constants(content, blocks=Snapshot.of([secured])) == {"text": "a"}
     assert remarks(content, Snapshot.of([secured])) == [
         ("CREDENTIALS_TO_FILL", "nodes[0].input_default.credentials"),
-        ("NOT_RUNNABLE", "nodes[0].inputs.credentials"),
     ]
     assert "openai" in prepared(content, Snapshot.of([secured])).remarks[0].description
 

@@ -96,6 +96,29 @@ def test_schemas_are_schemas_of_pins_without_references(schema: dict[str, Any], 
     assert problem in found["blocks[0].input_schema"]
 
 
+@pytest.mark.parametrize(
+    ("marks", "problem"),
+    [
+        ({"credentials_provider": []}, "credentials_provider: expected a list of names"),
+        ({"credentials_provider": {"a": "b"}}, "credentials_provider: expected a list of names"),
+        ({"credentials_types": ["apikey"]}, "credentials_types: expected some of api_key, oauth2, user_password"),
+        ({"credentials_discriminator": "model.name"}, "credentials_discriminator: there is no input pin 'model'"),
+        (
+            {"credentials_discriminator_mapping": {"a": "other"}},
+            "credentials_discriminator_mapping: there is no provider 'other'",
+        ),
+    ],
+)
+def test_marks_of_a_pin_for_credentials_that_nobody_can_meet_are_refused(marks: dict[str, Any], problem: str) -> None:
+    bad, good = sample(), sample()
+    pin = {"credentials_provider": ["github"], "credentials_types": ["api_key"]}
+    good.input_schema.CopyFrom(to_struct({"properties": {"credentials": pin, "other": True}}))
+    bad.input_schema.CopyFrom(to_struct({"properties": {"credentials": {**pin, **marks}}}))
+    assert problems(good) == {}
+    [(place, found)] = problems(bad).items()
+    assert (place, found.startswith(f"the pin 'credentials': {problem}")) == ("blocks[0].input_schema", True)
+
+
 def test_data_that_looks_like_a_reference_is_none() -> None:
     good = sample()
     good.input_schema.CopyFrom(

@@ -89,9 +89,7 @@ async def test_arguments_that_the_server_refuses_are_an_error() -> None:
     assert server.calls == []
 
 
-@pytest.mark.parametrize(
-    "unlocked", [{"access_token": TOKEN}, {"api_key": TOKEN}, TOKEN], ids=["oauth2", "api key", "text"]
-)
+@pytest.mark.parametrize("unlocked", [{"access_token": TOKEN}, {"api_key": TOKEN}], ids=["oauth2", "api key"])
 async def test_token_is_sent_with_every_request(unlocked: Any) -> None:
     with mcp_server(wants_token=True) as server:
         assert await called(server.url, "greet", unlocked=unlocked, tool_arguments={"name": "Ada"}) == "Hello, Ada!"

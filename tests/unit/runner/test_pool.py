@@ -5,14 +5,13 @@ from pydantic import ValidationError
 
 from services.graph.registration import block_violations
 from services.runner.config import RunnerSettings
-
-SECRET = "a secret for tests only, forty characters"
+from tests.signing import RUNNER_SECRET
 
 
 def starts(pool: str) -> bool:
     """Whether a runner of this pool starts."""
     try:
-        RunnerSettings.model_validate({"jwt_secret": SECRET, "pool": pool})
+        RunnerSettings.model_validate({"runner_secret": RUNNER_SECRET, "pool": pool})
     except ValidationError:
         return False
     return True

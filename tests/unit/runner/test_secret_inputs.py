@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from services.runner.secret_inputs import HIDDEN, MOST_TEXTS, TOO_MANY, without
+from services.runner.redaction import HIDDEN
+from services.runner.secret_inputs import MOST_TEXTS, TOO_MANY, without
 
 
 @pytest.mark.parametrize(

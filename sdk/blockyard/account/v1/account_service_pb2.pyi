@@ -592,11 +592,11 @@ class SummarizeSpendingRequest(_message.Message):
     """Whose; empty means the caller."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this time; absent means from the beginning."""
+        """From the hour that this time lies in; absent means from the beginning."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Before this time; absent means until now."""
+        """Before this time, where an hour that has begun before it is counted whole; absent means until now."""
 
     def __init__(
         self,
@@ -654,7 +654,7 @@ class TopUpCreditsRequest(_message.Message):
     user_id: _builtins.str
     """To whom."""
     amount: _builtins.int
-    """How many credits, not 0; below 0 takes away."""
+    """How many credits, not 0, at most 10^15; below 0 takes away."""
     note: _builtins.str
     """Why, at most 500 characters."""
     request_id: _builtins.str

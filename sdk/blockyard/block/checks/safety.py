@@ -113,7 +113,7 @@ def _refusals_that_tell(block: Block, case: Mapping[str, Any]) -> Iterator[str]:
     """A secret of a wrong form is refused without being shown."""
     schema: type[BlockSchema] = block.input_schema
     good = prepare(block, case)
-    for pin in sorted(schema.secret_fields()):
+    for pin in sorted(schema.unshown_fields()):
         for wrong in (_SECRET, [_SECRET], {_SECRET: _SECRET}):
             try:
                 block.parse_input({**good, pin: wrong})

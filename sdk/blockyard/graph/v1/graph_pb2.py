@@ -28,15 +28,15 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62lockyard/graph/v1/graph.proto\x12\x12\x62lockyard.graph.v1\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x04\n\x05Graph\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x03 \x01(\x05\x12\x16\n\x0elatest_version\x18\x04 \x01(\x05\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\'\n\x05nodes\x18\x08 \x03(\x0b\x32\x18.blockyard.graph.v1.Node\x12\'\n\x05links\x18\t \x03(\x0b\x32\x18.blockyard.graph.v1.Link\x12-\n\x0cinput_schema\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\routput_schema\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x66orked_from_id\x18\x0c \x01(\t\x12\x1b\n\x13\x66orked_from_version\x18\r \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06limits\x18\x10 \x01(\x0b\x32#.blockyard.graph.v1.ExecutionLimits\x12@\n\x12\x63redentials_fields\x18\x11 \x03(\x0b\x32$.blockyard.graph.v1.CredentialsField\"_\n\x0f\x45xecutionLimits\x12\x1b\n\x13max_node_executions\x18\x01 \x01(\x03\x12/\n\x0cmax_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa1\x02\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x02 \x01(\t\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x32\n\x08metadata\x18\x05 \x01(\x0b\x32 .blockyard.graph.v1.NodeMetadata\x12.\n\x05retry\x18\x06 \x01(\x0b\x32\x1f.blockyard.graph.v1.RetryPolicy\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x08on_error\x18\x08 \x01(\x0e\x32\x1b.blockyard.graph.v1.OnError\"W\n\x0cNodeMetadata\x12.\n\x08position\x18\x01 \x01(\x0b\x32\x1c.blockyard.graph.v1.Position\x12\x17\n\x0f\x63ustomized_name\x18\x02 \x01(\t\" \n\x08Position\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\x84\x01\n\x04Link\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_node_id\x18\x02 \x01(\t\x12\x12\n\nsource_pin\x18\x03 \x01(\t\x12\x14\n\x0csink_node_id\x18\x04 \x01(\t\x12\x10\n\x08sink_pin\x18\x05 \x01(\t\x12\x0e\n\x06static\x18\x06 \x01(\x08\x12\x0c\n\x04keep\x18\x07 \x01(\x08\"/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xa3\x01\n\x10\x43redentialsField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x30\n\x04pins\x18\x07 \x03(\x0b\x32\".blockyard.graph.v1.CredentialsPin\"W\n\x0e\x43redentialsPin\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03pin\x18\x02 \x01(\t\x12\x10\n\x08graph_id\x18\x03 \x01(\t\x12\x15\n\rcredential_id\x18\x04 \x01(\t*M\n\x07OnError\x12\x18\n\x14ON_ERROR_UNSPECIFIED\x10\x00\x12\x11\n\rON_ERROR_FAIL\x10\x01\x12\x15\n\x11ON_ERROR_CONTINUE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62lockyard/graph/v1/graph.proto\x12\x12\x62lockyard.graph.v1\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x04\n\x05Graph\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x03 \x01(\x05\x12\x16\n\x0elatest_version\x18\x04 \x01(\x05\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\'\n\x05nodes\x18\x08 \x03(\x0b\x32\x18.blockyard.graph.v1.Node\x12\'\n\x05links\x18\t \x03(\x0b\x32\x18.blockyard.graph.v1.Link\x12-\n\x0cinput_schema\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12.\n\routput_schema\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x66orked_from_id\x18\x0c \x01(\t\x12\x1b\n\x13\x66orked_from_version\x18\r \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06limits\x18\x10 \x01(\x0b\x32#.blockyard.graph.v1.ExecutionLimits\x12@\n\x12\x63redentials_fields\x18\x11 \x03(\x0b\x32$.blockyard.graph.v1.CredentialsField\"_\n\x0f\x45xecutionLimits\x12\x1b\n\x13max_node_executions\x18\x01 \x01(\x03\x12/\n\x0cmax_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa1\x02\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x02 \x01(\t\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x32\n\x08metadata\x18\x05 \x01(\x0b\x32 .blockyard.graph.v1.NodeMetadata\x12.\n\x05retry\x18\x06 \x01(\x0b\x32\x1f.blockyard.graph.v1.RetryPolicy\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x08on_error\x18\x08 \x01(\x0e\x32\x1b.blockyard.graph.v1.OnError\"u\n\x0cNodeMetadata\x12.\n\x08position\x18\x01 \x01(\x0b\x32\x1c.blockyard.graph.v1.Position\x12\x17\n\x0f\x63ustomized_name\x18\x02 \x01(\t\x12\x1c\n\x14\x63redentials_optional\x18\x03 \x01(\x08\" \n\x08Position\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\x84\x01\n\x04Link\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_node_id\x18\x02 \x01(\t\x12\x12\n\nsource_pin\x18\x03 \x01(\t\x12\x14\n\x0csink_node_id\x18\x04 \x01(\t\x12\x10\n\x08sink_pin\x18\x05 \x01(\t\x12\x0e\n\x06static\x18\x06 \x01(\x08\x12\x0c\n\x04keep\x18\x07 \x01(\x08\"/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xb7\x01\n\x10\x43redentialsField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x10\n\x08required\x18\x06 \x01(\x08\x12\x30\n\x04pins\x18\x07 \x03(\x0b\x32\".blockyard.graph.v1.CredentialsPin\x12\x12\n\nnamed_only\x18\x08 \x01(\x08\"W\n\x0e\x43redentialsPin\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0b\n\x03pin\x18\x02 \x01(\t\x12\x10\n\x08graph_id\x18\x03 \x01(\t\x12\x15\n\rcredential_id\x18\x04 \x01(\t*M\n\x07OnError\x12\x18\n\x14ON_ERROR_UNSPECIFIED\x10\x00\x12\x11\n\rON_ERROR_FAIL\x10\x01\x12\x15\n\x11ON_ERROR_CONTINUE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blockyard.graph.v1.graph_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ONERROR']._serialized_start=1718
-  _globals['_ONERROR']._serialized_end=1795
+  _globals['_ONERROR']._serialized_start=1768
+  _globals['_ONERROR']._serialized_end=1845
   _globals['_GRAPH']._serialized_start=182
   _globals['_GRAPH']._serialized_end=765
   _globals['_EXECUTIONLIMITS']._serialized_start=767
@@ -44,15 +44,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE']._serialized_start=865
   _globals['_NODE']._serialized_end=1154
   _globals['_NODEMETADATA']._serialized_start=1156
-  _globals['_NODEMETADATA']._serialized_end=1243
-  _globals['_POSITION']._serialized_start=1245
-  _globals['_POSITION']._serialized_end=1277
-  _globals['_LINK']._serialized_start=1280
-  _globals['_LINK']._serialized_end=1412
-  _globals['_VIOLATION']._serialized_start=1414
-  _globals['_VIOLATION']._serialized_end=1461
-  _globals['_CREDENTIALSFIELD']._serialized_start=1464
-  _globals['_CREDENTIALSFIELD']._serialized_end=1627
-  _globals['_CREDENTIALSPIN']._serialized_start=1629
-  _globals['_CREDENTIALSPIN']._serialized_end=1716
+  _globals['_NODEMETADATA']._serialized_end=1273
+  _globals['_POSITION']._serialized_start=1275
+  _globals['_POSITION']._serialized_end=1307
+  _globals['_LINK']._serialized_start=1310
+  _globals['_LINK']._serialized_end=1442
+  _globals['_VIOLATION']._serialized_start=1444
+  _globals['_VIOLATION']._serialized_end=1491
+  _globals['_CREDENTIALSFIELD']._serialized_start=1494
+  _globals['_CREDENTIALSFIELD']._serialized_end=1677
+  _globals['_CREDENTIALSPIN']._serialized_start=1679
+  _globals['_CREDENTIALSPIN']._serialized_end=1766
 # @@protoc_insertion_point(module_scope)

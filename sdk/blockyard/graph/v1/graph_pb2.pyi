@@ -237,14 +237,17 @@ Global___Node: _TypeAlias = Node  # noqa: Y015
 
 @_typing.final
 class NodeMetadata(_message.Message):
-    """What does not bear on a run."""
+    """What of a node is no part of what it computes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
     CUSTOMIZED_NAME_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_OPTIONAL_FIELD_NUMBER: _builtins.int
     customized_name: _builtins.str
     """Name to show instead of the block's."""
+    credentials_optional: _builtins.bool
+    """True if an execution may start without the node's credentials; the node fails then, if it cannot do without."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Position on the canvas."""
@@ -254,10 +257,11 @@ class NodeMetadata(_message.Message):
         *,
         position: Global___Position | None = ...,
         customized_name: _builtins.str = ...,
+        credentials_optional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customized_name", b"customized_name", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials_optional", b"credentials_optional", "customized_name", b"customized_name", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,12 +378,17 @@ class CredentialsField(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     PINS_FIELD_NUMBER: _builtins.int
+    NAMED_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name by which a start gives the credential, for example "github_oauth2"."""
     url: _builtins.str
     """URL whose host it must be for, of host_scoped; empty if that is known only when the node runs."""
     required: _builtins.bool
     """Whether an execution cannot start without it."""
+    named_only: _builtins.bool
+    """Whether it is never found among the user's by itself: inputs of the graph decide where the secret is sent, so its
+    owner has to name it.
+    """
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Providers, any of which will do: one alone where the node's inputs decide it."""
@@ -406,10 +415,11 @@ class CredentialsField(_message.Message):
         url: _builtins.str = ...,
         required: _builtins.bool = ...,
         pins: _abc.Iterable[Global___CredentialsPin] | None = ...,
+        named_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pins", b"pins", "providers", b"providers", "required", b"required", "scopes", b"scopes", "types", b"types", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "named_only", b"named_only", "pins", b"pins", "providers", b"providers", "required", b"required", "scopes", b"scopes", "types", b"types", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,8 @@ CREATE TABLE balances (
     told_low boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
+COMMENT ON COLUMN balances.told_low IS 'Told that the balance is below users.low_balance, and not above it since.';
+
 CREATE TABLE transfers (
     transfer_id  uuid PRIMARY KEY,
     kind         smallint NOT NULL,
@@ -31,12 +33,15 @@ CREATE INDEX transfers_of_user ON transfers (user_id, transfer_id DESC);
 CREATE UNIQUE INDEX transfers_request ON transfers (actor, request_id) WHERE request_id IS NOT NULL;
 
 CREATE TABLE entries (
-    transfer_id uuid NOT NULL REFERENCES transfers,
+    transfer_id uuid NOT NULL,
     account     text NOT NULL,
     amount      bigint NOT NULL,
     PRIMARY KEY (transfer_id, account)
 );
-COMMENT ON TABLE entries IS 'The amounts of a transfer add up to 0: what one account gives, another one gets.';
+COMMENT ON TABLE entries IS
+    'The amounts of a transfer add up to 0: what one account gives, another one gets.';
+COMMENT ON COLUMN entries.transfer_id IS
+    'Of transfers. The verification of the ledger looks: a foreign key would take longer than the rest of a booking.';
 COMMENT ON COLUMN entries.account IS '''user:'' and the id of a user, ''issued'' or ''earned''';
 
 CREATE TABLE charges (
@@ -49,6 +54,18 @@ CREATE TABLE charges (
     time           timestamptz NOT NULL,
     PRIMARY KEY (execution_id, node_execution)
 ) PARTITION BY RANGE (execution_id);
+COMMENT ON TABLE charges IS
+    'By week of the execution id, which is a UUIDv7. What a week came to outlasts it in transfers and spending.';
+
+CREATE TABLE spending (
+    user_id  text NOT NULL,
+    hour     timestamptz NOT NULL,
+    block_id text NOT NULL,
+    charges  bigint NOT NULL,
+    amount   bigint NOT NULL,
+    PRIMARY KEY (user_id, hour, block_id)
+);
+COMMENT ON COLUMN spending.hour IS 'The hour, in UTC, in which the outcomes were recorded.';
 
 CREATE TABLE holds (
     user_id    text NOT NULL,

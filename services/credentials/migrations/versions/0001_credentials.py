@@ -42,7 +42,7 @@ CREATE TABLE credentials (
     update_time    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX credentials_request ON credentials (user_id, request_id) WHERE request_id IS NOT NULL;
-CREATE INDEX credentials_of_user ON credentials (user_id, credential_id DESC);
+CREATE INDEX credentials_of_user ON credentials (user_id, create_time DESC, credential_id DESC);
 COMMENT ON COLUMN credentials.refresh_holder IS 'Who refreshes the token now, until refresh_until at the latest.';
 
 CREATE TABLE secrets (
@@ -99,6 +99,7 @@ CREATE TABLE audit_outbox (
     entry       bytea NOT NULL,
     create_time timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX audit_outbox_oldest ON audit_outbox (create_time, entry_id);
 COMMENT ON TABLE audit_outbox IS 'Written with what it tells of; the account service gets them in order, then they go.';
 
 CREATE TABLE notices (

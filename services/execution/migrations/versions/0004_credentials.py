@@ -11,9 +11,9 @@ ALTER TABLE executions
     ADD COLUMN credits_policy smallint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN executions.credentials IS
     'Credentials by "<graph id>/<node id>.<pin>", as {"id", "provider", "type", "title"}; null if there are none.';
-ALTER TABLE partitions ADD COLUMN charged_through bigint NOT NULL DEFAULT 0;
+ALTER TABLE partitions ADD COLUMN charged_through bigint;
 COMMENT ON COLUMN partitions.charged_through IS
-    'Feed sequence up to which the account service has every charge; behind it where credits are off.';
+    'Feed sequence up to which the account service has every charge; null while credits are not counted.';
 """
 
 

@@ -1,0 +1,119 @@
+"""`blockyard admin`: the keys of the vault, for administrators."""
+
+import click
+
+from blockyard.cli.output import Output, as_json, when
+from blockyard.client import Client, Rotation
+from blockyard.errors import BlockyardError, FieldViolation
+
+STANDSTILLS = 5
+"""Calls in a row that wrap nothing, after which something is wrong."""
+
+
+@click.group()
+def admin() -> None:
+    """Keeps Blockyard itself. For administrators."""
+
+
+@admin.command(name="vault-keys")
+@as_json
+@click.pass_obj
+def list_keys(output: Output, json_wanted: bool) -> None:
+    """Lists the keys that wrap the secrets of the vault, newest first."""
+
+    async def work() -> None:
+        async with output.client() as client:
+            found = await client.vault.list_keys()
+        if json_wanted:
+            output.json(found)
+            return
+        rows = [
+            [k.id, "active" if k.active else "", f"{k.secrets:,}", "" if k.available else "not here", when(k.created)]
+            for k in found
+        ]
+        output.table(["ID", "STATE", "SECRETS", "USABLE", "SINCE"], rows, "No keys: no secret was kept yet.")
+
+    output.run(work())
+
+
+@admin.command(name="rotate-keys")
+@click.option("--new", "create", is_flag=True, help="Make a new key first, where the keys' provider can do that.")
+@click.option("--key", "key_id", default="", metavar="ID", help="Wrap by this key; by default by the active one.")
+@click.option(
+    "--batch", "batch_size", default=500, show_default=True, type=click.IntRange(1, 10_000), help="At a time."
+)
+@as_json
+@click.pass_obj
+def rotate_keys(output: Output, create: bool, key_id: str, batch_size: int, json_wanted: bool) -> None:
+    """Wraps all secrets of the vault by another key. Reads go on meanwhile.
+
+    Whatever breaks off, the same command without --new goes on where it was. It ends with 1 if secrets are left that
+    cannot be read.
+    """
+    if create and key_id:
+        raise click.UsageError("--new makes a key, and --key names one that is there: give one of them")
+    reached: list[Rotation] = []
+
+    async def work() -> None:
+        async with output.client() as client:
+            await _rotate(output, client, key_id, create, batch_size, reached, quiet=json_wanted)
+
+    try:
+        output.run(work())
+    except (KeyboardInterrupt, BlockyardError):
+        _say_how_to_go_on(reached, create)
+        raise
+    _finish(output, reached, json_wanted)
+
+
+async def _rotate(
+    output: Output,
+    client: Client,
+    key_id: str,
+    create: bool,
+    batch_size: int,
+    reached: list[Rotation],
+    *,
+    quiet: bool,
+) -> None:
+    """Calls until nothing remains; notes each answer in `reached`."""
+    standstills = 0
+    while True:
+        answer = await client.vault.rotate(key_id, create=create, batch_size=batch_size)
+        reached.append(answer)
+        key_id, create = answer.key_id, False
+        if not quiet:
+            done = sum(one.rewrapped for one in reached)
+            click.echo(f"{done:,} wrapped by {key_id}, {answer.remaining:,} remain", err=True)
+        if not answer.remaining:
+            return
+        standstills = 0 if answer.rewrapped else standstills + 1
+        if standstills >= STANDSTILLS:
+            raise BlockyardError(f"{answer.remaining:,} secrets remain, and none of them can be wrapped now")
+
+
+def _say_how_to_go_on(reached: list[Rotation], create: bool) -> None:
+    """What was wrapped stays so, and everything can be read, by whichever key."""
+    if create and not reached:
+        click.echo("A new key may have been made: `blockyard admin vault-keys` tells.", err=True)
+    if reached:
+        click.echo(
+            f"\nThe rotation is not complete; all secrets can be read. Go on with\n"
+            f"  blockyard admin rotate-keys --key {reached[-1].key_id}",
+            err=True,
+        )
+
+
+def _finish(output: Output, reached: list[Rotation], json_wanted: bool) -> None:
+    last, done = reached[-1], sum(one.rewrapped for one in reached)
+    unreadable = sorted({one for answer in reached for one in answer.unreadable_credential_ids})
+    if json_wanted:
+        output.json({"key_id": last.key_id, "rewrapped": done, "unreadable_credential_ids": unreadable})
+    else:
+        output.line(f"all secrets that can be read are wrapped by {last.key_id}: {done:,} by this rotation")
+    if unreadable:
+        raise BlockyardError(
+            f"{len(unreadable):,} credentials cannot be read, and stay as they are: restore the key that wraps them, "
+            "or let their owners replace them",
+            violations=[FieldViolation("", one) for one in unreadable],
+        )

@@ -1,0 +1,92 @@
+"""IdentityService, for the other services: translate, delegate, answer."""
+
+from typing import Any
+from uuid import UUID
+
+from blockyard.account.v1 import identity_service_pb2 as messages
+from blockyard.account.v1.account_pb2 import AuditEntry
+from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceServicer
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc.aio import ServicerContext
+
+from services.account.audit_log import AuditKeeper
+from services.account.identifying import Identifier
+from services.common.errors import InvalidArgument, Violation
+from services.common.identity import USER_ID_RULE, is_user_id
+
+MOST_ENTRIES = 1_000
+LONGEST_TEXT = 500
+MOST_DETAILS = 50
+
+Context = ServicerContext[Any, Any]
+"""gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
+
+
+class IdentityApi(IdentityServiceServicer):
+    """Who callers are, and what was done."""
+
+    def __init__(self, identifier: Identifier, keeper: AuditKeeper) -> None:
+        self._identifier = identifier
+        self._keeper = keeper
+
+    async def Identify(self, request: messages.IdentifyRequest, context: Context) -> messages.IdentifyResponse:
+        """Tells who calls."""
+        match request.WhichOneof("caller"):
+            case "token":
+                if not is_user_id(request.token.user_id):
+                    raise InvalidArgument(violations=[Violation("token.user_id", USER_ID_RULE)])
+            case "api_key":
+                if "\0" in request.api_key.prefix or len(request.api_key.digest) != 32:
+                    raise InvalidArgument(violations=[Violation("api_key", "expected a prefix and 32 bytes of digest")])
+            case _:
+                raise InvalidArgument(violations=[Violation("caller", "expected a token or an API key")])
+        return await self._identifier.identify(request)
+
+    async def RecordActions(
+        self, request: messages.RecordActionsRequest, context: Context
+    ) -> messages.RecordActionsResponse:
+        """Keeps what was done."""
+        if len(request.entries) > MOST_ENTRIES:
+            problem = f"expected at most {MOST_ENTRIES} entries, got {len(request.entries)}"
+            raise InvalidArgument(violations=[Violation("entries", problem)])
+        violations = [
+            Violation(f"entries[{number}]", problem)
+            for number, entry in enumerate(request.entries)
+            if (problem := _problem(entry))
+        ]
+        if violations:
+            raise InvalidArgument(violations=violations)
+        await self._keeper.record(request.entries)
+        return messages.RecordActionsResponse()
+
+
+def _problem(entry: AuditEntry) -> str:
+    try:
+        UUID(entry.id)
+    except ValueError:
+        return "expected a UUID as its id"
+    if not _is_time(entry.time):
+        return "expected a time between the years 1 and 9999"
+    texts = [
+        entry.actor,
+        entry.api_key_id,
+        entry.action,
+        entry.resource,
+        entry.outcome,
+        entry.address,
+        entry.user_agent,
+        entry.request_id,
+        *entry.details.keys(),
+        *entry.details.values(),
+    ]
+    if len(entry.details) > MOST_DETAILS or any(len(text) > LONGEST_TEXT or "\0" in text for text in texts):
+        return f"expected at most {MOST_DETAILS} details, and texts of at most {LONGEST_TEXT} characters without NUL"
+    return ""
+
+
+def _is_time(time: Timestamp) -> bool:
+    try:
+        time.ToDatetime()
+    except (ValueError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,244 @@
+"""The ledger: holds credits for executions, books what they cost, and gives credits."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from blockyard.account.v1.account_pb2 import AuditEntry
+from blockyard.event.v1.notice_pb2 import NoticeKind
+
+from services.account import bookkeeping
+from services.account.bookkeeping import Balance, Charge, ChargeKey, TopUp, TransferIds
+from services.account.charge_weeks import KeptWeeks, week_of_id
+from services.account.errors import BalanceOutOfRange, RequestIdReused, UserNotFound
+from services.account.holding import granted
+from services.account.ledger_metrics import CHARGES, CREDITS_CHARGED
+from services.account.repository.charge_weeks import ChargeWeekRepository
+from services.account.repository.ledger import BookedCharge, HeldCredits, LedgerRepository, LedgerTransaction
+from services.common.ids import new_id
+from services.common.notices import NoticePublisher, PendingNotice, new_notice
+
+LARGEST_BALANCE = 10**16
+"""That can be given or left, above 0 and below it: far from where a 64-bit integer ends."""
+LOGGED = 20
+"""Refused charges of a call that are logged one by one."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a replica holds of a user's credits, and the user's balance."""
+
+    user_id: str
+    amount: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRules:
+    """For how long a hold lasts, and from which amount on credits are divided among replicas."""
+
+    seconds: float
+    undivided: int
+
+
+class Ledger:
+    """Every change of credits."""
+
+    def __init__(
+        self,
+        repository: LedgerRepository,
+        weeks: ChargeWeekRepository,
+        kept: KeptWeeks,
+        rules: HoldRules,
+        notices: NoticePublisher,
+    ) -> None:
+        self._repository = repository
+        self._weeks = weeks
+        self._kept = kept
+        self.rules = rules
+        self._notices = notices
+        self._made: set[datetime] = set()
+        self._making = asyncio.Lock()
+
+    async def hold(self, holder: str, demands: Mapping[str, int]) -> list[Hold]:
+        """Holds credits for a replica, for each user as much of its demand as the rule in holding.py gives it."""
+        async with self._repository.transaction() as transaction:
+            balances = await transaction.lock(demands)
+            held = await transaction.held(holder, demands)
+            amounts = {
+                user_id: granted(
+                    wanted=wanted,
+                    held=held.get(user_id, HeldCredits()).own,
+                    balance=balances[user_id].balance if user_id in balances else 0,
+                    others=held.get(user_id, HeldCredits()).others,
+                    undivided=self.rules.undivided,
+                )
+                for user_id, wanted in demands.items()
+            }
+            await transaction.hold(holder, amounts, self.rules.seconds)
+        return [
+            Hold(user_id, amount, balances[user_id].balance if user_id in balances else 0)
+            for user_id, amount in amounts.items()
+        ]
+
+    async def settle(self, holder: str, charges: Sequence[Charge]) -> list[Hold]:
+        """Books each charge once, whoever sends it and however often; answers what the sender holds afterwards.
+
+        Safe to repeat: a charge is counted by its key, in the transaction that takes it off the balance.
+        """
+        charges = _unlike(await self._taken(charges))
+        if not charges:
+            return []
+        users = {charge.user_id for charge in charges}
+        async with self._repository.transaction() as transaction:
+            await transaction.open_accounts(users)
+            balances = await transaction.lock(users)
+            transfer_ids = bookkeeping.assign(charges, await _ids(transaction))
+            new = await transaction.insert_charges(charges, transfer_ids)
+            repeated = [charge for charge in charges if charge.key not in new]
+            earlier = await transaction.booked([charge.key for charge in repeated]) if repeated else {}
+            booking = bookkeeping.book_charges(
+                balances, [charge for charge in charges if charge.key in new], transfer_ids
+            )
+            after = {**balances, **{balance.user_id: balance for balance in booking.balances}}
+            if new:
+                await transaction.write(booking, await self._warnings(transaction, booking.low))
+                spent = {user_id: after[user_id].spent - balances[user_id].spent for user_id in users}
+                await transaction.take_off(holder, spent)
+            held = await transaction.held(holder, users)
+        _count(new, charges, repeated, earlier)
+        if booking.low:
+            self._notices.wake()
+        return [
+            Hold(user_id, held.get(user_id, HeldCredits()).own, after[user_id].balance) for user_id in sorted(users)
+        ]
+
+    async def top_up(self, top_up: TopUp, entry: AuditEntry) -> None:
+        """Gives credits, or takes some away; once, if it has a request id. `entry` tells the audit log of it."""
+        async with self._repository.transaction() as transaction:
+            if not await transaction.has_user(top_up.user_id):
+                raise UserNotFound
+            await transaction.open_accounts([top_up.user_id])
+            balance = (await transaction.lock([top_up.user_id]))[top_up.user_id]
+            if await _was_made(transaction, top_up):
+                return
+            if abs(balance.balance + top_up.amount) > LARGEST_BALANCE:
+                raise BalanceOutOfRange
+            booking = bookkeeping.book_top_up(balance, next(await _ids(transaction)), top_up)
+            if not await transaction.write(booking, await self._warnings(transaction, booking.low)):
+                # Somebody else's balance was changed by this request meanwhile: their locks are not ours.
+                raise RequestIdReused
+            await transaction.record(entry)
+        if booking.low:
+            self._notices.wake()
+
+    async def make_weeks(self) -> None:
+        """The tables of the weeks around now are there after this."""
+        await self._weeks.make(self._kept.needed(datetime.now(UTC)))
+
+    async def drop_past_weeks(self) -> int:
+        """Drops the charges that are past retention; what they came to stays in the rest of the ledger."""
+        now = datetime.now(UTC)
+        past = [week for week in await self._weeks.weeks() if self._kept.is_past(week, now)]
+        for week in past:
+            self._made.discard(week)
+            await self._weeks.drop(week)
+        return len(past)
+
+    async def _taken(self, charges: Sequence[Charge]) -> Sequence[Charge]:
+        """Those of weeks that are kept, which have a table after this.
+
+        A charge from before them cannot be told from one that was booked then, so it is not booked at all.
+        """
+        now = datetime.now(UTC)
+        weeks = {week_of_id(charge.execution_id) for charge in charges}
+        taken = {week for week in weeks if self._kept.takes(week, now)}
+        if missing := taken - self._made:
+            async with self._making:
+                await self._weeks.make(missing)
+                self._made |= missing
+        if taken != weeks:
+            late = [charge for charge in charges if week_of_id(charge.execution_id) not in taken]
+            CHARGES.labels("outside").inc(len(late))
+            _log("charges of executions outside of the weeks that are kept are not booked", late)
+        return [charge for charge in charges if week_of_id(charge.execution_id) in taken]
+
+    async def _warnings(self, transaction: LedgerTransaction, low: Sequence[Balance]) -> list[PendingNotice]:
+        if not low:
+            return []
+        moment = await transaction.moment()
+        return [
+            new_notice(
+                new_id(),
+                balance.user_id,
+                NoticeKind.NOTICE_KIND_LOW_BALANCE,
+                moment,
+                {"balance": str(balance.balance), "low_balance": str(balance.low_balance)},
+            )
+            for balance in low
+        ]
+
+
+async def _ids(transaction: LedgerTransaction) -> TransferIds:
+    """Ids for transfers, in the order in which balances were locked."""
+    return TransferIds(await transaction.moment(), secrets.randbits(64))
+
+
+async def _was_made(transaction: LedgerTransaction, top_up: TopUp) -> bool:
+    """Whether its request was carried out before; one that asked for something else must not have its id."""
+    earlier = await transaction.by_request(top_up.actor, top_up.request_id) if top_up.request_id else None
+    if earlier is None:
+        return False
+    if (earlier.user_id, earlier.amount, earlier.note) != (top_up.user_id, top_up.amount, top_up.note):
+        raise RequestIdReused
+    return True
+
+
+def _unlike(charges: Sequence[Charge]) -> list[Charge]:
+    """The first charge of each key; a later one in the same call is refused if it says something else."""
+    first: dict[ChargeKey, Charge] = {}
+    for charge in charges:
+        first.setdefault(charge.key, charge)
+    repeated = [charge for charge in charges if first[charge.key] is not charge]
+    _count_repeated(repeated, {key: BookedCharge(one.user_id, one.amount) for key, one in first.items()})
+    return list(first.values())
+
+
+def _count(
+    new: set[ChargeKey],
+    charges: Sequence[Charge],
+    repeated: Sequence[Charge],
+    earlier: Mapping[ChargeKey, BookedCharge],
+) -> None:
+    CHARGES.labels("booked").inc(len(new))
+    CREDITS_CHARGED.inc(sum(charge.amount for charge in charges if charge.key in new))
+    _count_repeated(repeated, earlier)
+
+
+def _count_repeated(repeated: Sequence[Charge], earlier: Mapping[ChargeKey, BookedCharge]) -> None:
+    conflicting = [one for one in repeated if earlier[one.key] != BookedCharge(one.user_id, one.amount)]
+    CHARGES.labels("repeated").inc(len(repeated) - len(conflicting))
+    CHARGES.labels("conflicting").inc(len(conflicting))
+    if conflicting:
+        _log("charges that were booked with another amount or user are refused; the first stays", conflicting, earlier)
+
+
+def _log(event: str, charges: Sequence[Charge], earlier: Mapping[ChargeKey, BookedCharge] | None = None) -> None:
+    for charge in charges[:LOGGED]:
+        booked = earlier[charge.key] if earlier else None
+        log.error(
+            event,
+            execution_id=str(charge.execution_id),
+            node_execution=charge.node_execution,
+            user_id=charge.user_id,
+            amount=charge.amount,
+            booked_user_id=booked.user_id if booked else None,
+            booked_amount=booked.amount if booked else None,
+        )
+    if len(charges) > LOGGED:
+        log.error(event, more=len(charges) - LOGGED)

@@ -1,0 +1,137 @@
+"""LedgerService: how the execution service holds credits and sends charges. For service tokens only."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from blockyard.account.v1 import ledger_service_pb2 as messages
+from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceServicer
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc.aio import ServicerContext
+
+from services.account.bookkeeping import Charge
+from services.account.ledger import Hold, Ledger
+from services.account.ledger_metrics import CHARGES
+from services.common.errors import InvalidArgument, Violation
+
+MOST_CHARGES = 10_000
+MOST_DEMANDS = 10_000
+LARGEST_AMOUNT = 10**12
+"""Credits of one charge: far above any cost, and ten thousand calls full of it fit into a balance."""
+LONGEST_NAME = 200
+CLOCK_ERROR = timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Context = ServicerContext[Any, Any]
+"""gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class LedgerApi(LedgerServiceServicer):
+    """Whoever calls is a service, and says for which users."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def HoldCredits(self, request: messages.HoldCreditsRequest, context: Context) -> messages.HoldCreditsResponse:
+        """Holds credits for a replica."""
+        _check_holder(request.holder)
+        _check_size("demands", len(request.demands), MOST_DEMANDS)
+        held = await self._ledger.hold(request.holder, _demands(request.demands))
+        answer = messages.HoldCreditsResponse(holds=_holds(held))
+        answer.valid.FromNanoseconds(round(self._ledger.rules.seconds * 1e9))
+        return answer
+
+    async def SettleCharges(
+        self, request: messages.SettleChargesRequest, context: Context
+    ) -> messages.SettleChargesResponse:
+        """Books charges."""
+        _check_holder(request.holder)
+        _check_size("charges", len(request.charges), MOST_CHARGES)
+        now = datetime.now(UTC)
+        held = await self._ledger.settle(request.holder, list(_charges(request.charges, now)))
+        return messages.SettleChargesResponse(holds=_holds(held))
+
+
+def _holds(held: Iterable[Hold]) -> list[messages.CreditHold]:
+    return [messages.CreditHold(user_id=one.user_id, amount=one.amount, balance=one.balance) for one in held]
+
+
+def _check_holder(holder: str) -> None:
+    if not _is_name(holder):
+        raise InvalidArgument(violations=[Violation("holder", f"expected 1 to {LONGEST_NAME} characters without NUL")])
+
+
+def _check_size(field: str, size: int, most: int) -> None:
+    if size > most:
+        raise InvalidArgument(violations=[Violation(field, f"{size} of them, at most {most} are taken at once")])
+
+
+def _demands(demands: Iterable[messages.CreditDemand]) -> dict[str, int]:
+    wanted: dict[str, int] = {}
+    violations: list[Violation] = []
+    for index, demand in enumerate(demands):
+        if not _is_name(demand.user_id):
+            problem = f"expected 1 to {LONGEST_NAME} characters without NUL"
+            violations.append(Violation(f"demands[{index}].user_id", problem))
+        elif demand.user_id in wanted:
+            violations.append(Violation(f"demands[{index}].user_id", "this user was named before"))
+        elif demand.amount < 0:
+            violations.append(Violation(f"demands[{index}].amount", f"must not be negative, got {demand.amount}"))
+        wanted[demand.user_id] = demand.amount
+    if violations:
+        raise InvalidArgument(violations=violations)
+    return wanted
+
+
+def _charges(charges: Iterable[messages.Charge], now: datetime) -> Iterable[Charge]:
+    """What can be booked. One that cannot is left out: sent again it would be no better, and others wait behind it."""
+    for charge in charges:
+        time = _time(charge.time, now)
+        problem = _problem(charge, time)
+        if problem:
+            CHARGES.labels("malformed").inc()
+            log.error("a malformed charge is not booked", problem=problem, charge=str(charge)[:1000])
+            continue
+        yield Charge(
+            UUID(bytes=charge.execution_id),
+            charge.node_execution,
+            charge.user_id,
+            charge.graph_id,
+            charge.block_id,
+            charge.amount,
+            time or now,
+        )
+
+
+def _problem(charge: messages.Charge, time: datetime | None) -> str:
+    if len(charge.execution_id) != 16:
+        return "execution_id: expected 16 bytes"
+    if charge.node_execution < 0:
+        return "node_execution: must not be negative"
+    if not 0 < charge.amount <= LARGEST_AMOUNT:
+        return f"amount: expected 1 to {LARGEST_AMOUNT}"
+    if not _is_name(charge.user_id):
+        return f"user_id: expected 1 to {LONGEST_NAME} characters without NUL"
+    if not _is_name(charge.block_id):
+        return f"block_id: expected 1 to {LONGEST_NAME} characters without NUL"
+    if charge.graph_id and not _is_name(charge.graph_id):
+        return f"graph_id: expected at most {LONGEST_NAME} characters without NUL"
+    if time is None:
+        return "time: expected one between 1970 and tomorrow"
+    return ""
+
+
+def _time(time: Timestamp, now: datetime) -> datetime | None:
+    try:
+        moment = time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if EPOCH < moment < now + CLOCK_ERROR else None
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NAME and "\0" not in text

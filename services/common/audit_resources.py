@@ -1,0 +1,60 @@
+"""On what a call acts, as the audit log names it: which field of the request, or of the answer, has the id."""
+
+from google.protobuf.message import Message
+
+_GRAPH = "/blockyard.graph.v1.GraphService/"
+_EXECUTION = "/blockyard.execution.v1.ExecutionService/"
+_CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
+_ACCOUNT = "/blockyard.account.v1.AccountService/"
+
+RESOURCES: dict[str, tuple[str, str, str]] = {
+    _GRAPH + "CreateGraph": ("graphs", "", "graph.id"),
+    _GRAPH + "UpdateGraph": ("graphs", "graph.id", ""),
+    _GRAPH + "DeleteGraph": ("graphs", "graph_id", ""),
+    _GRAPH + "SetActiveVersion": ("graphs", "graph_id", ""),
+    _GRAPH + "ForkGraph": ("graphs", "graph_id", "graph.id"),
+    _GRAPH + "ImportGraph": ("graphs", "", "graph.id"),
+    _EXECUTION + "StopExecution": ("executions", "execution_id", ""),
+    _EXECUTION + "StopExecutions": ("graphs", "graph_id", ""),
+    _EXECUTION + "ResumeNode": ("executions", "execution_id", ""),
+    _CREDENTIALS + "CreateCredential": ("credentials", "", "credential.id"),
+    _CREDENTIALS + "UpdateCredential": ("credentials", "credential_id", ""),
+    _CREDENTIALS + "DeleteCredential": ("credentials", "credential_id", ""),
+    _CREDENTIALS + "TestCredential": ("credentials", "credential_id", ""),
+    _CREDENTIALS + "StartAuthorization": ("providers", "provider", ""),
+    _CREDENTIALS + "CompleteAuthorization": ("credentials", "", "credential.id"),
+    _CREDENTIALS + "ListVaultKeys": ("", "", ""),
+    _CREDENTIALS + "RotateKeys": ("", "", ""),
+    _ACCOUNT + "UpdateUser": ("users", "user_id", "user.id"),
+    _ACCOUNT + "ListUsers": ("", "", ""),
+    _ACCOUNT + "CreateUser": ("users", "user_id", ""),
+    _ACCOUNT + "SetUserAccess": ("users", "user_id", ""),
+    _ACCOUNT + "CreateApiKey": ("api_keys", "", "api_key.id"),
+    _ACCOUNT + "RevokeApiKey": ("api_keys", "api_key_id", ""),
+    _ACCOUNT + "TopUpCredits": ("users", "user_id", ""),
+    _ACCOUNT + "ListAuditEntries": ("", "", ""),
+}
+"""Kind of resource, field of the request, field of the answer, by method; the answer's wins where both are there."""
+
+AUDITED_BY_THEMSELVES = frozenset(
+    {_CREDENTIALS + name for name in ("CreateCredential", "UpdateCredential", "DeleteCredential", "RotateKeys")}
+    | {
+        _ACCOUNT + name
+        for name in ("UpdateUser", "CreateUser", "SetUserAccess", "CreateApiKey", "RevokeApiKey", "TopUpCredits")
+    }
+)
+"""Their services write the entry in the transaction of the change; only what was refused is noted for them here."""
+
+
+def resource(method: str, request: Message, response: Message | None) -> str:
+    """On what a call acts, for example "graphs/0190..."; empty if it names nothing."""
+    kind, asked, answered = RESOURCES.get(method, ("", "", ""))
+    found = (_field(response, answered) if response is not None else "") or _field(request, asked)
+    return f"{kind}/{found}" if kind and found else kind
+
+
+def _field(message: Message, path: str) -> str:
+    value: object = message
+    for name in path.split(".") if path else ():
+        value = getattr(value, name)
+    return value if path and isinstance(value, str) else ""

@@ -1,0 +1,232 @@
+"""Charges for recorded outcomes, one each (rule 26): noted when a turn is committed, told to the account service in
+batches, and found again in the rows by whoever takes a partition over.
+
+A charge may be told twice, by two owners or after a lost answer: the account service books each node execution once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+from blockyard.account.v1.ledger_service_pb2 import Charge
+
+from services.execution.engine import NodeOutcome
+from services.execution.live import Live
+from services.execution.purse import Purse
+from services.execution.repository.charges import ChargeRepository, ChargeRow
+
+MOST_PENDING = 50_000
+"""Charges held in memory: past that the rows keep them."""
+
+AT_ONCE = 2_000
+"""Charges of a batch, and turns of a partition that are looked through at once."""
+
+COST = b'"cost"'
+
+
+class Stats(msgspec.Struct):
+    """What counts of a run's stats."""
+
+    cost: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Meter:
+    """A partition's: up to which feed sequence all is booked, and what is known beyond."""
+
+    charged: int
+    offered: int
+    """Newest that is known to be committed."""
+    behind: bool
+    """True while what is above `charged` is to be read from rows."""
+    pending: int = 0
+    """Turns with charges that wait in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The charges of a committed turn."""
+
+    partition: int
+    meter: Meter
+    feed_sequence: int
+    charges: list[Charge]
+
+
+@dataclass(slots=True, eq=False)
+class Charger:
+    """Knows what is to be told of the partitions held here."""
+
+    purse: Purse
+    rows: ChargeRepository
+    _meters: dict[int, Meter] = field(default_factory=dict)
+    _noted: deque[Noted] = field(default_factory=deque)
+    _count: int = 0
+
+    # What the owner says
+
+    def open(self, partition: int, committed: int, charged: int) -> None:
+        """A partition was taken; what its last owner has not told is read from rows."""
+        self._meters[partition] = Meter(charged, committed, behind=charged < committed)
+
+    def close(self, partition: int) -> None:
+        """The partition was given up: its next owner tells the rest."""
+        if self._meters.pop(partition, None) is not None:
+            self._drop(lambda noted: noted.partition == partition)
+
+    def close_all(self) -> None:
+        """No partition is held any more."""
+        for partition in list(self._meters):
+            self.close(partition)
+
+    def doubt(self, partition: int, committed: int) -> None:
+        """After a commit that was not confirmed: rows say what is to be charged."""
+        meter = self._meters.get(partition)
+        if meter is not None:
+            self._leave_to_rows(meter)
+            meter.offered = max(meter.offered, committed)
+
+    def note(self, live: Live, feed_sequence: int, outcomes: Iterable[NodeOutcome], now_ms: int) -> None:
+        """A turn was committed."""
+        meter = self._meters.get(live.partition)
+        if meter is None:
+            return
+        meter.offered = feed_sequence
+        charges = list(self._charges(live, outcomes, now_ms))
+        if meter.behind:
+            return
+        if not charges:
+            if not meter.pending:
+                meter.charged = feed_sequence
+            return
+        if self._count + len(charges) > MOST_PENDING:
+            self._leave_to_rows(meter)
+            return
+        for charge in charges:
+            self.purse.owes(charge.user_id, charge.amount)
+        self._noted.append(Noted(live.partition, meter, feed_sequence, charges))
+        self._count += len(charges)
+        meter.pending += 1
+
+    def _charges(self, live: Live, outcomes: Iterable[NodeOutcome], now_ms: int) -> Iterator[Charge]:
+        nodes = live.machine.topology.plan.nodes
+        for outcome in outcomes:
+            if COST not in outcome.stats:
+                continue
+            block_id = nodes[outcome.node].block_id
+            amount = cost_of(outcome.stats)
+            self.purse.costs(block_id, amount)
+            if amount > 0:
+                row = ChargeRow(
+                    feed_sequence=0,
+                    execution_id=live.key,
+                    number=outcome.number,
+                    user_id=live.user_id,
+                    graph_id=live.graph_id,
+                    block_id=block_id,
+                    ended_ms=now_ms,
+                    stats=outcome.stats,
+                )
+                yield _charge(row, amount)
+
+    def _leave_to_rows(self, meter: Meter) -> None:
+        meter.behind = True
+        meter.pending = 0
+        self._drop(lambda noted: noted.meter is meter)
+
+    def _drop(self, which: Callable[[Noted], bool]) -> None:
+        kept: deque[Noted] = deque()
+        for noted in self._noted:
+            if which(noted):
+                self._forget(noted)
+            else:
+                kept.append(noted)
+        self._noted = kept
+
+    def _forget(self, noted: Noted) -> None:
+        self._count -= len(noted.charges)
+        for charge in noted.charges:
+            self.purse.forget(charge.user_id, charge.amount)
+
+    # What is to be told
+
+    @property
+    def pending(self) -> int:
+        """Charges that wait in memory."""
+        return self._count
+
+    def next(self) -> list[Noted]:
+        """What to tell next; it stays noted until it is `booked`."""
+        batch: list[Noted] = []
+        count = 0
+        for noted in self._noted:
+            if count and count + len(noted.charges) > AT_ONCE:
+                break
+            batch.append(noted)
+            count += len(noted.charges)
+        return batch
+
+    def booked(self, batch: list[Noted]) -> None:
+        """The account service has these."""
+        told = {id(noted) for noted in batch}
+        while self._noted and id(self._noted[0]) in told:
+            noted = self._noted.popleft()
+            self._forget(noted)
+            meter = noted.meter
+            meter.pending -= 1
+            meter.charged = noted.feed_sequence if meter.pending else meter.offered
+
+    def behind(self) -> list[int]:
+        """Partitions of which rows have charges to be told."""
+        return [partition for partition, meter in self._meters.items() if meter.behind]
+
+    async def read(self, partition: int) -> tuple[list[Charge], int] | None:
+        """The next charges of a partition that is behind, and the feed sequence up to which these are all; None if
+        there are none to be seen."""
+        meter = self._meters.get(partition)
+        if meter is None or not meter.behind:
+            return None
+        if meter.charged >= meter.offered:
+            meter.behind = False
+            return None
+        found, through = await self.rows.after(partition, meter.charged, meter.offered, AT_ONCE)
+        if through == meter.charged:
+            # What is known to be committed is not to be seen yet.
+            return None
+        charges = [_charge(row, amount) for row in found if (amount := cost_of(row.stats)) > 0]
+        return charges, through
+
+    def read_and_booked(self, partition: int, through: int) -> None:
+        """The account service has what was read of a partition."""
+        meter = self._meters.get(partition)
+        if meter is not None and meter.behind:
+            meter.charged = max(meter.charged, through)
+
+    def charged(self) -> dict[int, int]:
+        """Feed sequence by partition up to which everything is booked."""
+        return {partition: meter.charged for partition, meter in self._meters.items()}
+
+
+def cost_of(stats: bytes) -> int:
+    """Credits that a run cost, as its runner said with its outcome."""
+    if COST not in stats:
+        return 0
+    try:
+        return max(0, msgspec.json.decode(stats, type=Stats).cost)
+    except msgspec.MsgspecError:
+        # A block of another release may say something else by this name.
+        return 0
+
+
+def _charge(row: ChargeRow, amount: int) -> Charge:
+    charge = Charge(
+        execution_id=row.execution_id,
+        node_execution=row.number,
+        user_id=row.user_id,
+        graph_id=row.graph_id,
+        block_id=row.block_id,
+        amount=amount,
+    )
+    charge.time.FromMilliseconds(row.ended_ms)
+    return charge

@@ -1,0 +1,132 @@
+"""What is expected of every method: who may call it, with which request, and what becomes of another user's objects.
+
+It is written down apart from services/common/permissions.py on purpose: a slip in one of the two is seen.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from examples.any_language import GRAPH
+
+READERS = frozenset({"viewer", "user", "admin"})
+WRITERS = frozenset({"user", "admin"})
+ADMINS = frozenset({"admin"})
+SERVICES = frozenset({"service"})
+RUNNERS = frozenset({"service", "runner"})
+EVERYBODY = frozenset({"nobody", "viewer", "user", "admin", "key", "service", "runner"})
+KEY = frozenset({"key"})
+"""The key was made with READ_GRAPHS alone."""
+
+GRAPHS = "blockyard.graph.v1.GraphService/"
+BLOCKS = "blockyard.graph.v1.BlockService/"
+EXECUTIONS = "blockyard.execution.v1.ExecutionService/"
+CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
+ACCOUNT = "blockyard.account.v1.AccountService/"
+RUNNER = "blockyard.runner.v1."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A method. Texts of the request that begin with "$" stand for objects of whoever owns them: see objects.py."""
+
+    allowed: frozenset[str]
+    request: dict[str, Any]
+    hides: str = ""
+    """"others": another user's object is NOT_FOUND to all; "but admins": to all but administrators; "": it names none."""
+    answers: frozenset[str] = frozenset({"OK"})
+    """Codes of calls that are allowed, about objects of one's own."""
+
+
+def row(allowed: frozenset[str], hides: str = "", answers: str = "OK", /, **request: Any) -> Row:
+    return Row(allowed, request, hides, frozenset(answers.split()))
+
+
+def internal(allowed: frozenset[str], /, **request: Any) -> Row:
+    """Of what runs there is none here, so that whoever is let in may be told so."""
+    return Row(allowed, request, "", frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}))
+
+
+OF_GRAPH = {"graph_id": "$graph"}
+OF_EXECUTION = {"execution_id": "$execution"}
+OF_CREDENTIAL = {"credential_id": "$credential"}
+OF_USER = {"user_id": "$user"}
+NAMED = {**GRAPH, "id": "$graph"}
+
+EXPECTED: dict[str, Row] = {
+    GRAPHS + "CreateGraph": row(WRITERS, graph=GRAPH),
+    GRAPHS + "GetGraph": row(READERS | KEY, "others", **OF_GRAPH),
+    GRAPHS + "ListGraphs": row(READERS | KEY),
+    GRAPHS + "UpdateGraph": row(WRITERS, "others", graph=NAMED),
+    GRAPHS + "DeleteGraph": row(WRITERS, "others", graph_id="$new_graph"),
+    GRAPHS + "ListGraphVersions": row(READERS | KEY, "others", **OF_GRAPH),
+    GRAPHS + "SetActiveVersion": row(WRITERS, "others", **OF_GRAPH, version=1),
+    GRAPHS + "ForkGraph": row(WRITERS, "others", **OF_GRAPH, name="a fork"),
+    GRAPHS + "ValidateGraph": row(READERS | KEY, graph=GRAPH),
+    GRAPHS + "RenderGraph": row(READERS | KEY, "others", **OF_GRAPH),
+    GRAPHS + "ImportGraph": row(WRITERS, file="$file"),
+    GRAPHS + "ExportGraph": row(READERS | KEY, "others", **OF_GRAPH),
+    BLOCKS + "ListBlocks": row(READERS),
+    BLOCKS + "GetBlock": row(READERS, block_id="TextProcessingBlock"),
+    BLOCKS + "ListBlockCategories": row(READERS),
+    BLOCKS + "ListBlockVersions": row(READERS, block_id="TextProcessingBlock"),
+    EXECUTIONS + "StartExecution": row(WRITERS, "others", **OF_GRAPH, inputs={"text": "hello"}),
+    EXECUTIONS + "GetExecution": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "ListExecutions": row(READERS, **OF_GRAPH),
+    EXECUTIONS + "StopExecution": row(WRITERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "StopExecutions": row(WRITERS, **OF_GRAPH),
+    EXECUTIONS + "ListNodeExecutions": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "GetExecutionResults": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "ListEvents": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "WatchExecution": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "ExplainExecution": row(READERS, "others", **OF_EXECUTION),
+    EXECUTIONS + "ResumeNode": row(
+        WRITERS, "others", "FAILED_PRECONDITION", **OF_EXECUTION, node_execution=1, decision="DECISION_APPROVE"
+    ),
+    EXECUTIONS + "RunBlock": row(
+        WRITERS, block_id="TextProcessingBlock", inputs={"text": "hello", "operation": "upper"}
+    ),
+    CREDENTIALS + "CreateCredential": row(WRITERS, provider="acme", title="a key", secret={"api_key": "k" * 20}),
+    CREDENTIALS + "GetCredential": row(READERS, "others", **OF_CREDENTIAL),
+    CREDENTIALS + "ListCredentials": row(READERS),
+    CREDENTIALS + "UpdateCredential": row(WRITERS, "others", **OF_CREDENTIAL, update_mask="title", title="renamed"),
+    CREDENTIALS + "DeleteCredential": row(WRITERS, "others", credential_id="$new_credential"),
+    CREDENTIALS + "TestCredential": row(WRITERS, "others", "OK FAILED_PRECONDITION", **OF_CREDENTIAL),
+    CREDENTIALS + "ListProviders": row(READERS),
+    CREDENTIALS + "StartAuthorization": row(
+        WRITERS, "", "FAILED_PRECONDITION", provider="github", redirect_uri="http://127.0.0.1:7/callback"
+    ),
+    CREDENTIALS + "CompleteAuthorization": row(WRITERS, "", "INVALID_ARGUMENT", state="s" * 43, code="c"),
+    CREDENTIALS + "ListVaultKeys": row(ADMINS),
+    CREDENTIALS + "RotateKeys": row(ADMINS, batch_size=10),
+    ACCOUNT + "GetUser": row(READERS, "but admins", **OF_USER),
+    ACCOUNT + "UpdateUser": row(WRITERS, "but admins", **OF_USER, update_mask="timeZone", time_zone="Europe/Berlin"),
+    ACCOUNT + "ListUsers": row(ADMINS),
+    ACCOUNT + "CreateUser": row(ADMINS, user_id="$unique"),
+    ACCOUNT + "SetUserAccess": row(ADMINS, user_id="$bystander", state="USER_STATE_ACTIVE"),
+    ACCOUNT + "CreateApiKey": row(WRITERS, name="a key"),
+    ACCOUNT + "ListApiKeys": row(READERS, "but admins", **OF_USER),
+    ACCOUNT + "RevokeApiKey": row(WRITERS, "but admins", api_key_id="$new_api_key"),
+    ACCOUNT + "GetCredits": row(READERS, "but admins", **OF_USER),
+    ACCOUNT + "ListCreditTransactions": row(READERS, "but admins", **OF_USER),
+    ACCOUNT + "SummarizeSpending": row(READERS, "but admins", **OF_USER),
+    ACCOUNT + "TopUpCredits": row(ADMINS, user_id="$bystander", amount=1),
+    ACCOUNT + "ListAuditEntries": row(ADMINS),
+    "blockyard.account.v1.IdentityService/Identify": internal(SERVICES, token={"user_id": "permitted-bystander"}),
+    "blockyard.account.v1.IdentityService/RecordActions": internal(SERVICES),
+    "blockyard.account.v1.LedgerService/HoldCredits": internal(SERVICES, holder="a test"),
+    "blockyard.account.v1.LedgerService/SettleCharges": internal(SERVICES, holder="a test"),
+    RUNNER + "CatalogueService/RegisterBlocks": internal(RUNNERS),
+    RUNNER + "CatalogueService/GetRunnableGraph": internal(SERVICES, graph_id="$graph", user_id="$user"),
+    RUNNER + "CatalogueService/GetRunnableBlock": internal(SERVICES, block_id="TextProcessingBlock", user_id="$user"),
+    RUNNER + "CatalogueService/FindCredentialUses": internal(SERVICES, credential_id="$credential", user_id="$user"),
+    RUNNER + "ValueService/GetValue": internal(RUNNERS),
+    RUNNER + "ValueService/PutValue": internal(RUNNERS),
+    RUNNER + "LeaseService/LeaseCredentials": internal(RUNNERS, runner_id="a test"),
+    RUNNER + "LeaseService/MatchCredentials": internal(SERVICES, user_id="$user"),
+    RUNNER + "TaskService/CheckRuns": internal(SERVICES),
+    RUNNER + "TaskService/FindCredentialUses": internal(SERVICES, credential_id="$credential", user_id="$user"),
+    "grpc.health.v1.Health/Check": row(EVERYBODY),
+    "grpc.health.v1.Health/List": row(EVERYBODY),
+    "grpc.health.v1.Health/Watch": row(EVERYBODY),
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": row(EVERYBODY, list_services="*"),
+}
