@@ -17,6 +17,8 @@ DEFAULT_DEADLINE = 30.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 LONGEST_OUTAGE = 120.0
+LONGEST_LIMIT = 5.0
+"""Seconds that a call which came too soon waits by itself; whoever has to wait for longer is told."""
 
 
 class Caller:
@@ -36,8 +38,7 @@ class Caller:
         deadline: float | None = None,
     ) -> Response:
         """Calls `method` and gives its answer. One that is `repeatable` is tried again while the service is away,
-        and any that came too soon, which had no effect, when it is taken: until `deadline` seconds have passed in
-        all."""
+        and any that came a little too soon, which had no effect: until `deadline` seconds have passed in all."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (self.deadline if deadline is None else deadline)
         pause = FIRST_PAUSE
@@ -72,7 +73,7 @@ class Caller:
 
 def _may_repeat(failure: CallError, repeatable: bool) -> bool:
     if isinstance(failure, RateLimited):
-        return failure.retry_after is not None
+        return failure.retry_after is not None and failure.retry_after <= LONGEST_LIMIT
     return repeatable and isinstance(failure, Unavailable)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import asyncpg
 import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 
@@ -28,7 +29,9 @@ class AuditKeeper:
         """Keep entries; those that are kept already stay as they are."""
         try:
             await self.repository.add(entries)
-        except database.AWAY as error:
+        except (*database.AWAY, asyncpg.PostgresError) as error:
+            # No space, no partition: whatever it is, entries wait for an operator rather than being lost.
+            log.warning("audit entries cannot be kept", reason=str(error) or type(error).__name__)
             raise IdentitiesAway from error
 
     async def make_room(self) -> None:
@@ -45,6 +48,6 @@ class AuditKeeper:
                 try:
                     await self.make_room()
                     break
-                except database.AWAY as error:
+                except (*database.AWAY, asyncpg.PostgresError) as error:
                     log.warning("the partitions of the audit log cannot be kept", reason=str(error))
                     await asyncio.sleep(AGAIN_SECONDS)

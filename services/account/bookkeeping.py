@@ -1,4 +1,4 @@
-"""What the ledger writes for a movement of credits: pure values, of which every transfer's entries add up to 0.
+"""What the ledger writes for a movement of credits: pure values.
 
 Who may write, and that nobody else writes meanwhile, is left to ledger.py and its repository.
 """
@@ -9,10 +9,8 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
-ISSUED = "issued"
-"""Account that credits come from when they are given, and return to when they are taken away."""
-EARNED = "earned"
-"""Account that charges go to."""
+HOUR = 3_600
+"""Seconds."""
 
 ChargeKey = tuple[UUID, int]
 """Execution and number of the node execution: what a charge is counted by."""
@@ -36,7 +34,8 @@ class Charge:
     graph_id: str
     block_id: str
     amount: int
-    time: datetime
+    second: int
+    """When the outcome was recorded, in Unix time."""
 
     @property
     def key(self) -> ChargeKey:
@@ -74,15 +73,6 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a transfer does to one account."""
-
-    transfer_id: UUID
-    account: str
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
 class Transfer:
     """A movement of credits; `amount` and `balance` are its user's."""
 
@@ -98,21 +88,14 @@ class Transfer:
     actor: str = ""
     request_id: str | None = None
 
-    def entries(self) -> tuple[Entry, Entry]:
-        """What one account gives, the other one gets."""
-        other = EARNED if self.kind is TransferKind.CHARGE else ISSUED
-        return (
-            Entry(self.transfer_id, account_of(self.user_id), self.amount),
-            Entry(self.transfer_id, other, -self.amount),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Spending:
     """What node executions of a block cost a user in an hour."""
 
     user_id: str
-    hour: datetime
+    hour: int
+    """When it began, in Unix time."""
     block_id: str
     charges: int
     amount: int
@@ -153,11 +136,6 @@ class TransferIds:
         return UUID(int=self._high | low)
 
 
-def account_of(user_id: str) -> str:
-    """The name of a user's account in the ledger."""
-    return f"user:{user_id}"
-
-
 def assign(charges: Iterable[Charge], ids: Iterator[UUID]) -> dict[tuple[UUID, str], UUID]:
     """The transfer of each execution and user: one for all of their charges in a call."""
     transfers: dict[tuple[UUID, str], UUID] = {}
@@ -172,26 +150,25 @@ def book_charges(
     balances: Mapping[str, Balance], charges: Iterable[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
 ) -> Booking:
     """What charges that were not booked before do to their users' balances."""
-    together: dict[tuple[UUID, str], list[Charge]] = {}
+    together: dict[UUID, list[Charge]] = {}
     for charge in charges:
-        together.setdefault((charge.execution_id, charge.user_id), []).append(charge)
+        together.setdefault(transfer_ids[charge.execution_id, charge.user_id], []).append(charge)
     changed: dict[str, Balance] = {}
     transfers: list[Transfer] = []
     # By id, so that each balance is the one that its neighbours in the list say.
-    for key in sorted(together, key=transfer_ids.__getitem__):
-        members = together[key]
-        first, amount = members[0], sum(charge.amount for charge in members)
-        after = changed.get(first.user_id, balances[first.user_id]).moved(-amount, spent=amount)
-        changed[first.user_id] = after
+    for transfer_id, members in sorted(together.items()):
+        user_id, amount = members[0].user_id, sum([charge.amount for charge in members])
+        after = changed.get(user_id, balances[user_id]).moved(-amount, spent=amount)
+        changed[user_id] = after
         transfers.append(
             Transfer(
-                transfer_ids[key],
+                transfer_id,
                 TransferKind.CHARGE,
-                first.user_id,
+                user_id,
                 -amount,
                 after.balance,
-                execution_id=first.execution_id,
-                graph_id=first.graph_id,
+                execution_id=members[0].execution_id,
+                graph_id=members[0].graph_id,
                 charges=len(members),
             )
         )
@@ -218,9 +195,9 @@ def book_top_up(before: Balance, transfer_id: UUID, top_up: TopUp) -> Booking:
 
 def spent_by_hour(charges: Iterable[Charge]) -> list[Spending]:
     """What charges come to by user, hour and block, in an order that is the same for everybody who writes it."""
-    sums: dict[tuple[str, datetime, str], tuple[int, int]] = {}
+    sums: dict[tuple[str, int, str], tuple[int, int]] = {}
     for charge in charges:
-        key = charge.user_id, charge.time.replace(minute=0, second=0, microsecond=0), charge.block_id
+        key = charge.user_id, charge.second - charge.second % HOUR, charge.block_id
         number, amount = sums.get(key, (0, 0))
         sums[key] = number + 1, amount + charge.amount
     return [Spending(*key, *sums[key]) for key in sorted(sums)]

@@ -12,6 +12,10 @@ GRACE = timedelta(days=1)
 """A week is dropped so much later than its last charge is taken, so that nobody meets a week that has just gone."""
 
 
+_EPOCH_MILLISECONDS = round(EPOCH.timestamp() * 1000)
+_WEEK_MILLISECONDS = WEEK // timedelta(milliseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class KeptWeeks:
     """For how long charges are kept, and so up to which age they can be counted once."""
@@ -42,9 +46,14 @@ def week_of(moment: datetime) -> datetime:
     return EPOCH + (moment - EPOCH) // WEEK * WEEK
 
 
-def week_of_id(execution_id: UUID) -> datetime:
-    """The week in which an execution was started, by its id, which is a UUIDv7."""
-    return week_of(datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=execution_id.int >> 80))
+def week_number(execution_id: UUID) -> int:
+    """The week in which an execution was started, by its id, which is a UUIDv7; counted from the epoch."""
+    return ((execution_id.int >> 80) - _EPOCH_MILLISECONDS) // _WEEK_MILLISECONDS
+
+
+def week_at(number: int) -> datetime:
+    """When the week with a number begins."""
+    return EPOCH + number * WEEK
 
 
 def first_id(moment: datetime) -> UUID:

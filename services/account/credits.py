@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.account.bookkeeping import TopUp
+from services.account.errors import UserNotFound
 from services.account.ledger import Ledger
 from services.account.repository.credits import BlockSpendingRow, CreditRepository, TransferRow, UserCredits
 from services.common import audit
@@ -45,6 +46,8 @@ class Credits:
 
     async def top_up(self, top_up: TopUp) -> UserCredits:
         """Gives a user credits, or takes some away."""
+        if not await self.repository.has_user(top_up.user_id):
+            raise UserNotFound
         details = {"amount": str(top_up.amount), "note": top_up.note}
         entry = audit.entry(TOP_UP_ACTION, f"users/{top_up.user_id}", details)
         await self.ledger.top_up(top_up, entry)

@@ -2,7 +2,14 @@
 
 from blockyard.common.v1 import errors_pb2
 
-from services.common.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from services.common.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 
 
 class UserNotFound(NotFound):
@@ -15,6 +22,12 @@ class RequestIdReused(AlreadyExists):
     """The request id was used before with another request. Use the same id only to repeat a request."""
 
     reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class LedgerChanged(Unavailable):
+    """The ledger is not the one that was there a moment ago. Try again."""
+
+    # So it is when a database was restored from a backup under a service that runs.
 
 
 class BalanceOutOfRange(InvalidArgument):

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,8 +13,8 @@ from blockyard.event.v1.notice_pb2 import NoticeKind
 
 from services.account import bookkeeping
 from services.account.bookkeeping import Balance, Charge, ChargeKey, TopUp, TransferIds
-from services.account.charge_weeks import KeptWeeks, week_of_id
-from services.account.errors import BalanceOutOfRange, RequestIdReused, UserNotFound
+from services.account.charge_weeks import KeptWeeks, week_at, week_number
+from services.account.errors import BalanceOutOfRange, LedgerChanged, RequestIdReused
 from services.account.holding import granted
 from services.account.ledger_metrics import CHARGES, CREDITS_CHARGED
 from services.account.repository.charge_weeks import ChargeWeekRepository
@@ -23,6 +24,7 @@ from services.common.notices import NoticePublisher, PendingNotice, new_notice
 
 LARGEST_BALANCE = 10**16
 """That can be given or left, above 0 and below it: far from where a 64-bit integer ends."""
+KNOWN_ACCOUNTS = 100_000
 LOGGED = 20
 """Refused charges of a call that are logged one by one."""
 
@@ -62,13 +64,16 @@ class Ledger:
         self._kept = kept
         self.rules = rules
         self._notices = notices
-        self._made: set[datetime] = set()
+        self._made: set[int] = set()
+        """Numbers of weeks that have a table."""
         self._making = asyncio.Lock()
+        self._opened: set[str] = set()
+        """Users who have an account in the ledger, as far as this process knows."""
 
     async def hold(self, holder: str, demands: Mapping[str, int]) -> list[Hold]:
         """Holds credits for a replica, for each user as much of its demand as the rule in holding.py gives it."""
         async with self._repository.transaction() as transaction:
-            balances = await transaction.lock(demands)
+            balances, _ = await transaction.lock(demands)
             held = await transaction.held(holder, demands)
             amounts = {
                 user_id: granted(
@@ -95,45 +100,40 @@ class Ledger:
         if not charges:
             return []
         users = {charge.user_id for charge in charges}
-        async with self._repository.transaction() as transaction:
-            await transaction.open_accounts(users)
-            balances = await transaction.lock(users)
-            transfer_ids = bookkeeping.assign(charges, await _ids(transaction))
+        await self._open_accounts(users)
+        async with self._changes() as transaction:
+            balances, moment = await _locked(transaction, users)
+            transfer_ids = bookkeeping.assign(charges, TransferIds(moment, secrets.randbits(64)))
             new = await transaction.insert_charges(charges, transfer_ids)
             repeated = [charge for charge in charges if charge.key not in new]
             earlier = await transaction.booked([charge.key for charge in repeated]) if repeated else {}
             booking = bookkeeping.book_charges(
                 balances, [charge for charge in charges if charge.key in new], transfer_ids
             )
-            after = {**balances, **{balance.user_id: balance for balance in booking.balances}}
             if new:
-                await transaction.write(booking, await self._warnings(transaction, booking.low))
-                spent = {user_id: after[user_id].spent - balances[user_id].spent for user_id in users}
-                await transaction.take_off(holder, spent)
-            held = await transaction.held(holder, users)
+                await transaction.write_charges(booking, _warnings(booking.low, moment))
+            after = {**balances, **{balance.user_id: balance for balance in booking.balances}}
+            spent = {user_id: after[user_id].spent - balances[user_id].spent for user_id in users}
+            held = await transaction.take_off(holder, spent)
         _count(new, charges, repeated, earlier)
         if booking.low:
             self._notices.wake()
-        return [
-            Hold(user_id, held.get(user_id, HeldCredits()).own, after[user_id].balance) for user_id in sorted(users)
-        ]
+        return [Hold(user_id, held.get(user_id, 0), after[user_id].balance) for user_id in sorted(users)]
 
     async def top_up(self, top_up: TopUp, entry: AuditEntry) -> None:
         """Gives credits, or takes some away; once, if it has a request id. `entry` tells the audit log of it."""
-        async with self._repository.transaction() as transaction:
-            if not await transaction.has_user(top_up.user_id):
-                raise UserNotFound
-            await transaction.open_accounts([top_up.user_id])
-            balance = (await transaction.lock([top_up.user_id]))[top_up.user_id]
+        await self._open_accounts({top_up.user_id})
+        async with self._changes() as transaction:
+            balances, moment = await _locked(transaction, {top_up.user_id})
+            balance = balances[top_up.user_id]
             if await _was_made(transaction, top_up):
                 return
             if abs(balance.balance + top_up.amount) > LARGEST_BALANCE:
                 raise BalanceOutOfRange
-            booking = bookkeeping.book_top_up(balance, next(await _ids(transaction)), top_up)
-            if not await transaction.write(booking, await self._warnings(transaction, booking.low)):
+            booking = bookkeeping.book_top_up(balance, next(TransferIds(moment, secrets.randbits(64))), top_up)
+            if not await transaction.write_top_up(booking, _warnings(booking.low, moment), entry):
                 # Somebody else's balance was changed by this request meanwhile: their locks are not ours.
                 raise RequestIdReused
-            await transaction.record(entry)
         if booking.low:
             self._notices.wake()
 
@@ -146,7 +146,6 @@ class Ledger:
         now = datetime.now(UTC)
         past = [week for week in await self._weeks.weeks() if self._kept.is_past(week, now)]
         for week in past:
-            self._made.discard(week)
             await self._weeks.drop(week)
         return len(past)
 
@@ -156,37 +155,57 @@ class Ledger:
         A charge from before them cannot be told from one that was booked then, so it is not booked at all.
         """
         now = datetime.now(UTC)
-        weeks = {week_of_id(charge.execution_id) for charge in charges}
-        taken = {week for week in weeks if self._kept.takes(week, now)}
+        weeks = {week_number(charge.execution_id) for charge in charges}
+        taken = {number for number in weeks if self._kept.takes(week_at(number), now)}
         if missing := taken - self._made:
             async with self._making:
-                await self._weeks.make(missing)
+                await self._weeks.make([week_at(number) for number in missing])
                 self._made |= missing
-        if taken != weeks:
-            late = [charge for charge in charges if week_of_id(charge.execution_id) not in taken]
-            CHARGES.labels("outside").inc(len(late))
-            _log("charges of executions outside of the weeks that are kept are not booked", late)
-        return [charge for charge in charges if week_of_id(charge.execution_id) in taken]
+        if taken == weeks:
+            return charges
+        outside = [charge for charge in charges if week_number(charge.execution_id) not in taken]
+        CHARGES.labels("outside").inc(len(outside))
+        _log("charges of executions outside of the weeks that are kept are not booked", outside)
+        return [charge for charge in charges if week_number(charge.execution_id) in taken]
 
-    async def _warnings(self, transaction: LedgerTransaction, low: Sequence[Balance]) -> list[PendingNotice]:
-        if not low:
-            return []
-        moment = await transaction.moment()
-        return [
-            new_notice(
-                new_id(),
-                balance.user_id,
-                NoticeKind.NOTICE_KIND_LOW_BALANCE,
-                moment,
-                {"balance": str(balance.balance), "low_balance": str(balance.low_balance)},
-            )
-            for balance in low
-        ]
+    @asynccontextmanager
+    async def _changes(self) -> AsyncIterator[LedgerTransaction]:
+        """A transaction. Where it does not find what this process knows of, that is looked for again."""
+        try:
+            async with self._repository.transaction() as transaction:
+                yield transaction
+        except LedgerChanged:
+            self._opened.clear()
+            self._made.clear()
+            raise
+
+    async def _open_accounts(self, users: set[str]) -> None:
+        """Makes what is missing, before a transaction that locks it. What is there stays for good."""
+        if unknown := users - self._opened:
+            await self._repository.open_accounts(unknown)
+            if len(self._opened) > KNOWN_ACCOUNTS:
+                self._opened.clear()
+            self._opened |= unknown
 
 
-async def _ids(transaction: LedgerTransaction) -> TransferIds:
-    """Ids for transfers, in the order in which balances were locked."""
-    return TransferIds(await transaction.moment(), secrets.randbits(64))
+async def _locked(transaction: LedgerTransaction, users: set[str]) -> tuple[dict[str, Balance], datetime]:
+    balances, moment = await transaction.lock(users)
+    if balances.keys() != users:
+        raise LedgerChanged
+    return balances, moment
+
+
+def _warnings(low: Sequence[Balance], moment: datetime) -> list[PendingNotice]:
+    return [
+        new_notice(
+            new_id(),
+            balance.user_id,
+            NoticeKind.NOTICE_KIND_LOW_BALANCE,
+            moment,
+            {"balance": str(balance.balance), "low_balance": str(balance.low_balance)},
+        )
+        for balance in low
+    ]
 
 
 async def _was_made(transaction: LedgerTransaction, top_up: TopUp) -> bool:

@@ -1,14 +1,13 @@
 """LedgerService: how the execution service holds credits and sends charges. For service tokens only."""
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from blockyard.account.v1 import ledger_service_pb2 as messages
 from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceServicer
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
 from services.account.bookkeeping import Charge
@@ -21,8 +20,7 @@ MOST_DEMANDS = 10_000
 LARGEST_AMOUNT = 10**12
 """Credits of one charge: far above any cost, and ten thousand calls full of it fit into a balance."""
 LONGEST_NAME = 200
-CLOCK_ERROR = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCK_ERROR_SECONDS = 24 * 3600.0
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -51,8 +49,7 @@ class LedgerApi(LedgerServiceServicer):
         """Books charges."""
         _check_holder(request.holder)
         _check_size("charges", len(request.charges), MOST_CHARGES)
-        now = datetime.now(UTC)
-        held = await self._ledger.settle(request.holder, list(_charges(request.charges, now)))
+        held = await self._ledger.settle(request.holder, list(_charges(request.charges)))
         return messages.SettleChargesResponse(holds=_holds(held))
 
 
@@ -87,12 +84,11 @@ def _demands(demands: Iterable[messages.CreditDemand]) -> dict[str, int]:
     return wanted
 
 
-def _charges(charges: Iterable[messages.Charge], now: datetime) -> Iterable[Charge]:
+def _charges(charges: Iterable[messages.Charge]) -> Iterable[Charge]:
     """What can be booked. One that cannot is left out: sent again it would be no better, and others wait behind it."""
+    latest = time.time() + CLOCK_ERROR_SECONDS
     for charge in charges:
-        time = _time(charge.time, now)
-        problem = _problem(charge, time)
-        if problem:
+        if problem := _problem(charge, latest):
             CHARGES.labels("malformed").inc()
             log.error("a malformed charge is not booked", problem=problem, charge=str(charge)[:1000])
             continue
@@ -103,11 +99,11 @@ def _charges(charges: Iterable[messages.Charge], now: datetime) -> Iterable[Char
             charge.graph_id,
             charge.block_id,
             charge.amount,
-            time or now,
+            charge.time.seconds,
         )
 
 
-def _problem(charge: messages.Charge, time: datetime | None) -> str:
+def _problem(charge: messages.Charge, latest: float) -> str:
     if len(charge.execution_id) != 16:
         return "execution_id: expected 16 bytes"
     if charge.node_execution < 0:
@@ -120,17 +116,9 @@ def _problem(charge: messages.Charge, time: datetime | None) -> str:
         return f"block_id: expected 1 to {LONGEST_NAME} characters without NUL"
     if charge.graph_id and not _is_name(charge.graph_id):
         return f"graph_id: expected at most {LONGEST_NAME} characters without NUL"
-    if time is None:
+    if not 0 < charge.time.seconds < latest:
         return "time: expected one between 1970 and tomorrow"
     return ""
-
-
-def _time(time: Timestamp, now: datetime) -> datetime | None:
-    try:
-        moment = time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment if EPOCH < moment < now + CLOCK_ERROR else None
 
 
 def _is_name(text: str) -> bool:

@@ -1,6 +1,7 @@
 """From which address a call came: the connection's, or what proxies that are trusted say of it."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
@@ -8,16 +9,17 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 
-def parse_networks(text: str) -> Sequence[Network]:
+def parse_networks(text: str) -> tuple[Network, ...]:
     """Networks that a setting lists, parted by commas. Raises ValueError."""
-    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-def caller_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
+@lru_cache(maxsize=4096)
+def caller_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:
     """The address of the caller; "" if the connection has none (a socket of this machine).
 
     Each proxy adds to the end of x-forwarded-for whom it was called by. So the last one that is no trusted proxy's is
-    the caller; what stands before it is whatever the caller has written there.
+    the caller; what stands before it is whatever the caller has written there. A connection's calls ask the same again.
     """
     address = _of_peer(peer)
     if address is None:

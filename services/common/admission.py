@@ -21,7 +21,7 @@ from services.common.config import ServiceSettings
 from services.common.jwks import TIMEOUT_SECONDS, KeySet
 from services.common.permissions import CallClass, Role
 from services.common.rate_limits import Rate, RateLimit, Verdict, parse_rate
-from services.common.tokens import Provider, ServiceTokens, UserTokens
+from services.common.tokens import ROLES_OF_USERS, Provider, ServiceTokens, UserTokens
 
 if TYPE_CHECKING:
     from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
@@ -71,7 +71,7 @@ class Admission:
     audit: AuditLog | None
     """None where there is no account service to keep it."""
     refusals: RateLimit
-    trusted_proxies: Sequence[Network]
+    trusted_proxies: tuple[Network, ...]
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ async def _account_service(settings: ServiceSettings) -> AsyncIterator["Identity
 
 @asynccontextmanager
 async def _keys(settings: ServiceSettings) -> AsyncIterator[KeySet]:
-    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as client:
         keys = KeySet(settings.jwks_url, client)
         try:
             yield keys
@@ -123,7 +123,7 @@ def _provider(settings: ServiceSettings, keys: KeySet) -> Provider:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         role_claim=settings.jwt_role_claim,
-        roles={value: Role(role) for value, role in settings.jwt_roles.items()},
+        roles={value: Role(role) for value, role in settings.jwt_roles.items()} or ROLES_OF_USERS,
         default_role=None if default == "none" else Role(default),
     )
 

@@ -20,7 +20,7 @@ import structlog
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1.identity_service_pb2 import ApiKeyProof, IdentifyRequest, IdentifyResponse, TokenClaims
 
-from services.common.errors import BlockyardError, Unauthenticated, Unavailable
+from services.common.errors import BlockyardError, Unavailable
 from services.common.identity import ApiKeyInvalid, Caller, TokenInvalid, TokenMissing, UserDisabled
 from services.common.permissions import INTERNAL, PERMISSIONS, Permission, Role
 from services.common.tokens import ServiceTokens, UserTokens
@@ -154,8 +154,8 @@ class Callers:
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, Unauthenticated):
-            # Its key is gone, or its time is over.
+        if isinstance(error, BlockyardError) and not isinstance(error, Unavailable):
+            # Its key is gone, or its time is over: whoever waits is told so, and so is the next one.
             self._known.pop(authorization, None)
         elif error is not None and not isinstance(error, Unavailable):
             log.error("who calls cannot be found out", exc_info=error)

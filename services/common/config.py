@@ -155,8 +155,8 @@ class ServiceSettings(ProcessSettings):
     """What "aud" of the provider's tokens must hold."""
     jwt_role_claim: str = "role"
     """Where the provider's tokens name the role, for example "realm_access.roles"."""
-    jwt_roles: dict[str, UserRole] = {"admin": "admin", "user": "user", "viewer": "viewer"}
-    """Role by value of that claim, as JSON; the highest of several counts."""
+    jwt_roles: dict[str, UserRole] = {}
+    """Role by value of that claim, as JSON; the highest of several counts. Without any, the roles' own names."""
     jwt_default_role: Literal["admin", "user", "viewer", "none"] = "user"
     """Role of the provider's tokens that name none; "none" refuses them."""
 

@@ -1,9 +1,9 @@
 """What surrounds every call to a service: who calls and may they, logs, traces and metrics, errors as statuses."""
 
 import math
+import random
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -215,7 +215,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 context.peer(), _text(metadata.get("x-forwarded-for")), self._admission.trusted_proxies
             ),
             user_agent=_text(metadata.get("user-agent"))[:LONGEST_USER_AGENT],
-            request_id=request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            request_id=request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
         )
 
     def _note(self, call: Call, outcome: str) -> None:

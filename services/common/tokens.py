@@ -34,7 +34,7 @@ LONGEST_TOKEN = 8_192
 KEPT_SERVICE_TOKENS = 1_024
 _REQUIRED = ["exp", "iss", "aud", "sub"]
 _SERVICE_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_ROLES_OF_USERS = {role.value: role for role in (Role.ADMIN, Role.USER, Role.VIEWER)}
+ROLES_OF_USERS = {role.value: role for role in (Role.ADMIN, Role.USER, Role.VIEWER)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ class UserTokens:
         if algorithm == ALGORITHM and self._secret:
             claims = _decode(token, self._secret, ALGORITHM, USER_AUDIENCE, ISSUER)
             role = claims.get("role")
-            if not isinstance(role, str) or role not in _ROLES_OF_USERS:
+            if not isinstance(role, str) or role not in ROLES_OF_USERS:
                 raise TokenInvalid('The token\'s "role" is none of admin, user, viewer.')
-            return _claims_of_user(claims, _ROLES_OF_USERS[role])
+            return _claims_of_user(claims, ROLES_OF_USERS[role])
         provider = self._provider
         if provider is None or algorithm not in PUBLIC_KEY_ALGORITHMS:
             raise TokenInvalid

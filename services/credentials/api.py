@@ -78,8 +78,13 @@ class CredentialsApi(CredentialsServiceServicer):
         self, request: messages.ListCredentialsRequest, context: Context
     ) -> messages.ListCredentialsResponse:
         """Lists the caller's credentials."""
+        reader = Reader()
+        if request.provider:
+            reader.provider(request.provider)
         if request.type and int(request.type) not in list(CredentialType):
-            raise InvalidArgument(violations=[Violation("type", f"{request.type} is no kind of credentials")])
+            reader.violations.append(Violation("type", f"{request.type} is no kind of credentials"))
+        if reader.violations:
+            raise InvalidArgument(violations=reader.violations)
         user, size = _user(), page_size(request.page_size)
         scope = f"ListCredentials {user} {request.provider} {request.type}"
         before = None

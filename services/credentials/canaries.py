@@ -7,14 +7,18 @@ stays ready, since all replicas would go at once: what it has unwrapped before, 
 import asyncio
 from dataclasses import dataclass, field
 
+import asyncpg
 import structlog
+from prometheus_client import Gauge
 
 from services.common.database import AWAY
 from services.common.errors import BlockyardError
 from services.credentials.keyring import Finding, Keyring
 from services.credentials.repository.keys import KeyRow
 
-_PASSING: tuple[type[Exception], ...] = (BlockyardError, *AWAY)
+_PASSING: tuple[type[Exception], ...] = (BlockyardError, asyncpg.DiskFullError, *AWAY)
+
+UNUSABLE = Gauge("blockyard_vault_keys_unusable", "Keys that are missing here or are others: not ready above 0")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -59,6 +63,7 @@ class Canaries:
         for key_id in self._problems.keys() - problems.keys():
             log.info("a key of the vault can be used again", key_id=key_id)
         self._problems = problems
+        UNUSABLE.set(len(problems))
         self._began = True
 
     async def _problem(self, row: KeyRow) -> str:

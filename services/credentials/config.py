@@ -20,6 +20,8 @@ class CredentialsSettings(ServiceSettings, DatabaseSettings):
     """The vault's token at a transit engine."""
     vault_keys_token_file: Path | None = None
     """A file with that token, read at each request; it wins over vault_keys_token."""
+    vault_keys_ca: Path | None = None
+    """Certificates that a transit engine's is checked by; the system's where it is not set."""
     vault_keys_timeout_seconds: float = Field(5.0, gt=0, le=30, description="For a question to a transit engine")
     canary_interval_seconds: float = Field(5.0, gt=0, le=60, description="How often the keys are looked at")
     data_key_seconds: float = Field(300.0, ge=0, description="How long data keys of a transit engine stay in memory")

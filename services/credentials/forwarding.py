@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import asyncpg
 import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 
@@ -21,7 +22,7 @@ AT_ONCE = 1000
 """As many as the account service takes."""
 LOOK_SECONDS = 1.0
 
-_PASSING: tuple[type[Exception], ...] = (Unavailable, *AWAY)
+_PASSING: tuple[type[Exception], ...] = (Unavailable, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError, *AWAY)
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -22,6 +22,9 @@ from services.credentials.repository.keys import KeyRepository, KeyRow
 CANARY = b"blockyard: this key is the right"
 """As long as a data key, since providers wrap such."""
 
+PROOF_SECONDS = 60.0
+"""How long the key of a remote provider is wrapped with without looking at its canary again."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -53,7 +56,7 @@ class DataKeys:
     size: int
     seconds: float
     clock: Callable[[], float] = time.monotonic
-    _kept: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = field(default_factory=OrderedDict, repr=False)
 
     def fresh(self, sealed: Sealed) -> bytes | None:
         """The data key, if it was unwrapped in the last half of the time."""
@@ -85,7 +88,9 @@ class Keyring:
 
     provider: KeyProvider
     repository: KeyRepository
-    data_keys: DataKeys
+    data_keys: DataKeys = field(repr=False)
+    _proved: dict[str, float] = field(default_factory=dict)
+    """When keys were proved to be the right ones, to wrap with."""
 
     async def begin(self) -> None:
         """Makes a key active where none ever was: the newest that the provider has, or a new one."""
@@ -116,7 +121,11 @@ class Keyring:
 
     async def wrap(self, row: KeyRow, data_key: bytes, context: bytes) -> bytes:
         """A data key, wrapped with a key that is known to be the right one."""
-        await self.prove(row)
+        # A file can be exchanged at any moment. An engine keeps what it has under an id, so it is not asked each time.
+        proved = self._proved.get(row.key_id)
+        if not self.provider.remote or proved is None or time.monotonic() - proved > PROOF_SECONDS:
+            await self.prove(row)
+            self._proved[row.key_id] = time.monotonic()
         try:
             return await self.provider.wrap(row.key_id, data_key, context)
         except (KeyMissing, ProviderAway) as error:

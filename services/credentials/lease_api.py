@@ -95,10 +95,11 @@ def _wrong_with_demands(request: messages.MatchCredentialsRequest) -> Iterator[V
         yield Violation("user_id", "missing")
     if len(request.demands) > MOST_DEMANDS:
         yield Violation("demands", f"at most {MOST_DEMANDS:,}, got {len(request.demands):,}")
-    names = [demand.name for demand in request.demands]
-    for at, name in enumerate(names):
-        if name in names[:at]:
+    names: set[str] = set()
+    for at, demand in enumerate(request.demands):
+        if demand.name in names:
             yield Violation(f"demands[{at}].name", "another demand has it")
+        names.add(demand.name)
 
 
 def _leased(given: Given) -> messages.LeasedCredential:

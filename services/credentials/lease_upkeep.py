@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from services.common.database import AWAY
@@ -14,6 +15,9 @@ from services.credentials.repository.leases import LeaseRepository
 FLUSH_SECONDS = 1.0
 RETIRE_SECONDS = 600.0
 RETIRED_AT_ONCE = 5_000
+
+_MAY_PASS: tuple[type[Exception], ...] = (*AWAY, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError)
+"""It is tried again: none of this is worth the end of a vault."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -51,7 +55,7 @@ class UseCounts:
             return
         try:
             await self._repository.add_uses(uses)
-        except AWAY as error:
+        except _MAY_PASS as error:
             log.warning("uses of credentials cannot be counted now", reason=str(error) or type(error).__name__)
             for credential_id, (count, last) in uses.items():
                 more, later = self._uses.get(credential_id, (0, last))
@@ -64,7 +68,7 @@ async def retire(repository: LeaseRepository, age: timedelta) -> None:
         try:
             while await repository.delete_before(first_id(time.time() - age.total_seconds()), RETIRED_AT_ONCE):
                 log.info("old leases were deleted", at_most=RETIRED_AT_ONCE)
-        except AWAY as error:
+        except _MAY_PASS as error:
             log.warning("old leases cannot be deleted now", reason=str(error) or type(error).__name__)
         await asyncio.sleep(RETIRE_SECONDS)
 

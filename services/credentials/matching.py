@@ -16,48 +16,29 @@ from datetime import datetime
 from uuid import UUID
 
 from blockyard.egress import EgressError
-from blockyard.egress.targets import Target, parse_target
+from blockyard.egress.scopes import Scope
+from blockyard.egress.targets import parse_target
 
 from services.credentials.records import CredentialState, CredentialType
 
 MOST_CANDIDATES = 20
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATTERN = re.compile(r"(?P<wild>\*\.)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/?#@\\*%]+)(?::(?P<port>[0-9]{1,5}))?")
 EXPECTED_HOST = 'expected a host ("api.example.com") or all below one ("*.example.com"), either with ":port"'
 
 
-@dataclass(frozen=True, slots=True)
-class HostPattern:
-    """What a host-scoped credential is for."""
-
-    host: str
-    """As a target has it."""
-    below: bool
-    """All names below it, in the place of itself."""
-    port: int | None
-    """None is the usual one of the URL's scheme."""
-
-    @classmethod
-    def parse(cls, text: str) -> "HostPattern":
-        """A ValueError says what is wrong."""
-        match = _PATTERN.fullmatch(text)
-        if match is None:
-            raise ValueError(EXPECTED_HOST)
-        try:
-            target = parse_target(f"https://{match['host']}:{match['port'] or 443}/")
-        except EgressError:
-            raise ValueError(EXPECTED_HOST) from None
-        if match["wild"] and target.address is not None:
-            raise ValueError("there is nothing below an address: leave out the *.")
-        return cls(target.host, bool(match["wild"]), target.port if match["port"] else None)
-
-    def takes(self, target: Target) -> bool:
-        """Whether a request to there may carry the headers."""
-        if target.port != (self.port or _DEFAULT_PORTS[target.url.scheme]):
-            return False
-        if self.below:
-            return target.address is None and target.host.endswith(f".{self.host}")
-        return target.host == self.host
+def read_host(text: str) -> Scope:
+    """Where the headers of a host-scoped credential go; a ValueError says what is wrong."""
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError(EXPECTED_HOST)
+    try:
+        # As a URL is read, so that a name in another script has its ASCII form.
+        target = parse_target(f"https://{match['host']}:{match['port'] or 443}/")
+    except EgressError:
+        raise ValueError(EXPECTED_HOST) from None
+    if match["wild"] and target.address is not None:
+        raise ValueError("there is nothing below an address: leave out the *.")
+    return Scope(target.host, bool(match["wild"]), target.port if match["port"] else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +116,13 @@ def problem_of(
         return reason or "its secret cannot be decrypted; replace it"
     # An access token that has expired is refreshed.
     if state is CredentialState.EXPIRED or (kind is not CredentialType.OAUTH2 and expire_time and expire_time <= now):
-        return "its time is over; replace it, or change its expiry"
+        return reason or "its time is over; replace it, or change its expiry"
     return ""
 
 
 def _is_for(host: str, url: str) -> bool:
     try:
-        return HostPattern.parse(host).takes(parse_target(url))
+        return read_host(host).holds(parse_target(url))
     except (ValueError, EgressError):
         return False
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from blockyard.credentials.v1.credential_pb2 import CredentialSecret, HostHeaders
+from blockyard.egress.scopes import Scope
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import Violation
-from services.credentials.matching import HostPattern
+from services.credentials.matching import read_host
 from services.credentials.records import CredentialType, Parts
 
 LONGEST_TITLE = 100
@@ -108,7 +109,7 @@ class Reader:
     def _host_headers(self, given: HostHeaders) -> GivenSecret:
         host = ""
         try:
-            host = _written(HostPattern.parse(given.host))
+            host = _written(read_host(given.host))
         except ValueError as error:
             self._wrong("secret.host_headers.host", str(error))
         headers = dict(given.headers)
@@ -148,7 +149,7 @@ class Reader:
         self.violations.append(Violation(place, description))
 
 
-def _written(pattern: HostPattern) -> str:
+def _written(pattern: Scope) -> str:
     """A pattern in the one way in which all that mean the same are kept."""
     host = f"[{pattern.host}]" if ":" in pattern.host else pattern.host
     return f"{'*.' if pattern.below else ''}{host}{f':{pattern.port}' if pattern.port else ''}"

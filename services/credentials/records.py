@@ -29,7 +29,10 @@ class CredentialType(IntEnum):
 
 
 class CredentialState(IntEnum):
-    """Whether a credential can be used, by the numbers of the contract. That its time is over stands in no row."""
+    """Whether a credential can be used, by the numbers of the contract.
+
+    That its time is over stands in no row, except of tokens that cannot be refreshed.
+    """
 
     ACTIVE = 1
     EXPIRED = 2

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blockyard.block.requirements import HOST_SCOPED, requirements_of
 from blockyard.graph.v1.block_pb2 import Block
 from blockyard.graph.v1.graph_pb2 import CredentialsField, CredentialsPin
 
@@ -57,18 +58,29 @@ def fields_of(block: Block, inputs: Mapping[str, Any]) -> list[CredentialsField]
     """What the block's pins want of credentials, each in a field of the pin's name."""
     schema = from_struct(block.input_schema)
     required = set(schema.get("required", ()))
-    return [
-        CredentialsField(
-            name=pin,
-            providers=_providers(rule, inputs),
-            types=rule.get("credentials_types", ()),
-            scopes=rule.get("credentials_scopes", ()),
-            url=_url(rule, inputs),
-            required=pin in required,
-            pins=[CredentialsPin(node_id=BLOCK_NODE, pin=pin)],
+    given = {**_defaults(schema), **{pin: value for pin, value in inputs.items() if value is not None}}
+    fields = []
+    for pin, wanted in sorted(requirements_of(schema).items()):
+        picked = wanted.picked_value(given)
+        by_host = HOST_SCOPED in wanted.types and not wanted.discriminator_mapping
+        fields.append(
+            CredentialsField(
+                name=pin,
+                providers=wanted.providers_for(picked),
+                types=wanted.types,
+                scopes=wanted.scopes,
+                url=picked if by_host and isinstance(picked, str) else "",
+                required=pin in required,
+                pins=[CredentialsPin(node_id=BLOCK_NODE, pin=pin)],
+                named_only=wanted.named_only,
+            )
         )
-        for pin, rule in credentials_pins(block).items()
-    ]
+    return fields
+
+
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    pins = schema.get("properties", {})
+    return {pin: rule["default"] for pin, rule in pins.items() if isinstance(rule, Mapping) and rule.get("default")}
 
 
 def setup_of(block: Block, lacking: Collection[str], missing_inputs: Sequence[str]) -> Setup:
@@ -89,19 +101,6 @@ def credentials_pins(block: Block) -> dict[str, Mapping[str, Any]]:
     pins = from_struct(block.input_schema).get("properties", {})
     # A Struct has its fields in any order; what is told of them should always read the same.
     return {pin: rule for pin, rule in sorted(pins.items()) if isinstance(rule, Mapping) and PROVIDERS in rule}
-
-
-def _providers(rule: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """One alone where an input decides it."""
-    mapping = rule.get("credentials_discriminator_mapping") or {}
-    decided = mapping.get(inputs.get(rule.get("credentials_discriminator", "")))
-    return [decided] if decided else list(rule[PROVIDERS])
-
-
-def _url(rule: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    """Where the credential is to be sent, of pins that take one for a host."""
-    value = inputs.get(rule.get("credentials_discriminator", ""))
-    return value if "host_scoped" in rule.get("credentials_types", ()) and isinstance(value, str) else ""
 
 
 def _missing(rule: Mapping[str, Any]) -> MissingCredentials:

@@ -201,6 +201,12 @@ def _judged(want: Want, match: CredentialMatch, take_first: bool) -> tuple[Refer
     wanted = _wanted(want.field)
     if want.chosen and (match.problem or not match.candidates):
         return None, f"{match.problem or 'the credential does not fit'} (wanted: {wanted})"
+    if want.field.named_only and not want.chosen and not take_first:
+        # The graph says where the secret is sent, and the graph may be anybody's.
+        if not want.field.required:
+            return None, ""
+        choices = "; ".join(f"{one.credential_id} ({one.title})" for one in match.candidates) or "none yet"
+        return None, f"the graph decides where it is sent, so name the one to use: {choices} (wanted: {wanted})"
     if match.problem and want.field.required:
         return None, f"{match.problem} (wanted: {wanted})"
     if len(match.candidates) == 1 or (match.candidates and (take_first or want.chosen)):

@@ -60,6 +60,14 @@ class Credentials:
         answer = await self._answer(run, pins)
         return Leased(_given(answer), _texts(answer), self._secrets)
 
+    async def lease_again(self, run: Run, pin: str) -> Mapping[str, Any]:
+        """The newest secret for a pin of a run that has one, kept with what it has."""
+        answer = await self._answer(run, [pin])
+        if run.leased is None:
+            raise LeaseRefused("it has ended")
+        run.leased.add(_given(answer), _texts(answer))
+        return run.leased.given[pin]
+
     async def _answer(self, run: Run, pins: Sequence[str]) -> messages.LeaseCredentialsResponse:
         if self._vault is None:
             raise CredentialUnavailable(f"inputs.{pins[0]}: {NO_VAULT}")
@@ -87,6 +95,23 @@ class Credentials:
                 f"({trouble or 'no answer'}): start again once it is back"
             ) from None
         raise AssertionError("delays never end")
+
+
+class LeasedAgain:
+    """For one run: asks for the newest secrets while it goes on."""
+
+    def __init__(self, credentials: Credentials, run: Run) -> None:
+        self._credentials = credentials
+        self._run = run
+
+    async def refresh(self, pin: str) -> Mapping[str, Any]:
+        """What the credential of this pin gives now. A CredentialUnavailable if it gives nothing any more."""
+        if pin not in references_of(self._run.task.credentials):
+            raise CredentialUnavailable(f"inputs.{pin}: the node names no credential for it")
+        try:
+            return await self._credentials.lease_again(self._run, pin)
+        except LeaseRefused as refusal:
+            raise CredentialUnavailable(f"inputs.{pin}: the run is not wanted any more: {refusal}") from refusal
 
 
 def references_of(credentials: bytes) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from services.common.bus import Bus
 from services.runner import metering, outcomes
 from services.runner.casualty import HeldRuns, State
 from services.runner.claims import claim
-from services.runner.credentials import Credentials, CredentialUnavailable, LeaseRefused, with_references
+from services.runner.credentials import Credentials, CredentialUnavailable, LeasedAgain, LeaseRefused, with_references
 from services.runner.files import RunFiles, kept_with
 from services.runner.inputs import decode_inputs, has_references, resolve
 from services.runner.kept import Kept
@@ -110,7 +110,8 @@ class Driver:
             return
         run.begin()
         self._held.begins(run.entry, State.RUNS, run.started_ms)
-        context = run.context(self._resources, self._values, self._files)
+        again = LeasedAgain(self._credentials, run) if run.leased is not None else None
+        context = run.context(self._resources, self._values, self._files, again)
         try:
             await self._run(run, context)
         except asyncio.CancelledError as error:

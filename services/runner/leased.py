@@ -6,7 +6,8 @@ writes it. What a program that a block starts prints by itself, or a library in 
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, BinaryIO, TextIO, cast
 
 from typing_extensions import Buffer
@@ -90,6 +91,20 @@ class Leased:
         self.texts = texts
         self.redaction = secrets.hold(texts)
         self._secrets = secrets
+
+    def add(self, given: Mapping[str, Mapping[str, Any]], texts: frozenset[str]) -> None:
+        """It has these from now on, too. Earlier ones stay hidden: they may be valid still."""
+        for pin, parts in given.items():
+            self.given[pin] = LeasedCredential(parts)
+        together = self.texts | texts
+        self.redaction = self._secrets.hold(together)
+        self._secrets.release(self.texts)
+        self.texts = together
+
+    def stay_hidden(self) -> Callable[[], None]:
+        """What it has stays hidden in what is printed until the answer is called: something of it cannot be ended."""
+        self._secrets.hold(self.texts)
+        return partial(self._secrets.release, self.texts)
 
     def forget(self) -> None:
         """The run has ended, and all was said of it."""

@@ -7,6 +7,7 @@ A secret that a block turns into something else, or says in pieces, is beyond th
 
 import base64
 import binascii
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -40,9 +41,7 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """The text without the secrets, one that is cut off at its end included."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, HIDDEN)
+        text = self._plain(text)
         for form in self._forms:
             text = without_beginning(text, form)
         return text
@@ -93,11 +92,15 @@ def forms_of(secret: str) -> Iterator[str]:
 
 def _plain_forms(secret: str) -> Iterator[str]:
     yield secret
-    # Python chooses its quotes by the whole text.
+    # Python chooses its quotes by the whole text, which may be larger than the secret.
     yield repr(secret)[1:-1]
+    for other in "'\"":
+        yield repr(other + secret)[1:-1].removeprefix("\\").removeprefix(other)
     yield repr(secret.encode())[2:-1]
     yield json.dumps(secret)[1:-1]
-    for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+    yield html.escape(secret)
+    once = quote(secret, safe="")
+    for quoted in (once, quote(secret), quote_plus(secret), quote(once, safe="")):
         yield quoted
         yield _PERCENT.sub(lambda escape: escape[0].lower(), quoted)
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from blockyard.block import Block, BlockCost, Context, RunStyle
+from blockyard.block.fresh_credentials import FreshCredentials, NoFreshCredentials
 from blockyard.block.resources import Resources
 from blockyard.block.stored_values import StoredValues
 from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
@@ -114,7 +115,11 @@ class Run:
         )
 
     def context(
-        self, resources: Resources | None = None, values: Values | None = None, files: RunFiles | None = None
+        self,
+        resources: Resources | None = None,
+        values: Values | None = None,
+        files: RunFiles | None = None,
+        credentials: FreshCredentials | None = None,
     ) -> Context | None:
         """What the block may know of its run; None if it does not ask. Only on the event loop are resources shared."""
         if not self.block.run_signature.takes_context:
@@ -134,6 +139,7 @@ class Run:
             tools=decode_tools(task.tools) if task.tools else (),
             stats=stats,
             resources=resources if on_loop else None,
+            credentials=credentials if credentials is not None and on_loop else NoFreshCredentials(),
             run_files=files.of(task, stats) if files is not None and on_loop else None,
             values=values.of(task, self.block, self.leased) if values is not None else StoredValues(REFUSED),
         )

@@ -115,6 +115,8 @@ class _Worker:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._retired = False
+        self.at_end: Callable[[], None] | None = None
+        """Called once a thread that was given up has ended."""
         self._thread = threading.Thread(target=self._work, name="block", daemon=True)
         self._thread.start()
 
@@ -172,6 +174,8 @@ class Threads:
                 else:
                     job.give_up()
                     worker.end_by_force()
+                    if run.leased is not None:
+                        worker.at_end = run.leased.stay_hidden()
                     self._retired.append(worker)
 
     @property
@@ -181,9 +185,12 @@ class Threads:
 
     def end_retired(self) -> int:
         """Try again to end the threads that were given up; answers how many are left."""
-        before = len(self._retired)
-        self._retired = [worker for worker in self._retired if worker.alive]
-        self._count(len(self._retired) - before)
+        ended = [worker for worker in self._retired if not worker.alive]
+        self._retired = [worker for worker in self._retired if worker not in ended]
+        self._count(-len(ended))
+        for worker in ended:
+            if worker.at_end is not None:
+                worker.at_end()
         for worker in self._retired:
             worker.end_by_force()
         return len(self._retired)

@@ -1,10 +1,13 @@
 """`blockyard credentials` and `admin` against the real stack: secrets go into the vault, and to the blocks that they
 are for."""
 
+import asyncio
 import uuid
 from pathlib import Path
 
+import blockyard
 import pytest
+from blockyard.client import ApiKeySecret
 from blockyard.dev import Stack
 from blockyard.graphs import Graph, save_graph
 
@@ -23,13 +26,10 @@ def secret() -> str:
     return f"topsecret-{uuid.uuid4().hex}"
 
 
-async def keep(shell: Shell, secret: str, *options: str, provider: str = "openai") -> str:
-    """Keeps an API key; gives the credential's id."""
-    done = await shell(
-        "credentials", "add", provider, "--title", "mine", "--secret-file", "-", "--json", *options, given=secret
-    )
-    assert secret not in done.output + done.errors
-    return str(done.json["id"])
+async def keep(shell: Shell, secret: str, provider: str = "openai") -> str:
+    """Keeps an API key for the user of the shell; gives the credential's id."""
+    async with blockyard.connect(token=shell.token, home=shell.home) as client:
+        return (await client.credentials.create(provider, ApiKeySecret(secret), title="mine")).id
 
 
 def asking(tmp_path: Path) -> str:
@@ -46,7 +46,9 @@ def keys_asked_with(models: ModelServer) -> list[str]:
 
 
 async def test_a_credential_lives_and_its_secret_is_never_shown(shell: Shell, secret: str) -> None:
-    credential_id = await keep(shell, secret, "--expires", "30d")
+    options = ["--title", "mine", "--expires", "30d", "--secret-file", "-", "--json"]
+    added = await shell("credentials", "add", "openai", *options, given=secret)
+    credential_id = added.json["id"]
     listed = await shell("credentials", "list", "--provider", "openai")
     assert credential_id in listed.output
     shown = (await shell("credentials", "show", credential_id, "--json")).json
@@ -64,7 +66,7 @@ async def test_a_credential_lives_and_its_secret_is_never_shown(shell: Shell, se
     gone = await shell("credentials", "show", credential_id)
     assert gone.code == 1
     assert "[CREDENTIAL_NOT_FOUND]" in gone.errors
-    told = [listed, updated, renamed, gone]
+    told = [added, listed, updated, renamed, gone]
     assert not [one for one in told if secret in one.output + one.errors]
 
 
@@ -84,11 +86,19 @@ async def test_a_secret_typed_in_two_ways_is_asked_for_again(shell: Shell, secre
     assert secret not in done.output
 
 
+async def test_a_question_that_is_not_answered_keeps_nothing(shell: Shell) -> None:
+    done = await shell.typed("credentials", "add", "openai", "--title", "typed", lines=["\x04"])
+    assert done.code == 130
+    assert done.output.rstrip().endswith("Interrupted.")
+    assert (await shell("credentials", "list", "--json")).json == []
+
+
 async def test_a_credential_of_another_user_is_nobody(shell: Shell, stack: Stack, secret: str) -> None:
     credential_id = await keep(shell, secret)
     stranger = Shell(shell.home, stack.user_token("stranger"))
-    for command in (["show"], ["delete", "--force"], ["update", "--title", "x"], ["test"]):
-        done = await stranger("credentials", command[0], credential_id, *command[1:])
+    commands = (["show"], ["delete", "--force"], ["update", "--title", "x"], ["test"])
+    tried = [stranger("credentials", first, credential_id, *others) for first, *others in commands]
+    for done in await asyncio.gather(*tried):
         assert done.code == 1
         assert "[CREDENTIAL_NOT_FOUND]" in done.errors
 
@@ -111,8 +121,9 @@ async def test_a_graph_is_run_with_the_credential_that_is_named(
 ) -> None:
     credential_id = await keep(shell, secret)
     other_id = await keep(shell, f"other-{secret}")
-    for chosen, key in ((credential_id, secret), (other_id, f"other-{secret}")):
-        done = await shell("run", asking(tmp_path), "--follow", "--credentials", f"ask.credentials={chosen}")
+    named = {f"openai_api_key={credential_id}": secret, f"ask.credentials={other_id}": f"other-{secret}"}
+    for pair, key in named.items():
+        done = await shell("run", asking(tmp_path), "--follow", "--credentials", pair)
         assert done.code == 0, done.errors
         assert "answer = Lima" in done.output
         assert keys_asked_with(models)[-1] == f"Bearer {key}"

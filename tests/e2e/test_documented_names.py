@@ -22,8 +22,10 @@ from blockyard.graph.v1 import block_pb2, graph_pb2, graph_service_pb2
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from services.account.config import AccountSettings
 from services.common import migrate
 from services.common.config import DatabaseSettings, ServiceSettings
+from services.credentials.config import CredentialsSettings
 from services.execution.config import ExecutionSettings
 from services.graph.config import GraphSettings
 from services.runner.config import RunnerSettings
@@ -131,7 +133,8 @@ def test_the_runner_s_own_grace_is_documented() -> None:
 def test_every_variable_is_read_somewhere(page: Path) -> None:
     sources = [ROOT / "task", *(ROOT / "sdk").rglob("*.py"), *(ROOT / "blocks").rglob("*.py")]
     read = {name for source in sources for name in re.findall(r"BLOCKYARD_[A-Z_]+", source.read_text())}
-    settings = real_defaults([*SHARED, GraphSettings, ExecutionSettings, RunnerSettings], []).keys()
+    services = [AccountSettings, CredentialsSettings, GraphSettings, ExecutionSettings, RunnerSettings]
+    settings = real_defaults([*SHARED, *services], []).keys()
     named = set(re.findall(r"BLOCKYARD_[A-Z_]+\b", page.read_text().replace("BLOCKYARD_<SERVICE>_DB_PASSWORD", "")))
     families = tuple(name for name in read if name.endswith("_") and name != "BLOCKYARD_")
     assert {name for name in named - read - settings if not name.startswith(families)} == set()

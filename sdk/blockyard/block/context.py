@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from blockyard.block.fresh_credentials import FreshCredentials, NoFreshCredentials
 from blockyard.block.resources import Factory, Resources, ResourceT, shared
 from blockyard.block.stored_values import StoredValues
 
@@ -49,6 +50,8 @@ class Context:
     resources: Resources | None = field(default=None, repr=False, compare=False)
     # What outlasts the execution; without a runner, what this run alone puts and gets.
     values: StoredValues = field(default_factory=StoredValues, repr=False, compare=False)
+    # Asks for the newest secrets, in a run that outlasts an access token.
+    credentials: FreshCredentials = field(default_factory=NoFreshCredentials, repr=False, compare=False)
     # The runner's; None where there is none, and for blocks with a plain `run`.
     run_files: "Files | None" = field(default=None, repr=False, compare=False)
 

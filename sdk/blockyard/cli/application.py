@@ -54,7 +54,7 @@ class _Application(click.Group):
             first, *places = str(error).split("\n")
             click.echo("\n".join([f"Error: {first}{reason}", *_untold(first, places)]), err=True)
             ctx.exit(_exit_code(error))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # Abort is what Ctrl-C makes of a question
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # `blockyard blocks list | head`: the reader has seen enough; click would end with 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from blockyard.errors import FieldViolation, InvalidArgument
+from blockyard.errors import CredentialsMissing, FieldViolation, InvalidArgument
 
 credentials_option = click.option(
     "--credentials",
@@ -76,6 +76,12 @@ def parse_credentials(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(f"{field} is given twice", param_hint="--credentials")
         chosen[field] = credential_id
     return chosen
+
+
+def with_way_out(error: CredentialsMissing) -> CredentialsMissing:
+    """The same error, which says how credentials are given."""
+    message = f"{error.message} Name yours with --credentials FIELD=ID; `blockyard credentials list` has their ids."
+    return CredentialsMissing(message, reason=error.reason, violations=error.violations)
 
 
 def parse_json(option: str, text: str) -> Any:

@@ -8,11 +8,25 @@ import click
 
 from blockyard.cli.following import follow_execution, show_end, summary
 from blockyard.cli.importing import tell_remarks
-from blockyard.cli.inputs import credentials_option, parse_credentials, parse_inputs, parse_labels, with_hints
+from blockyard.cli.inputs import (
+    credentials_option,
+    parse_credentials,
+    parse_inputs,
+    parse_labels,
+    with_hints,
+    with_way_out,
+)
 from blockyard.cli.output import Output, as_json, lasting
 from blockyard.cli.results import given_so_far, show_results
 from blockyard.client import Client, CreditsPolicy, Execution, ExecutionStatus, GraphRecord
-from blockyard.errors import BlockyardError, ExecutionCancelled, ExecutionFailed, GraphFileError, InvalidArgument
+from blockyard.errors import (
+    BlockyardError,
+    CredentialsMissing,
+    ExecutionCancelled,
+    ExecutionFailed,
+    GraphFileError,
+    InvalidArgument,
+)
 from blockyard.graph.v1 import graph_pb2
 from blockyard.graphs import load_graph
 
@@ -86,6 +100,8 @@ def run(
                 )
             except InvalidArgument as error:
                 raise with_hints(error, pairs) from error
+            except CredentialsMissing as error:
+                raise with_way_out(error) from error
             started.append(execution.id)
             if follow:
                 await follow_to_end(output, client, execution.id, record.content, json_wanted)

@@ -3,15 +3,24 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 from blockyard.account.v1.account_pb2 import AuditEntry
 
-from services.account.bookkeeping import Balance, Booking, Charge, ChargeKey, Spending, Transfer, TransferKind
+from services.account.bookkeeping import Balance, Booking, Charge, ChargeKey, Transfer, TransferKind
+from services.account.errors import LedgerChanged
 from services.account.repository.audit import insert_entries
 from services.common.notices import PendingNotice
+
+_INSERT_ENTRIES = f"""
+INSERT INTO entries (transfer_id, account, amount)
+SELECT transfer_id, 'user:' || user_id, amount FROM moved
+UNION ALL
+SELECT transfer_id, CASE kind WHEN {TransferKind.CHARGE.value} THEN 'earned' ELSE 'issued' END, -amount FROM moved
+"""
+"""What one account gives, the other one gets; written in the statement of their transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +45,51 @@ class LedgerTransaction:
     def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def has_user(self, user_id: str) -> bool:
-        """Whether there is such a user."""
-        return bool(await self._connection.fetchval("SELECT true FROM users WHERE user_id = $1", user_id))
+    async def lock(self, user_ids: Collection[str]) -> tuple[dict[str, Balance], datetime]:
+        """The balances of those of these users that have one, and the moment at which all of them were locked.
 
-    async def open_accounts(self, user_ids: Collection[str]) -> None:
-        """Makes the balances that are missing; in one order, as all locks here, so that no two wait for each other."""
-        await self._connection.execute(
-            "INSERT INTO balances (user_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(user_ids)
-        )
-
-    async def lock(self, user_ids: Collection[str]) -> dict[str, Balance]:
-        """The balances of those of these users that have one."""
+        They are locked in one order, so that no two transactions wait for each other. The moment is that of the clock
+        which all replicas share: it is later than it was for who had a lock before.
+        """
         rows = await self._connection.fetch(
             """
-            SELECT b.user_id, b.balance, b.spent, b.told_low, coalesce(u.low_balance, 0) AS low_balance
-            FROM balances b LEFT JOIN users u ON u.user_id = b.user_id
-            WHERE b.user_id = ANY($1::text[])
-            ORDER BY b.user_id
-            FOR NO KEY UPDATE OF b
+            WITH locked AS MATERIALIZED (
+                SELECT b.user_id, b.balance, b.spent, b.told_low, coalesce(u.low_balance, 0) AS low_balance
+                FROM balances b LEFT JOIN users u ON u.user_id = b.user_id
+                WHERE b.user_id = ANY($1::text[])
+                ORDER BY b.user_id
+                FOR NO KEY UPDATE OF b
+            )
+            SELECT user_id, balance, spent, told_low, low_balance, clock_timestamp() AS moment FROM locked
             """,
             list(user_ids),
         )
-        return {row["user_id"]: Balance(**row) for row in rows}
-
-    async def moment(self) -> datetime:
-        """Now, by the clock that all replicas share: after a lock it is later than it was for who had it before."""
-        now: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
-        return now
+        balances = {
+            row["user_id"]: Balance(
+                row["user_id"], row["balance"], row["spent"], row["told_low"], low_balance=row["low_balance"]
+            )
+            for row in rows
+        }
+        return balances, max((row["moment"] for row in rows), default=datetime.now(UTC))
 
     async def insert_charges(
         self, charges: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
     ) -> set[ChargeKey]:
         """Books each charge whose key is new; the keys of those."""
         ordered = sorted(charges, key=lambda charge: charge.key)
-        rows = await self._connection.fetch(
+        try:
+            rows = await self._insert_charges(ordered, transfer_ids)
+        except asyncpg.CheckViolationError as error:
+            raise LedgerChanged from error  # a week has no table
+        return {(row["execution_id"], row["node_execution"]) for row in rows}
+
+    async def _insert_charges(
+        self, ordered: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
+    ) -> Sequence[asyncpg.Record]:
+        rows: Sequence[asyncpg.Record] = await self._connection.fetch(
             """
-            INSERT INTO charges (execution_id, node_execution, user_id, block_id, amount, transfer_id, time)
-            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[],
-                                 $7::timestamptz[])
+            INSERT INTO charges (execution_id, node_execution, user_id, block_id, amount, transfer_id)
+            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[])
             ON CONFLICT DO NOTHING
             RETURNING execution_id, node_execution
             """,
@@ -84,9 +99,8 @@ class LedgerTransaction:
             [charge.block_id for charge in ordered],
             [charge.amount for charge in ordered],
             [transfer_ids[charge.execution_id, charge.user_id] for charge in ordered],
-            [charge.time for charge in ordered],
         )
-        return {(row["execution_id"], row["node_execution"]) for row in rows}
+        return rows
 
     async def booked(self, keys: Collection[ChargeKey]) -> dict[ChargeKey, BookedCharge]:
         """What is booked under these keys."""
@@ -115,59 +129,71 @@ class LedgerTransaction:
         )
         return Transfer(**{**row, "kind": TransferKind(row["kind"])}) if row else None
 
-    async def write(self, booking: Booking, notices: Sequence[PendingNotice] = ()) -> bool:
-        """Writes all of a booking; False, and nothing is written, if its request has made a transfer before."""
-        if not await self._insert_transfers(booking.transfers):
-            return False
-        await self._insert_entries(booking.transfers)
-        await self._set_balances(booking.balances)
-        if booking.spending:
-            await self._add_spending(booking.spending)
-        if notices:
-            await self._connection.executemany(
-                "INSERT INTO notices (notice_id, user_id, notice) VALUES ($1, $2, $3)",
-                [(notice.notice_id, notice.user_id, notice.data) for notice in notices],
-            )
-        return True
-
-    async def record(self, entry: AuditEntry) -> None:
-        """Tells the audit log, together with what it tells of."""
-        await insert_entries(self._connection, entry)
-
-    async def _insert_transfers(self, transfers: Sequence[Transfer]) -> bool:
-        done = await self._connection.execute(
-            """
-            INSERT INTO transfers (transfer_id, kind, user_id, execution_id, graph_id, amount, balance, charges, note,
-                                   actor, request_id)
-            SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[],
-                                 $7::bigint[], $8::integer[], $9::text[], $10::text[], $11::text[])
-            ON CONFLICT (actor, request_id) WHERE request_id IS NOT NULL DO NOTHING
-            """,
-            [one.transfer_id for one in transfers],
-            [one.kind for one in transfers],
-            [one.user_id for one in transfers],
-            [one.execution_id for one in transfers],
-            [one.graph_id for one in transfers],
-            [one.amount for one in transfers],
-            [one.balance for one in transfers],
-            [one.charges for one in transfers],
-            [one.note for one in transfers],
-            [one.actor for one in transfers],
-            [one.request_id for one in transfers],
-        )
-        return done == f"INSERT 0 {len(transfers)}"
-
-    async def _insert_entries(self, transfers: Sequence[Transfer]) -> None:
-        entries = [entry for transfer in transfers for entry in transfer.entries()]
+    async def write_charges(self, booking: Booking, notices: Sequence[PendingNotice]) -> None:
+        """Writes all that booked charges come to; in few statements, as every one of them takes its time."""
         await self._connection.execute(
-            """
-            INSERT INTO entries (transfer_id, account, amount)
-            SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])
+            f"""
+            WITH moved AS (
+                INSERT INTO transfers (transfer_id, kind, user_id, execution_id, graph_id, amount, balance, charges)
+                SELECT transfer_id, {TransferKind.CHARGE.value}, user_id, execution_id, graph_id, amount, balance,
+                       charges
+                FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::integer[])
+                  AS n (transfer_id, user_id, execution_id, graph_id, amount, balance, charges)
+                RETURNING transfer_id, kind, user_id, amount
+            ), spent AS (
+                INSERT INTO spending AS s (user_id, hour, block_id, charges, amount)
+                SELECT user_id, to_timestamp(second), block_id, charges, amount
+                FROM unnest($8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[])
+                  AS n (user_id, second, block_id, charges, amount)
+                ON CONFLICT (user_id, hour, block_id) DO UPDATE
+                    SET charges = s.charges + excluded.charges, amount = s.amount + excluded.amount
+            )
+            {_INSERT_ENTRIES}
             """,
-            [entry.transfer_id for entry in entries],
-            [entry.account for entry in entries],
-            [entry.amount for entry in entries],
+            [one.transfer_id for one in booking.transfers],
+            [one.user_id for one in booking.transfers],
+            [one.execution_id for one in booking.transfers],
+            [one.graph_id for one in booking.transfers],
+            [one.amount for one in booking.transfers],
+            [one.balance for one in booking.transfers],
+            [one.charges for one in booking.transfers],
+            [one.user_id for one in booking.spending],
+            [one.hour for one in booking.spending],
+            [one.block_id for one in booking.spending],
+            [one.charges for one in booking.spending],
+            [one.amount for one in booking.spending],
         )
+        await self._set_balances(booking.balances)
+        await self._add_notices(notices)
+
+    async def write_top_up(self, booking: Booking, notices: Sequence[PendingNotice], entry: AuditEntry) -> bool:
+        """Writes all of a top-up; False, and nothing is written, if its request has made a transfer before."""
+        [transfer] = booking.transfers
+        done = await self._connection.execute(
+            f"""
+            WITH moved AS (
+                INSERT INTO transfers (transfer_id, kind, user_id, amount, balance, note, actor, request_id)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                ON CONFLICT (actor, request_id) WHERE request_id IS NOT NULL DO NOTHING
+                RETURNING transfer_id, kind, user_id, amount
+            )
+            {_INSERT_ENTRIES}
+            """,
+            transfer.transfer_id,
+            transfer.kind,
+            transfer.user_id,
+            transfer.amount,
+            transfer.balance,
+            transfer.note,
+            transfer.actor,
+            transfer.request_id,
+        )
+        if done == "INSERT 0 0":
+            return False
+        await self._set_balances(booking.balances)
+        await self._add_notices(notices)
+        await insert_entries(self._connection, entry)
+        return True
 
     async def _set_balances(self, balances: Sequence[Balance]) -> None:
         """As nobody else can have changed them since they were locked, they are set, not added to."""
@@ -183,20 +209,12 @@ class LedgerTransaction:
             [one.told_low for one in balances],
         )
 
-    async def _add_spending(self, spending: Sequence[Spending]) -> None:
-        await self._connection.execute(
-            """
-            INSERT INTO spending AS s (user_id, hour, block_id, charges, amount)
-            SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::bigint[], $5::bigint[])
-            ON CONFLICT (user_id, hour, block_id) DO UPDATE
-                SET charges = s.charges + excluded.charges, amount = s.amount + excluded.amount
-            """,
-            [one.user_id for one in spending],
-            [one.hour for one in spending],
-            [one.block_id for one in spending],
-            [one.charges for one in spending],
-            [one.amount for one in spending],
-        )
+    async def _add_notices(self, notices: Sequence[PendingNotice]) -> None:
+        if notices:
+            await self._connection.executemany(
+                "INSERT INTO notices (notice_id, user_id, notice) VALUES ($1, $2, $3)",
+                [(notice.notice_id, notice.user_id, notice.data) for notice in notices],
+            )
 
     async def held(self, holder: str, user_ids: Collection[str]) -> dict[str, HeldCredits]:
         """What is held of these users' credits.
@@ -236,18 +254,20 @@ class LedgerTransaction:
             seconds,
         )
 
-    async def take_off(self, holder: str, amounts: Mapping[str, int]) -> None:
-        """Lowers what a replica holds by what was booked: that part of the balance is gone."""
-        await self._connection.execute(
+    async def take_off(self, holder: str, amounts: Mapping[str, int]) -> dict[str, int]:
+        """Lowers what a replica holds by what was booked, as that part of the balance is gone; what it holds then."""
+        rows = await self._connection.fetch(
             """
             UPDATE holds h SET amount = greatest(h.amount - n.amount, 0)
             FROM unnest($2::text[], $3::bigint[]) AS n (user_id, amount)
-            WHERE h.holder = $1 AND h.user_id = n.user_id
+            WHERE h.holder = $1 AND h.user_id = n.user_id AND h.expires_at > clock_timestamp()
+            RETURNING h.user_id, h.amount
             """,
             holder,
             list(amounts),
             list(amounts.values()),
         )
+        return {row["user_id"]: row["amount"] for row in rows}
 
 
 class LedgerRepository:
@@ -261,6 +281,12 @@ class LedgerRepository:
         """All or nothing of what is done in it."""
         async with self._pool.acquire() as connection, connection.transaction():
             yield LedgerTransaction(connection)
+
+    async def open_accounts(self, user_ids: Collection[str]) -> None:
+        """Makes the balances that are missing. In one order, and on its own: it waits for nobody while it has locks."""
+        await self._pool.execute(
+            "INSERT INTO balances (user_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", sorted(user_ids)
+        )
 
     async def drop_expired_holds(self, limit: int) -> int:
         """Deletes holds that ended a while ago, those that somebody locks left out; how many that were."""

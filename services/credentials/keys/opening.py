@@ -1,5 +1,6 @@
 """Makes the provider of keys that a setting names."""
 
+import ssl
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -41,9 +42,17 @@ def open_keys(settings: CredentialsSettings) -> KeyProvider:
                 settings.vault_keys_token,
                 settings.vault_keys_token_file,
                 settings.vault_keys_timeout_seconds,
+                _trusted(settings.vault_keys_ca),
             )
         )
     raise StartRefused(f"{EXPECTED}.")
+
+
+def _trusted(authority: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise StartRefused(f"BLOCKYARD_VAULT_KEYS_CA: {authority} cannot be read: {error}.") from error
 
 
 def _environment(keys: SecretStr) -> EnvironmentKeys:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,12 @@ class TransitAccess:
     mount: str
     name: str
     token: SecretStr
-    token_file: Path | None = None
+    token_file: Path | None
     """Read at each request, since an agent writes a new one now and then."""
-    timeout_seconds: float = 5.0
+    timeout_seconds: float
     """For a question with all its attempts."""
+    trusted: ssl.SSLContext
+    """Who may vouch for the engine."""
 
 
 class TransitKeys:
@@ -53,7 +56,11 @@ class TransitKeys:
         limits = httpx2.Limits(max_connections=CONNECTIONS)
         # What proxies the environment names is for browsers; a key engine is asked itself.
         self._client = httpx2.AsyncClient(
-            timeout=access.timeout_seconds / 2, limits=limits, follow_redirects=False, trust_env=False
+            timeout=access.timeout_seconds / 2,
+            limits=limits,
+            verify=access.trusted,
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def key_ids(self) -> Sequence[str]:

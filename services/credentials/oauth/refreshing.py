@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
+from prometheus_client import Counter
 
 from services.common.backoff import delays
 from services.common.database import AWAY
@@ -37,7 +38,14 @@ _MAY_PASS: tuple[type[Exception], ...] = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-"""What may keep a token from being stored for now."""
+"""What may keep a token from being refreshed, or stored, for now."""
+
+_OVER = (CredentialState.REVOKED, CredentialState.EXPIRED)
+"""It has to be connected again."""
+
+REFRESHES = Counter(
+    "blockyard_token_refreshes", "Requests to providers for fresh access tokens", ["provider", "outcome"]
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -96,8 +104,8 @@ class AccessTokens:
         record = opened.record
         if record.type is not CredentialType.OAUTH2:
             return opened
-        if record.state is CredentialState.REVOKED:
-            raise _revoked(record)
+        if record.state in _OVER:
+            raise _over(record)
         return await self._joined(opened) if self._is_due(opened) else opened
 
     async def renewed(self, opened: Opened) -> Opened:
@@ -120,7 +128,10 @@ class AccessTokens:
         await asyncio.wait({flight}, timeout=self.limits.wait)
         if not flight.done():
             return self._as_it_is(opened, "its refresh takes too long")
-        return flight.result()
+        try:
+            return flight.result()
+        except _MAY_PASS as error:
+            return self._as_it_is(opened, f"it cannot be refreshed now ({type(error).__name__})")
 
     def _landed(self, credential_id: UUID, flight: asyncio.Task[Opened]) -> None:
         del self._flights[credential_id]
@@ -135,11 +146,11 @@ class AccessTokens:
         with audit.acting(audit.Origin()):
             for pause in delays(0.02, 0.5):
                 opened = await self.vault.open(seen.record.user_id, seen.record.credential_id)
-                if opened.record.state is CredentialState.REVOKED:
-                    raise _revoked(opened.record)
+                if opened.record.state in _OVER:
+                    raise _over(opened.record)
                 if opened.record.version > seen.record.version and self._lives(opened):
                     return opened
-                self._check_refreshable(opened)
+                await self._check_refreshable(opened)
                 holder = new_id().hex
                 lease = await self.repository.take(
                     opened.record.credential_id, opened.record.version, holder, self.limits.lease
@@ -170,6 +181,7 @@ class AccessTokens:
         except KeyUnavailable as error:
             await self.repository.give_back(record.credential_id, holder)
             return self._as_it_is(opened, error.message)
+        REFRESHES.labels(record.provider, "refreshed").inc()
         parts = tokens.parts(str(opened.parts["refresh_token"]))
         replaced = await self._store(record, parts, tokens, lease.now)
         if replaced is not None:
@@ -209,6 +221,7 @@ class AccessTokens:
 
     async def _paused(self, opened: Opened, holder: str, error: Exception) -> Opened:
         """Nothing is lost: the provider is asked again after a pause."""
+        REFRESHES.labels(opened.record.provider, "failed").inc()
         log.warning("a refresh failed", credential_id=str(opened.record.credential_id), reason=str(error))
         await self.repository.pause(opened.record.credential_id, holder, self.limits.pause)
         return self._as_it_is(opened, str(error))
@@ -216,6 +229,7 @@ class AccessTokens:
     async def _void(self, opened: Opened, holder: str, error: TokenRefused) -> Opened:
         """The provider says that the grant is over, which is believed of the version that was tried alone."""
         record = opened.record
+        REFRESHES.labels(record.provider, "refused").inc()
         reason = f"{_capital(error)}. Connect the account again."
         notice = Notice(
             id=str(notice_id := new_id()),
@@ -237,14 +251,16 @@ class AccessTokens:
         log.warning("a provider refuses a credential", credential_id=str(record.credential_id), code=error.code)
         raise CredentialUnusable(reason, metadata={"credential_id": str(record.credential_id)})
 
-    def _check_refreshable(self, opened: Opened) -> None:
+    async def _check_refreshable(self, opened: Opened) -> None:
+        record = opened.record
         if "refresh_token" not in opened.parts:
-            raise CredentialUnusable(
-                "The access token has expired, and there is no refresh token. Connect the account again.",
-                metadata={"credential_id": str(opened.record.credential_id)},
+            reason = "The access token has expired, and there is no refresh token. Connect the account again."
+            await self.vault.set_state(
+                record.credential_id, CredentialState.EXPIRED, reason, expected_version=record.version
             )
+            raise CredentialUnusable(reason, metadata={"credential_id": str(record.credential_id)})
         try:
-            self.providers.connection(opened.record.provider)
+            self.providers.connection(record.provider)
         except ProviderNotConfigured as error:
             raise CredentialUnusable(f"The access token cannot be refreshed. {_capital(error)}") from error
 
@@ -266,7 +282,7 @@ class AccessTokens:
         raise Unavailable(f"The access token of this credential has expired, and {why}. Try again.")
 
 
-def _revoked(record: CredentialRecord) -> CredentialUnusable:
+def _over(record: CredentialRecord) -> CredentialUnusable:
     return CredentialUnusable(record.state_reason, metadata={"credential_id": str(record.credential_id)})
 
 

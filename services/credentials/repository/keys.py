@@ -106,12 +106,17 @@ class KeyRepository:
 
     async def to_rewrap(self, active: str, without: Sequence[str], limit: int) -> Sequence[WrappedSecret]:
         """Secrets that other keys wrap than the active one and those left out, and that can be read."""
+        # Key by key, by the index: what is done already is not looked through again for each part of what is left.
         rows = await self.pool.fetch(
             """
-            SELECT s.credential_id, s.version, c.user_id, s.key_id, s.wrapped_key, s.nonce, s.ciphertext
-            FROM secrets s JOIN credentials c USING (credential_id)
-            WHERE s.key_id <> $1 AND s.key_id <> ALL($2::text[]) AND c.state <> $3
-            ORDER BY s.credential_id, s.version
+            SELECT s.* FROM keys k CROSS JOIN LATERAL (
+                SELECT s.credential_id, s.version, c.user_id, s.key_id, s.wrapped_key, s.nonce, s.ciphertext
+                FROM secrets s JOIN credentials c USING (credential_id)
+                WHERE s.key_id = k.key_id AND c.state <> $3
+                ORDER BY s.credential_id, s.version
+                LIMIT $4
+            ) s
+            WHERE k.key_id <> $1 AND k.key_id <> ALL($2::text[])
             LIMIT $4
             """,
             active,
@@ -133,8 +138,8 @@ class KeyRepository:
         """How many secrets other keys wrap, without those that cannot be read."""
         count: int = await self.pool.fetchval(
             """
-            SELECT count(*) FROM secrets s JOIN credentials c USING (credential_id)
-            WHERE s.key_id <> $1 AND c.state <> $2
+            SELECT count(*) FROM keys k JOIN secrets s USING (key_id) JOIN credentials c USING (credential_id)
+            WHERE k.key_id <> $1 AND c.state <> $2
             """,
             active,
             CredentialState.UNREADABLE,
@@ -145,8 +150,8 @@ class KeyRepository:
         """Credentials that cannot be read and whose secrets other keys wrap."""
         rows = await self.pool.fetch(
             """
-            SELECT credential_id FROM secrets s JOIN credentials c USING (credential_id)
-            WHERE s.key_id <> $1 AND c.state = $2 ORDER BY credential_id LIMIT $3
+            SELECT credential_id FROM keys k JOIN secrets s USING (key_id) JOIN credentials c USING (credential_id)
+            WHERE k.key_id <> $1 AND c.state = $2 ORDER BY credential_id LIMIT $3
             """,
             active,
             CredentialState.UNREADABLE,

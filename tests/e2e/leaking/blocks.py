@@ -1,6 +1,7 @@
 """Blocks that tell what they are given as credentials: on their outputs, in errors, stats, logs and on the terminal."""
 
 import base64
+import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,7 @@ class Output(BlockSchema):
 
 def said(input_data: Input, credentials: Any, context: Context) -> Iterator[tuple[str, Any]]:
     """What each of the blocks does."""
+    print("printed", input_data.text)
     shout(credentials)
     forms = told(credentials)
     if input_data.way == "raise":
@@ -89,7 +91,7 @@ def said(input_data: Input, credentials: Any, context: Context) -> Iterator[tupl
         context.stats["told"] = forms
     if input_data.way == "value":
         large = "x" * (300 << 10)
-        yield "value", {"told": forms, "large": [large, *forms], forms[0]: 1}
+        yield "value", {"told": forms, "large": [large, input_data.text, *forms], forms[0]: 1}
     yield "text", input_data.text
 
 
@@ -142,3 +144,23 @@ class LeakingInProcessBlock(Block):
 
     def run(self, input_data: Input, context: Context, credentials: Any) -> SyncBlockOutput:
         yield from said(input_data, credentials, context)
+
+
+class HashingBlock(Block):
+    """Tells nothing but a hash."""
+
+    class Output(BlockSchema):
+        digest: str = SchemaField(description="SHA-256 of the API key.")
+        error: str = SchemaField(description="Why the block failed.")
+
+    def __init__(self) -> None:
+        super().__init__(
+            id="0b2cfd26-9ac1-4cf1-9dd7-3a1d9e8ff804",
+            description="Hashes its API key.",
+            input_schema=Input,
+            output_schema=self.Output,
+            effect=Effect.IDEMPOTENT,
+        )
+
+    async def run(self, input_data: Input, context: Context, credentials: Any) -> BlockOutput:
+        yield "digest", hashlib.sha256(credentials["api_key"].encode()).hexdigest()

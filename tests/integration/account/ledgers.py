@@ -1,6 +1,7 @@
 """Ledgers on a fresh database of the account service, as several replicas would have them, and charges for them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ async def house(postgres: PostgresServer) -> AsyncIterator[House]:
 
 def charge(user_id: str, execution_id: UUID, node_execution: int = 1, amount: int = 1, **other: Any) -> Charge:
     """A charge of a node execution."""
-    values: dict[str, Any] = {"graph_id": "graph", "block_id": "block", "time": datetime.now(UTC), **other}
+    values: dict[str, Any] = {"graph_id": "graph", "block_id": "block", "second": int(time.time()), **other}
     return Charge(execution_id, node_execution, user_id, amount=amount, **values)
 
 

@@ -10,11 +10,12 @@ import pytest
 from blockyard.account.v1 import account_service_pb2 as messages
 from blockyard.account.v1.account_pb2 import AuditEntry
 from blockyard.account.v1.identity_service_pb2 import RecordActionsRequest
+from blockyard.dev.postgres import PostgresServer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from tests.integration.account.service import Service
+from tests.integration.account.service import Service, account_service
 from tests.stack.postgres import as_role
 from tests.waiting import until
 
@@ -249,3 +250,25 @@ async def test_months_past_retention_go_and_the_others_stay(service: Service) ->
         await asyncio.gather(owner.close(), role.close())
 
     assert (dropped, again, last) == (1, 0, 1)
+
+
+async def test_entries_that_find_no_partition_wait_until_there_is_one(postgres: PostgresServer) -> None:
+    async with account_service(postgres) as alone:
+        owner = await asyncpg.connect(alone.database_url)
+        try:
+            for row in await owner.fetch(
+                "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+                "WHERE inhparent = 'account_audit.audit_entries'::regclass"
+            ):
+                await owner.execute(f"DROP TABLE {row['name']}")
+            await alone.admin("patient").call("ListUsers", messages.ListUsersRequest())
+            refused = await alone.service().refused("RecordActions", RecordActionsRequest(entries=[entry("service:x")]))
+            await owner.execute("SELECT account_audit.keep(365)")
+        finally:
+            await owner.close()
+
+        async def noted() -> list[AuditEntry]:
+            return await listed(alone, actor="patient")
+
+        assert [one.outcome for one in await until(noted, "it is noted after all")] == ["OK"]
+    assert refused.code is StatusCode.UNAVAILABLE

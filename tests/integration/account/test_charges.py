@@ -12,6 +12,7 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 
 from services.account.charge_weeks import WEEK, first_id, week_of
+from services.account.errors import LedgerChanged
 from services.account.repository.verification import verify
 from services.common.ids import new_id
 from tests.integration.account.ledgers import KEPT, House, Replica, amounts, charge, house
@@ -167,7 +168,7 @@ async def test_weeks_past_retention_are_dropped_and_what_they_came_to_stays(
         await replica.ledger.make_weeks()
         user, now = await replica.new_user(credits=100), datetime.now(UTC)
         old = first_id(week_of(now) - 8 * WEEK)
-        await replica.ledger.settle("one", [charge(user, old, amount=5, time=now - 8 * WEEK)])
+        await replica.ledger.settle("one", [charge(user, old, amount=5)])
         await replica.ledger.settle("one", [charge(user, new_id(), amount=3)])
         later = await opened.replica(kept=type(KEPT)(days=30))
         assert await later.ledger.drop_past_weeks() == 1
@@ -199,6 +200,30 @@ async def test_replicas_that_send_the_same_charges_of_many_users_at_once_book_ea
     assert [(await replica.has(user)).balance for user in users] == [10_000 - 3 * 15] * 12
     assert await replica.charged(execution for _, execution in executions) == len(charges)
     assert await replica.discrepancies() == []
+
+
+async def test_a_ledger_that_was_restored_under_a_running_service_is_found_out_and_used(
+    postgres: PostgresServer,
+) -> None:
+    async with house(postgres) as opened:
+        replica = await opened.replica()
+        user = f"unknown-{new_id()}"
+        await replica.ledger.settle("one", [charge(user, new_id(), amount=3)])
+        # As it was before the first charge.
+        for week in await replica.weeks.weeks():
+            await replica.weeks.drop(week)
+        for table in ("balances", "transfers", "entries", "spending"):
+            await replica.pool.execute(f"DELETE FROM {table}")
+        with pytest.raises(LedgerChanged):
+            await replica.ledger.settle("one", [charge(user, new_id(), amount=3)])
+        await replica.ledger.settle("one", [charge(user, new_id(), amount=4)])
+        assert (await replica.has(user)).spent == 4
+        for week in await replica.weeks.weeks():
+            await replica.weeks.drop(week)
+        with pytest.raises(LedgerChanged):
+            await replica.ledger.settle("one", [charge(user, new_id(), amount=3)])
+        await replica.ledger.settle("one", [charge(user, new_id(), amount=5)])
+        assert (await replica.has(user)).spent == 9
 
 
 @pytest.mark.parametrize("executions", [10, 10_000])

@@ -34,6 +34,7 @@ from services.common import identity
 from tests import signing
 from tests.integration.account import service as account
 from tests.integration.graph.service import Caller, Service, graph_service, refusal
+from tests.unit.common.key_server import ISSUER, KeyServer, ec_key
 from tests.unit.graph.building import BLOCKS, small_graph
 from tests.waiting import until
 
@@ -206,6 +207,27 @@ async def test_without_an_account_service_keys_are_refused_in_words(postgres: Po
 
     assert (refused.code, refused.reason) == (StatusCode.UNAUTHENTICATED, "API_KEY_INVALID")
     assert "no account service" in refused.message
+
+
+async def test_tokens_of_an_identity_provider_are_taken_beside_those_of_the_secret(postgres: PostgresServer) -> None:
+    key = ec_key("key-1")
+    async with AsyncExitStack() as stack:
+        accounts = await stack.enter_async_context(account.account_service(postgres))
+        server = await stack.enter_async_context(KeyServer([key.described()]))
+        graphs = await stack.enter_async_context(
+            graph_service(postgres, account_address=accounts.address, jwks_url=server.url, jwt_issuer=ISSUER)
+        )
+        await graphs.register(BLOCKS)
+        caller = graphs.holder_of(key.token(sub="auth0|jo.ann", role="user", name="Jo Ann"))
+
+        made = await caller.call("CreateGraph", CREATE)
+        wrong = await reason(graphs.holder_of(ec_key("key-1").token(sub="auth0|jo.ann")))
+
+        assert await reason(graphs.user("auth0|jo.ann")) == ""
+        assert [graph.id for graph in (await caller.call("ListGraphs", LIST)).graphs] == [made.graph.id]
+        user = (await accounts.admin().call("GetUser", messages.GetUserRequest(user_id="auth0|jo.ann"))).user
+    assert wrong == "TOKEN_INVALID"
+    assert user.name == "Jo Ann"
 
 
 async def test_the_account_service_tells_other_services_who_calls(home: House) -> None:

@@ -148,6 +148,28 @@ def test_steps_that_come_all_at_once_leave_balances_that_are_exact(
     runner.run(Trial(replicas, at_once=True).run(steps))
 
 
+async def test_credits_are_issued_to_users_and_earned_from_them(replicas: list[Replica]) -> None:
+    user, [replica, _] = await replicas[0].new_user(credits=100), replicas
+    await replica.give(user, -10)
+    await replica.ledger.settle("one", [charge(user, new_id(), amount=3)])
+    rows = await replica.pool.fetch(
+        """
+        SELECT t.kind, e.account, e.amount FROM entries e JOIN transfers t USING (transfer_id)
+        WHERE t.user_id = $1 ORDER BY t.transfer_id, e.account DESC
+        """,
+        user,
+    )
+    own = f"user:{user}"
+    assert [tuple(row) for row in rows] == [
+        (1, own, 100),
+        (1, "issued", -100),
+        (3, own, -10),
+        (3, "issued", 10),
+        (2, own, -3),
+        (2, "earned", 3),
+    ]
+
+
 TAMPERING = {
     "an entry has no transfer": "DELETE FROM transfers WHERE kind = 2",
     "the entries of a transfer do not add up to 0": "DELETE FROM entries WHERE account = 'earned'",

@@ -115,7 +115,7 @@ async def test_somebody_elses_credential_is_not_there(service: Service) -> None:
     assert not listed.credentials
 
 
-@pytest.mark.parametrize("credential_id", ["", "x", "0" * 36, str(uuid.uuid4())])
+@pytest.mark.parametrize("credential_id", ["", "x", "0" * 36, "0190c0de-0000-7000-8000-000000000000"])
 async def test_what_is_no_id_names_no_credential(service: Service, credential_id: str) -> None:
     refused = await service.user().refused("GetCredential", messages.GetCredentialRequest(credential_id=credential_id))
 
@@ -165,6 +165,8 @@ async def test_a_page_token_of_another_filter_is_refused(service: Service) -> No
     for request in (messages.ListCredentialsRequest(page_size=-1), messages.ListCredentialsRequest(type=99)):  # type: ignore[arg-type]  # what no enum has is the point
         refused = await caller.refused("ListCredentials", request)
         assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    refused = await caller.refused("ListCredentials", messages.ListCredentialsRequest(provider="Git Hub"))
+    assert list(refused.fields) == ["provider"]
 
 
 async def test_the_same_request_keeps_one_credential(service: Service) -> None:

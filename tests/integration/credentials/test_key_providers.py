@@ -18,6 +18,7 @@ from services.credentials.keys.folder import FolderKeys
 from services.credentials.keys.opening import open_keys
 from tests import signing
 from tests.integration.credentials.transit_engine import TransitEngine, transit_engine
+from tests.stack.certificates import Authority
 from tests.waiting import until
 
 DATA_KEY = bytes(range(32))
@@ -113,7 +114,9 @@ async def test_a_key_that_is_replaced_or_taken_from_the_folder_is_no_longer_used
     provider = FolderKeys(tmp_path, look_seconds=0)
     wrapped = await provider.wrap("k1", DATA_KEY, b"")
 
-    (tmp_path / "k1").write_text(key_text())
+    # Not in place: within one tick of the clock of files, nothing would tell it from what was there.
+    (tmp_path / ".k1").write_text(key_text())
+    (tmp_path / ".k1").rename(tmp_path / "k1")
     with pytest.raises(NotUnwrapped):
         await provider.unwrap("k1", wrapped, b"")
     (tmp_path / "k1").unlink()
@@ -241,6 +244,23 @@ async def test_an_engine_that_is_not_there_is_away() -> None:
     await provider.close()
 
 
+async def test_an_engine_is_believed_whose_certificate_the_right_authority_signed(tmp_path: Path) -> None:
+    right, other = Authority(tmp_path / "right"), Authority(tmp_path / "other")
+    async with transit_engine(right.sign("engine")) as engine:
+        trusting = {"vault_keys_token": engine.token, "vault_keys_ca": right.file}
+        provider = open_keys(settings(engine.url, **trusting))
+        assert list(await provider.key_ids()) == ["blockyard:v1"]
+        await provider.close()
+
+        asked = engine.requests
+        for distrusting in ({}, {"vault_keys_ca": other.file}):
+            provider = open_keys(settings(engine.url, vault_keys_token=engine.token, **distrusting))
+            with pytest.raises(ProviderAway, match="cannot be asked"):
+                await provider.key_ids()
+            await provider.close()
+        assert engine.requests == asked
+
+
 async def test_a_version_that_may_not_unwrap_any_more_is_missing() -> None:
     async with transit_engine() as engine:
         provider = open_keys(settings(engine.url, vault_keys_token=engine.token))
@@ -280,6 +300,7 @@ async def test_a_token_file_is_read_at_each_request(tmp_path: Path) -> None:
         ("https://host/name", {}, "BLOCKYARD_VAULT_KEYS_URL"),
         ("https://user:pw@host/transit/name", {}, "BLOCKYARD_VAULT_KEYS_URL"),
         ("http://vault.example/transit/name", {}, "https alone"),
+        ("https://vault/transit/name", {"vault_keys_ca": Path("/nowhere/ca.pem")}, "BLOCKYARD_VAULT_KEYS_CA"),
         ("env:", {}, "BLOCKYARD_VAULT_KEYS"),
         ("env:", {"vault_keys": "{}"}, "BLOCKYARD_VAULT_KEYS"),
         ("env:", {"vault_keys": "[1]"}, "BLOCKYARD_VAULT_KEYS"),

@@ -20,8 +20,12 @@ from blockyard.credentials.v1.credential_pb2 import (
 from blockyard.dev.postgres import PostgresServer
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.credentials.canaries import Canaries
+from services.credentials.keyring import DataKeys, Keyring
+from services.credentials.keys.opening import open_keys
+from services.credentials.repository.keys import KeyRepository
 from tests.integration.credentials.service import Caller, Service, ground, replica, vault_service
-from tests.integration.credentials.test_key_providers import key_text
+from tests.integration.credentials.test_key_providers import key_text, settings
 from tests.integration.credentials.transit_engine import transit_engine
 from tests.waiting import until
 
@@ -225,8 +229,8 @@ async def test_replicas_that_start_at_once_have_one_active_key(postgres: Postgre
 async def test_without_any_key_the_vault_is_not_ready_and_begins_once_there_is_one(postgres: PostgresServer) -> None:
     async with transit_engine() as engine:
         engine.misbehaviour = 503, {"errors": ["Vault is sealed"]}
-        settings = {"vault_keys_url": engine.url, "vault_keys_token": engine.token}
-        async with vault_service(postgres, **settings) as service:
+        chosen = {"vault_keys_url": engine.url, "vault_keys_token": engine.token}
+        async with vault_service(postgres, **chosen) as service:
             assert not await service.is_ready()
             refused = await service.user().refused(
                 "CreateCredential",
@@ -242,12 +246,12 @@ async def test_without_any_key_the_vault_is_not_ready_and_begins_once_there_is_o
 
 async def test_what_was_opened_before_opens_while_the_engine_is_away(postgres: PostgresServer) -> None:
     async with transit_engine() as engine:
-        settings = {
+        chosen = {
             "vault_keys_url": engine.url,
             "vault_keys_token": engine.token,
             "vault_keys_timeout_seconds": 0.5,
         }
-        async with vault_service(postgres, **settings) as service:
+        async with vault_service(postgres, **chosen) as service:
             caller = service.user()
             known, unknown = await caller.keep(), await caller.keep()
             await caller.call(TEST, opens(known.id))
@@ -268,6 +272,34 @@ async def test_what_was_opened_before_opens_while_the_engine_is_away(postgres: P
             assert await caller.call(TEST, opens(unknown.id))
 
 
+async def test_only_a_replica_that_was_right_stays_ready_while_the_engine_is_away(postgres: PostgresServer) -> None:
+    async with transit_engine() as engine:
+        chosen = {"vault_keys_url": engine.url, "vault_keys_token": engine.token}
+        async with vault_service(postgres, **chosen) as service:
+            provider = open_keys(settings(engine.url, vault_keys_token=engine.token))
+            old, new = (
+                Canaries(Keyring(provider, KeyRepository(service.pool), DataKeys(0, 0)), seconds=60) for _ in range(2)
+            )
+            await old.look()
+            assert await old.is_healthy()
+
+            engine.misbehaviour = 503, {"errors": ["Vault is sealed"]}
+            for canaries in (old, new):
+                await canaries.look()
+            assert (await old.is_healthy(), await new.is_healthy()) == (True, False)
+
+            engine.misbehaviour = None
+            for canaries in (old, new):
+                await canaries.look()
+            assert (await old.is_healthy(), await new.is_healthy()) == (True, True)
+
+            engine.versions[1] = os.urandom(32)
+            for canaries in (old, new):
+                await canaries.look()
+            assert (await old.is_healthy(), await new.is_healthy()) == (False, False)
+            await provider.close()
+
+
 async def test_a_database_of_yesterday_opens_with_a_key_that_was_rotated_away_since(postgres: PostgresServer) -> None:
     """As a restored backup has it: secrets and the active key are those of before the rotation."""
     async with vault_service(postgres) as service:
@@ -277,8 +309,10 @@ async def test_a_database_of_yesterday_opens_with_a_key_that_was_rotated_away_si
         await service.admin().call("RotateKeys", messages.RotateKeysRequest(create=True))
         [of_yesterday] = [row["key_id"] for row in keys]
 
-        await _restore(service.pool, "keys", keys)
-        await _restore(service.pool, "secrets", secrets)
+        await service.pool.execute("DELETE FROM secrets")
+        await service.pool.execute("DELETE FROM keys")
+        await _insert(service.pool, "keys", keys)
+        await _insert(service.pool, "secrets", secrets)
 
         assert await service.user().call(TEST, opens(kept.id))
         assert await service.is_ready()
@@ -289,8 +323,7 @@ async def test_a_database_of_yesterday_opens_with_a_key_that_was_rotated_away_si
         assert await service.user().call(TEST, opens(kept.id))
 
 
-async def _restore(pool: "asyncpg.Pool[asyncpg.Record]", table: str, rows: list[asyncpg.Record]) -> None:
-    await pool.execute(f"DELETE FROM {table}")
+async def _insert(pool: "asyncpg.Pool[asyncpg.Record]", table: str, rows: list[asyncpg.Record]) -> None:
     for row in rows:
         places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
         await pool.execute(f"INSERT INTO {table} ({', '.join(row.keys())}) VALUES ({places})", *row.values())

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tests.stack.certificates import Pair
 from tests.waiting import until
 
 Answer = tuple[int, Any]  # Any: JSON, or bytes that are none
@@ -118,11 +120,14 @@ async def _write(writer: asyncio.StreamWriter, status: int, answer: Any) -> None
 
 
 @asynccontextmanager
-async def transit_engine() -> AsyncIterator[TransitEngine]:
-    """An engine that listens while the context is open."""
-    engine = TransitEngine()
-    server = await asyncio.start_server(engine.serve_one, "127.0.0.1", 0)
-    engine.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/transit/blockyard"
+async def transit_engine(certificate: Pair | None = None) -> AsyncIterator[TransitEngine]:
+    """An engine that listens while the context is open, with a certificate over TLS."""
+    engine, encrypted = TransitEngine(), None
+    if certificate is not None:
+        encrypted = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        encrypted.load_cert_chain(certificate.certificate, certificate.key)
+    server = await asyncio.start_server(engine.serve_one, "127.0.0.1", 0, ssl=encrypted)
+    engine.url = f"http{'s' if encrypted else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/transit/blockyard"
     try:
         yield engine
     finally:

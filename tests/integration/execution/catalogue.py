@@ -81,13 +81,26 @@ class GraphBuilder:
         return name
 
     def wants_credential(
-        self, name: str, *places: str, types: tuple[str, ...] = ("api_key",), required: bool = True, **pins: str
+        self,
+        name: str,
+        *places: str,
+        types: tuple[str, ...] = ("api_key",),
+        required: bool = True,
+        named_only: bool = False,
+        **pins: str,
     ) -> None:
         """A field for places "node.pin" of provider `name`; `pins` are such that name a credential, by node."""
         wanted = [CredentialsPin(node_id=place.split(".")[0], pin=place.split(".")[1]) for place in places]
         named = [CredentialsPin(node_id=node, pin="credentials", credential_id=id_) for node, id_ in pins.items()]
         self.credentials_fields.append(
-            CredentialsField(name=name, providers=[name], types=types, required=required, pins=[*wanted, *named])
+            CredentialsField(
+                name=name,
+                providers=[name],
+                types=types,
+                required=required,
+                named_only=named_only,
+                pins=[*wanted, *named],
+            )
         )
 
     def input(self, name: str, schema: dict[str, Any] | None = None, required: bool = False) -> str:

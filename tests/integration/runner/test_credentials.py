@@ -12,12 +12,21 @@ from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.runner.v1.lease_service_pb2 import LeasedCredential
 from blockyard.runner.v1.result_pb2 import Outcome
 
-from services.common.errors import Unavailable, Violation
+from services.common.errors import BlockyardError, Unavailable, Violation
 from services.credentials.errors import CredentialNotFound, CredentialUnusable, LeaseRefused
 from tests import signing
 from tests.integration.runner.house import House, house
 from tests.integration.runner.owner import Recorded
-from tests.integration.runner.vault import CREDENTIALS, REFERENCE, SECRET, Vaulted, serving, vaulted
+from tests.integration.runner.vault import (
+    CREDENTIALS,
+    NO_FAILURE,
+    REFERENCE,
+    SECRET,
+    Vaulted,
+    api_key,
+    serving,
+    vaulted,
+)
 
 STYLES = ["KeyBlock", "KeyInThreadBlock", "KeyInProcessBlock"]
 
@@ -222,6 +231,44 @@ async def test_a_run_that_is_dropped_while_it_waits_says_nothing(broken_house: H
         await owner.beats_after(lambda beat: not beat.holdings, "nothing is held")
 
     assert not owner.runs
+
+
+# -- secrets that change while a run goes on
+
+
+async def test_a_run_can_ask_again_and_old_and_new_secrets_are_hidden(broken_house: House) -> None:
+    async with vaulted(broken_house) as one:
+        one.vault.then.append({"credentials": api_key("another-key-0123456789")})
+        ended = await one.run("KeyBlock", how="refresh")
+        log = one.runner.log
+
+    assert ended.on("value")[:2] == ["***", [len(SECRET), len("another-key-0123456789"), "***", "***"]]
+    assert [list(asked.pins) for asked in one.vault.asked] == [["credentials"], ["credentials"]]
+    assert len({asked.run.run_id for asked in one.vault.asked}) == 1
+    assert "fresh *** before ***" in log
+
+
+async def test_a_run_waits_for_a_vault_that_is_away_when_it_asks_again(shared: Vaulted) -> None:
+    shared.vault.failures.extend([NO_FAILURE, Unavailable("The key is away.")])
+    ended = await shared.run("KeyBlock", how="refresh")
+
+    assert ended.on("value")[1][:2] == [len(SECRET), len(SECRET)]
+
+
+@pytest.mark.parametrize("refusal", [LeaseRefused(), CredentialUnusable()])
+async def test_a_credential_that_is_lost_during_the_run_fails_it(shared: Vaulted, refusal: BlockyardError) -> None:
+    shared.vault.failures.extend([NO_FAILURE, refusal])
+
+    assert failure(await shared.run("KeyBlock", how="refresh"))[0] == "CREDENTIAL_UNAVAILABLE"
+
+
+async def test_a_pin_that_the_node_names_nothing_for_cannot_be_refreshed(shared: Vaulted) -> None:
+    reason, message = failure(await shared.run("KeyBlock", how="refresh another"))
+
+    assert (reason, message) == (
+        "CREDENTIAL_UNAVAILABLE",
+        "inputs.other_credentials: the node names no credential for it",
+    )
 
 
 # -- the environment

@@ -176,6 +176,15 @@ async def test_a_run_that_is_cancelled_with_its_secret_leaves_none(watched: Watc
     watched.check()
 
 
+async def test_a_thread_that_outlives_its_run_says_no_secret(watched: Watched) -> None:
+    ended = await watched.run("KeyInThreadBlock", how="late", timeout_ms=300)
+
+    assert ended.finish.outcome == Outcome.OUTCOME_FAILED
+    assert "late" not in watched.vaulted.runner.log
+    await watched.vaulted.house.owner.until(lambda: "late ***" in watched.vaulted.runner.log, "the thread ends")
+    watched.check()
+
+
 async def test_results_that_are_spilled_to_disk_have_no_secret_in_them(broken_house: House) -> None:
     async with vaulted(broken_house, SECRET, kept_bytes=1 << 20) as one:
         owner = broken_house.owner

@@ -29,6 +29,8 @@ REFERENCE = {"id": "c-1", "provider": "acme", "type": "api_key", "title": "Work"
 CREDENTIALS = json.dumps({"credentials": REFERENCE}).encode()
 """What a task says of its credentials."""
 
+NO_FAILURE = BlockyardError("the call succeeds")
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -40,6 +42,8 @@ class LeaseServer(LeaseServiceServicer):
     """By input pin."""
     failures: list[BlockyardError] = field(default_factory=list)
     """Of the next calls."""
+    then: list[Mapping[str, LeasedCredential]] = field(default_factory=list)
+    """What it has at the second call, and those behind it."""
     asked: list[LeaseCredentialsRequest] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
@@ -47,9 +51,12 @@ class LeaseServer(LeaseServiceServicer):
         self.asked.append(request)
         metadata = {name: str(value) for name, value in context.invocation_metadata() or ()}
         self.tokens.append(metadata["authorization"])
-        if self.failures:
-            parts = rpc_status.to_status(error_status.status_of(self.failures.pop(0)))
+        failure = self.failures.pop(0) if self.failures else NO_FAILURE
+        if failure is not NO_FAILURE:
+            parts = rpc_status.to_status(error_status.status_of(failure))
             await context.abort(parts.code, parts.details, parts.trailing_metadata)
+        if len(self.asked) > 1 and self.then:
+            self.credentials = self.then.pop(0)
         wanted = request.pins or self.credentials
         return LeaseCredentialsResponse(
             credentials={pin: self.credentials[pin] for pin in wanted if pin in self.credentials}

@@ -10,7 +10,7 @@ from blockyard.credentials.v1 import credential_pb2
 from blockyard.credentials.v1 import credentials_service_pb2 as vault
 from blockyard.graph.v1 import graph_pb2
 from click.testing import CliRunner, Result
-from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 
 from tests.unit.client.memory_accounts import CREDENTIAL_ID
 from tests.unit.client.memory_services import Script, status
@@ -221,6 +221,18 @@ def test_a_run_names_its_credentials(offices: Script) -> None:
     start = offices.starts[0]
     assert dict(start.credentials) == {"github_api_key": CREDENTIAL_ID, "mail.credentials": "other"}
     assert start.credits_policy == 2
+
+
+def test_a_run_without_its_credentials_says_how_they_are_given(offices: Script) -> None:
+    offices.graphs["0190c0de-0000-7000-8000-000000000001"] = _graph()
+    reason = ErrorInfo(reason="CREDENTIALS_MISSING", domain="blockyard")
+    place = BadRequest(field_violations=[{"field": "credentials.smtp", "description": "you have none"}])
+    fault = status(grpc.StatusCode.FAILED_PRECONDITION, "Credentials are missing.", reason, place)
+    offices.faults_of["StartExecution"] = [fault]
+    done = blockyard("run", "0190c0de-0000-7000-8000-000000000001")
+    assert done.exit_code == 1
+    assert "--credentials FIELD=ID" in done.output
+    assert "  - credentials.smtp: you have none" in done.output.splitlines()
 
 
 def test_a_run_of_a_block_names_its_credentials(offices: Script) -> None:

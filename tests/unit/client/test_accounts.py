@@ -239,6 +239,15 @@ async def test_a_call_that_came_too_soon_is_made_again_when_it_is_taken(script: 
     assert script.calls == ["CreateUser"] * 3
 
 
+async def test_a_call_that_would_have_to_wait_for_long_is_told(script: Script, client: Client) -> None:
+    limited = ErrorInfo(reason="RATE_LIMITED", domain="blockyard")
+    late = RetryInfo(retry_delay=Duration(seconds=6))
+    script.faults.append(status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many.", limited, late))
+    with pytest.raises(errors.RateLimited) as caught:
+        await client.account.me()
+    assert (caught.value.retry_after, script.calls) == (6.0, ["GetUser"])
+
+
 async def test_a_start_names_credentials_and_what_becomes_of_it_without_credits(script: Script, client: Client) -> None:
     await client.executions.start(GRAPH_ID, credentials={"github_api_key": CREDENTIAL_ID}, credits_policy="fail")
     assert dict(script.starts[0].credentials) == {"github_api_key": CREDENTIAL_ID}

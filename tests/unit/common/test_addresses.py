@@ -34,7 +34,7 @@ def test_the_last_address_that_is_no_trusted_proxys_is_the_caller(peer: str, for
 
 
 def test_without_trusted_proxies_nothing_that_is_forwarded_counts() -> None:
-    assert caller_address("ipv4:10.1.2.3:4711", "198.51.100.1", []) == "10.1.2.3"
+    assert caller_address("ipv4:10.1.2.3:4711", "198.51.100.1", ()) == "10.1.2.3"
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "proxy.example.org", "10.0.0.1/8"])

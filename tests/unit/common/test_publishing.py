@@ -8,6 +8,7 @@ from services.common.bus import Ack, Message, PublishRefused, Refusal
 from services.common.bus.client import WRITE_BUFFER_LIMIT, BusClient
 from services.common.bus.messages import Delivery
 from services.common.bus.publishing import Publisher
+from services.common.nats_access import NatsAccess
 from tests.waiting import until
 
 INBOX = "_INBOX.test"
@@ -17,7 +18,7 @@ class Socketless(BusClient):
     """Counts as connected; what is sent stays pending until the test takes it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(NatsAccess())
         self._status = Client.CONNECTED
         self.refusals = 0
         self.take()

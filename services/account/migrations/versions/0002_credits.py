@@ -51,7 +51,6 @@ CREATE TABLE charges (
     block_id       text NOT NULL,
     amount         bigint NOT NULL,
     transfer_id    uuid NOT NULL,
-    time           timestamptz NOT NULL,
     PRIMARY KEY (execution_id, node_execution)
 ) PARTITION BY RANGE (execution_id);
 COMMENT ON TABLE charges IS

@@ -43,12 +43,14 @@ CREATE TABLE credentials (
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX credentials_request ON credentials (user_id, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX credentials_of_user ON credentials (user_id, create_time DESC, credential_id DESC);
-COMMENT ON COLUMN credentials.refresh_holder IS 'Who refreshes the token now, until refresh_until at the latest.';
+CREATE INDEX credentials_of_account ON credentials (provider, account_name) WHERE type = 2;
+COMMENT ON COLUMN credentials.refresh_holder IS
+    'Who refreshes the token now, until refresh_until at the latest; empty while a provider that failed is left alone.';
 
 CREATE TABLE secrets (
     credential_id uuid NOT NULL REFERENCES credentials ON DELETE CASCADE,
     version       bigint NOT NULL,
-    key_id        text NOT NULL,
+    key_id        text NOT NULL REFERENCES keys,
     wrapped_key   bytea NOT NULL,
     nonce         bytea NOT NULL,
     ciphertext    bytea NOT NULL,
@@ -73,6 +75,7 @@ CREATE TABLE authorizations (
     expires_at    timestamptz NOT NULL
 );
 CREATE INDEX authorizations_expired ON authorizations (expires_at);
+CREATE INDEX authorizations_of_user ON authorizations (user_id, expires_at);
 COMMENT ON COLUMN authorizations.ciphertext IS 'The PKCE verifier, sealed as secrets are.';
 
 CREATE TABLE leases (

@@ -1,7 +1,5 @@
 """The steps by which an account is connected."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from services.credentials.oauth.authorizing import StartedAuthorization
@@ -12,13 +10,11 @@ from tests.integration.credentials.oauth.vaults import Replica, Vaults
 CALLBACK = "http://127.0.0.1:49152/callback"
 
 
-@asynccontextmanager
 async def one(
-    vaults: Vaults, provider: OpenIdProvider, client: str = "vault-basic", **oauth2: object
-) -> AsyncIterator[Replica]:
+    vaults: Vaults, provider: OpenIdProvider, client: str = "vault-basic", number: int = 0, **oauth2: object
+) -> Replica:
     secret = {"secret": ""} if client == "vault-public" else {}
-    async with vaults.replica(provider.definition(**oauth2), clients(client, **secret)) as replica:
-        yield replica
+    return await vaults.shared(provider.definition(**oauth2), clients(client, **secret), number)
 
 
 async def connect(

@@ -104,7 +104,7 @@ async def vault_process(
             sys.executable, "-m", "services.credentials", env=environment, cwd=ROOT, stdout=file, stderr=file
         )
     try:
-        await until(lambda: (folder / "port").exists() or process.returncode is not None, "the vault listens", 60)
+        await until(lambda: (folder / "port").exists() or process.returncode is not None, "the vault listens", 90)
         assert process.returncode is None, log.read_text()[-3000:]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{int((folder / 'port').read_text())}") as channel:
             yield VaultProcess(process, CredentialsServiceStub(channel), user_id, log)

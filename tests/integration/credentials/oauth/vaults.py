@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -79,6 +79,16 @@ class Vaults:
 
     database_url: str
     folder: Path
+    kept: AsyncExitStack = field(default_factory=AsyncExitStack)
+    replicas: dict[str, Replica] = field(default_factory=dict)
+
+    async def shared(self, definition: dict[str, Any], clients: str, number: int = 0, **settings: Any) -> Replica:
+        """The replica of that number and these settings, which tests share: to make one takes longer than most do."""
+        known = json.dumps([definition, clients, number, settings])
+        if known not in self.replicas:
+            opening = self.replica(definition, clients, **settings)
+            self.replicas[known] = await self.kept.enter_async_context(opening)
+        return self.replicas[known]
 
     @asynccontextmanager
     async def replica(self, definition: dict[str, Any], clients: str, **settings: Any) -> AsyncIterator[Replica]:
@@ -113,4 +123,8 @@ def vaults(postgres: PostgresServer, runner: asyncio.Runner) -> Iterator[Vaults]
         folder = Path(name)
         (folder / "keys").mkdir(mode=0o700)
         runner.run(asyncio.to_thread(migrate.migrate, url, ["credentials"]))
-        yield Vaults(url, folder)
+        opened = Vaults(url, folder)
+        try:
+            yield opened
+        finally:
+            runner.run(opened.kept.aclose())

@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import html
 import json
 import logging
 import os
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -34,6 +36,10 @@ from tests.integration.runner.blocks import _Output
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "repr": repr,
+    "in a larger repr": lambda secret: repr(f'it\'s "{secret}"'),
+    "in a repr with one quote": lambda secret: repr(f"it's {secret}"),
+    "html": html.escape,
+    "url in a url": lambda secret: urllib.parse.quote(urllib.parse.quote(secret, safe=""), safe=""),
     "json": json.dumps,
     "twice in json": lambda secret: json.dumps(json.dumps({"key": secret})),
     "url": lambda secret: urllib.parse.quote(secret, safe=""),
@@ -131,6 +137,13 @@ class KeyBlock(_CredentialsBlockBase):
             yield "value", input_data.credentials.model_dump()
         if input_data.how == "names":
             yield "value", [sorted(credentials), sorted(credentials["headers"]), credentials["scopes"]]
+        if input_data.how == "refresh":
+            yield "value", _key(credentials)
+            fresh = await context.credentials.refresh("credentials")
+            print("fresh", _key(fresh), "before", text)
+            yield "value", [len(_key(credentials)), len(_key(fresh)), _key(fresh), text]
+        if input_data.how == "refresh another":
+            await context.credentials.refresh("other_credentials")
         if input_data.how == "wait":
             yield "value", "begun"
             await asyncio.sleep(60)
@@ -142,6 +155,14 @@ class KeyInThreadBlock(_CredentialsBlockBase):
     id_of_class = "5a3b2e8e-1f64-4a2c-9c0a-6ad0a3f6b102"
 
     def run(self, input_data: _Input, credentials: Any = None) -> SyncBlockOutput:
+        if input_data.how == "late":
+            text = _key(credentials)
+            try:
+                # In C code: nothing is raised in the thread before that returns.
+                time.sleep(1.5)
+                yield "value", "in time"
+            finally:
+                print("late", text)
         yield from _said(input_data.how, ENCODINGS[input_data.encoding](_key(credentials)), credentials)
 
 
