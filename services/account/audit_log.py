@@ -15,6 +15,9 @@ from services.common.callers import IdentitiesAway
 ROUND_SECONDS = 3600.0
 AGAIN_SECONDS = 30.0
 
+TROUBLE: tuple[type[Exception], ...] = (*database.AWAY, asyncpg.PostgresError)
+"""No space, no partition: whatever it is, entries wait for an operator rather than being lost."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -29,8 +32,7 @@ class AuditKeeper:
         """Keep entries; those that are kept already stay as they are."""
         try:
             await self.repository.add(entries)
-        except (*database.AWAY, asyncpg.PostgresError) as error:
-            # No space, no partition: whatever it is, entries wait for an operator rather than being lost.
+        except TROUBLE as error:
             log.warning("audit entries cannot be kept", reason=str(error) or type(error).__name__)
             raise IdentitiesAway from error
 
@@ -48,6 +50,6 @@ class AuditKeeper:
                 try:
                     await self.make_room()
                     break
-                except (*database.AWAY, asyncpg.PostgresError) as error:
+                except TROUBLE as error:
                     log.warning("the partitions of the audit log cannot be kept", reason=str(error))
                     await asyncio.sleep(AGAIN_SECONDS)

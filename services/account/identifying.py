@@ -81,7 +81,11 @@ class Identifier:
         return answer
 
     async def _by_token(self, claims: TokenClaims) -> IdentifyResponse:
-        role = ROLES.get(claims.role, Role.USER)
+        role = ROLES.get(claims.role)
+        if role is None:
+            # The token names none: that of a user who is known stays.
+            known = await self.users.get(claims.user_id)
+            role = known.role if known is not None else Role.USER
         name, email = cleaned_name(claims.name)[:LONGEST_NAME], claims.email[:LONGEST_EMAIL]
         name, email = (text if text.isprintable() else "" for text in (name, email))
         user = await self.users.meet(NewUser(claims.user_id, role, role_set=False, name=name, email=email))

@@ -151,9 +151,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         outcome = code.name
-        self._under_way += 1
         call.authorization = _text(metadata.get("authorization"))
         call.origin = self._origin(context, metadata)
+        self._under_way += 1
         trailing = (("x-request-id", call.origin.request_id),)
         structlog.contextvars.bind_contextvars(method=call.method, request_id=call.origin.request_id)
         with telemetry.extract(_text(metadata.get("traceparent"))), telemetry.span(call.method):

@@ -166,6 +166,7 @@ class Keyring:
             right = False
         if right:
             return Examined(Finding.RIGHT)
+        self._proved.pop(row.key_id, None)
         return Examined(Finding.ANOTHER, "this replica has another key of that id than secrets were wrapped with")
 
     async def prove(self, row: KeyRow) -> None:

@@ -249,8 +249,8 @@ def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
         parts.append(f"block {request.block_id}")
     if request.credentials:
         parts.append(f"credentials {sorted(request.credentials.items())!r}")
-    if request.credits_policy:
-        parts.append(f"credits {request.credits_policy}")
+    if request.credits_policy == CreditsPolicy.CREDITS_POLICY_FAIL:
+        parts.append("fails without credits")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + inputs).digest()
 
 
@@ -260,19 +260,15 @@ def check(request: StartRequest) -> None:
     path, subject = ("graph_id", request.graph_id) if request.block_id is None else ("block_id", request.block_id)
     if not subject:
         violations.append(Violation(path, "is required"))
-    if "\x00" in subject:
-        violations.append(Violation(path, "holds a NUL character"))
     if request.graph_version < 0:
         violations.append(Violation("graph_version", f"must not be negative, got {request.graph_version}"))
     if len(request.request_id) > LONGEST_REQUEST_ID:
         violations.append(Violation("request_id", f"longer than {LONGEST_REQUEST_ID} characters"))
-    if "\x00" in request.request_id:
-        violations.append(Violation("request_id", "holds a NUL character"))
     if len(request.labels) > MOST_LABELS:
         violations.append(Violation("labels", f"more than {MOST_LABELS} labels"))
     for name, value in request.labels.items():
-        if not name or len(name) > LONGEST_LABEL or len(value) > LONGEST_LABEL or "\x00" in name + value:
-            violations.append(Violation(f"labels.{name[:LONGEST_LABEL]}", "1 to 100 characters, without NUL"))
+        if not name or len(name) > LONGEST_LABEL or len(value) > LONGEST_LABEL:
+            violations.append(Violation(f"labels.{name[:LONGEST_LABEL]}", "1 to 100 characters"))
     if len(request.credentials) > MOST_CREDENTIALS:
         violations.append(Violation("credentials", f"more than {MOST_CREDENTIALS:,}"))
     if request.credits_policy not in CreditsPolicy.values():

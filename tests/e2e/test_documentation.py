@@ -45,14 +45,14 @@ async def test_the_join_of_the_concepts_meets_values_of_the_same_item(client: Cl
 
 
 def test_the_block_of_the_guide_passes_its_own_test() -> None:
-    block, its_test, _ = programs("docs/writing-a-block.md", "python", "toml")
+    block, *_, its_test, _ = programs("docs/writing-a-block.md", "python", "toml")
     names: dict[str, Any] = {}  # what the programs define
     exec(block + its_test, names)
     names["test_initials"]()
 
 
 async def test_the_package_of_the_guide_is_found_by_a_runner(tmp_path: Path) -> None:
-    block, _, project = programs("docs/writing-a-block.md", "python", "toml")
+    block, *_, project = programs("docs/writing-a-block.md", "python", "toml")
     install(tmp_path / "packages", block, project)
     environment = {"PYTHONPATH": str(tmp_path / "packages")}
     async with (

@@ -246,7 +246,7 @@ async def test_the_account_service_tells_other_services_who_calls(home: House) -
     assert (key.known, key.user_id, key.active, key.api_key_id) == (True, "hedy", True, made.api_key.id)
     assert list(key.permissions) == list(made.api_key.permissions)
     assert not nobody.known
-    assert (admin.role, plain.user_id) == (USER_ROLE_ADMIN, "ida")
+    assert (admin.role, plain.role, plain.user_id) == (USER_ROLE_ADMIN, USER_ROLE_ADMIN, "ida")
     assert all(0 < answer.valid.ToMilliseconds() <= 3000 for answer in (key, nobody, admin, plain))
     user = (await home.account.admin().call("GetUser", messages.GetUserRequest(user_id="ida"))).user
     assert (user.name, user.email) == ("Ida", "ida@example.org")

@@ -42,7 +42,7 @@ class Ledger:
     async def ask(self, holder: str, **amounts: int) -> HoldCreditsResponse:
         demands = [CreditDemand(user_id=user, amount=amount) for user, amount in amounts.items()]
         request = HoldCreditsRequest(holder=holder, demands=demands)
-        answer: HoldCreditsResponse = await self._stub().HoldCredits(request, metadata=METADATA, timeout=20)
+        answer: HoldCreditsResponse = await self._stub().HoldCredits(request, metadata=_metadata(), timeout=20)
         return answer
 
     async def hold(self, holder: str, user: str, amount: int) -> tuple[int, int]:
@@ -52,13 +52,15 @@ class Ledger:
 
     async def settle(self, holder: str, *charges: Charge) -> list[CreditHold]:
         request = SettleChargesRequest(holder=holder, charges=charges)
-        return list((await self._stub().SettleCharges(request, metadata=METADATA, timeout=20)).holds)
+        return list((await self._stub().SettleCharges(request, metadata=_metadata(), timeout=20)).holds)
 
     def _stub(self) -> Any:  # Any: the generated stub's type depends on the kind of channel
         return LedgerServiceStub(self.channel)
 
 
-METADATA = (("authorization", f"Bearer {signing.service_token('execution')}"),)
+def _metadata() -> tuple[tuple[str, str], ...]:
+    """A token of its own for each call: one lasts for a minute, and these tests may take longer."""
+    return (("authorization", f"Bearer {signing.service_token('execution')}"),)
 
 
 @pytest.fixture(scope="module", params=["account service", "in memory"])

@@ -21,6 +21,7 @@ from blockyard.dev.postgres import PostgresServer
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.credentials.canaries import Canaries
+from services.credentials.errors import KeyUnavailable
 from services.credentials.keyring import DataKeys, Keyring
 from services.credentials.keys.opening import open_keys
 from services.credentials.repository.keys import KeyRepository
@@ -293,10 +294,14 @@ async def test_only_a_replica_that_was_right_stays_ready_while_the_engine_is_awa
                 await canaries.look()
             assert (await old.is_healthy(), await new.is_healthy()) == (True, True)
 
+            assert await old.keyring.seal(b"secret", b"context")
             engine.versions[1] = os.urandom(32)
             for canaries in (old, new):
                 await canaries.look()
             assert (await old.is_healthy(), await new.is_healthy()) == (False, False)
+            for canaries in (old, new):
+                with pytest.raises(KeyUnavailable, match="blockyard:v1"):
+                    await canaries.keyring.seal(b"secret", b"context")
             await provider.close()
 
 

@@ -353,27 +353,31 @@ async def test_a_stopping_vault_stores_what_was_refreshed(vault_database: Vaults
     assert (kept.record.version, kept.parts["refresh_token"]) == (2, "refresh-new")
 
 
-async def test_a_token_is_stored_once_the_database_is_back(vault_database: Vaults, provider: HostileProvider) -> None:
+async def test_a_token_is_stored_once_the_database_is_back(
+    vault_database: Vaults, provider: HostileProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
+    said: list[str] = []
 
     async def behave(request: Asked, write: Write) -> None:
         asked.set()
         await answered.wait()
         await answer(200, tokens())(request, write)
 
+    def waits() -> bool:
+        said.append(capsys.readouterr().out)
+        return "a refreshed token waits" in "".join(said)
+
     provider.behaves(behave)
-    async with own(vault_database, provider) as replica, own(vault_database, provider) as watching:
+    async with own(vault_database, provider) as replica:
         opened = await expired(replica)
         fresh = asyncio.create_task(replica.oauth.tokens.fresh(opened))
         await asked.wait()
-        # As it is when PostgreSQL is restarted: connections break, and new ones are made.
-        await watching.pool.execute(
-            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE pid <> pg_backend_pid() AND datname = current_database() AND usename = current_user"""
-        )
-        answered.set()
+        async with vault_database.closed():
+            answered.set()
+            await until(waits, "the token cannot be stored")
         assert (await fresh).record.version == 2
-        assert (await watching.reopened(opened)).parts["refresh_token"] == "refresh-new"
+        assert (await replica.reopened(opened)).parts["refresh_token"] == "refresh-new"
 
 
 async def test_what_was_refreshed_for_a_credential_that_was_deleted_meanwhile_is_given_back(

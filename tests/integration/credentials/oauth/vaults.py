@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -89,6 +90,22 @@ class Vaults:
             opening = self.replica(definition, clients, **settings)
             self.replicas[known] = await self.kept.enter_async_context(opening)
         return self.replicas[known]
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """The vaults' connections break, and they get no new ones."""
+        name = urlsplit(self.database_url).path.removeprefix("/")
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            await connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = 'credentials'",
+                name,
+            )
+            yield
+        finally:
+            await connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+            await connection.close()
 
     @asynccontextmanager
     async def replica(self, definition: dict[str, Any], clients: str, **settings: Any) -> AsyncIterator[Replica]:
