@@ -1,9 +1,7 @@
 """Accepts starts: checks the inputs, fixes what the execution runs on, stores the row. Then it is durable."""
 
 import hashlib
-import os
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -16,6 +14,7 @@ from blockyard.values import encode
 
 from services.common import telemetry
 from services.common.errors import BlockyardError, InvalidArgument, Violation
+from services.common.ids import new_id
 from services.execution.accepting import Acceptance, RequestIdTaken, TooManyUnended
 from services.execution.block_plans import RunnableBlock
 from services.execution.catalogue import Catalogue
@@ -231,15 +230,6 @@ class Starter:
             request_hash=_request_hash(request, inputs) if request.request_id else None,
             credits_policy=request.credits_policy,
         )
-
-
-def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits."""
-    value = int.from_bytes(os.urandom(16), "big")
-    value = value & ~(0xFFFFFFFFFFFF << 80) | (time.time_ns() // 1_000_000) << 80
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
 
 
 def _request_hash(request: StartRequest, inputs: bytes) -> bytes:

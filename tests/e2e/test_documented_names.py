@@ -133,7 +133,13 @@ def test_the_runner_s_own_grace_is_documented() -> None:
 def test_every_variable_is_read_somewhere(page: Path) -> None:
     sources = [ROOT / "task", *(ROOT / "sdk").rglob("*.py"), *(ROOT / "blocks").rglob("*.py")]
     read = {name for source in sources for name in re.findall(r"BLOCKYARD_[A-Z_]+", source.read_text())}
-    services = [AccountSettings, CredentialsSettings, GraphSettings, ExecutionSettings, RunnerSettings]
+    services: list[type[BaseSettings]] = [
+        AccountSettings,
+        CredentialsSettings,
+        GraphSettings,
+        ExecutionSettings,
+        RunnerSettings,
+    ]
     settings = real_defaults([*SHARED, *services], []).keys()
     named = set(re.findall(r"BLOCKYARD_[A-Z_]+\b", page.read_text().replace("BLOCKYARD_<SERVICE>_DB_PASSWORD", "")))
     families = tuple(name for name in read if name.endswith("_") and name != "BLOCKYARD_")

@@ -18,6 +18,7 @@ from blockyard.execution.v1.execution_pb2 import Execution, ExecutionStatus
 from prometheus_client import REGISTRY
 
 from services.common.blobs import BlobStore
+from services.common.ids import new_id
 from services.execution.accepting import Acceptance, RequestIdTaken
 from services.execution.config import ExecutionSettings
 from services.execution.engine import Topology
@@ -30,7 +31,7 @@ from services.execution.records import ExecutionRow
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
-from services.execution.starting import Starter, new_id
+from services.execution.starting import Starter
 from services.execution.watching import Watchers
 from tests import signing
 from tests.integration.execution.house import Client, House, house

@@ -9,11 +9,11 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 
 from services.common import migrate
+from services.common.ids import new_id
 from services.execution.loading import CannotLoad, Loader
 from services.execution.records import Snapshot
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
-from services.execution.starting import new_id
 from tests.histories.recording import History, files, read
 from tests.stack.postgres import as_role, fresh_database
 

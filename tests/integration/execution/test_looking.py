@@ -14,6 +14,7 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import execution_service_pb2 as messages
 
 from services.common import migrate
+from services.common.ids import new_id
 from services.execution.commands import Stop, encode_command
 from services.execution.engine import RULES, Fact, Machine, Output, Reported, Started, State, Topology
 from services.execution.engine.effects import ExecutionStatus, NodeStatus
@@ -24,7 +25,6 @@ from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import COMMANDS_AT_ONCE, ExecutionRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
-from services.execution.starting import new_id
 from tests.integration.execution.house import house
 from tests.unit.engine.simulation import PlanBuilder
 from tests.unit.engine.test_bounds import nothing

@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 from services.common import migrate
+from services.common.ids import new_id
 from services.execution.records import NodeExecutionRow, OutputPlace
 from services.execution.repository.executions import LAST_TURN, ExecutionRepository
 from services.execution.repository.portions import BYTES_READ
 from services.execution.repository.retention import Retention
-from services.execution.starting import new_id
 
 LENGTH = 20_000
 PAGE = 100

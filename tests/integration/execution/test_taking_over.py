@@ -16,9 +16,9 @@ from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, Resu
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import Ack, Message
+from services.common.ids import new_id
 from services.execution.commands import Stop, encode_command
 from services.execution.repository.leases import LeaseRepository
-from services.execution.starting import new_id
 from tests.integration.execution.house import House, Replica, house
 from tests.integration.execution.protocol_runner import Held, Silent, running
 from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node

@@ -20,10 +20,10 @@ from blockyard.runner.v1 import value_service_pb2 as messages
 from blockyard.runner.v1.value_service_pb2_grpc import ValueServiceStub
 
 from services.common import identity, migrate
+from services.common.ids import new_id
 from services.execution.large_values import LargeValues
 from services.execution.repository.retention import Retention, first_id
 from services.execution.retiring import drop_old
-from services.execution.starting import new_id
 from tests import signing
 from tests.integration.execution.house import SECRET, House, house
 from tests.integration.execution.test_lost_commits import looking

@@ -8,6 +8,7 @@ from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat
 from google.protobuf.duration_pb2 import Duration
 
+from services.common.ids import new_id
 from services.common.structs import to_struct
 from services.execution import telling
 from services.execution.block_plans import RunnableBlock
@@ -20,7 +21,6 @@ from services.execution.feed import event_message, subject
 from services.execution.live import Live
 from services.execution.planning import Limits
 from services.execution.runners import Runners
-from services.execution.starting import new_id
 from tests.unit.execution.test_dispatch import limits
 
 LIMITS = Limits(max_node_executions=100, max_duration_ms=1000, timeout_ms=500)

@@ -4,13 +4,13 @@ from typing import Any
 
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat
 
+from services.common.ids import new_id
 from services.execution.dispatch import Dispatcher, DispatchLimits, Outgoing
 from services.execution.engine import Effects, Machine, State, Topology
 from services.execution.engine.facts import Started
 from services.execution.engine.plan import Effect
 from services.execution.live import Live
 from services.execution.runners import Runners
-from services.execution.starting import new_id
 from tests.unit.engine.simulation import PlanBuilder
 
 

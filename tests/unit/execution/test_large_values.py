@@ -10,12 +10,12 @@ import pytest
 from blockyard.values import encode
 
 from services.common.blobs import BlobStore
+from services.common.ids import new_id
 from services.execution.engine import RULES, Effects, Machine, Plan, State, Topology
 from services.execution.engine.effects import Event, EventKind
 from services.execution.large_values import LIMIT, LargeValues
 from services.execution.live import Live
 from services.execution.records import ExecutionRow, NewExecution, Parent
-from services.execution.starting import new_id
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which file a descriptor is of")

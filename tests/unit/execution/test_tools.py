@@ -9,6 +9,7 @@ from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect
 from blockyard.graph.v1.graph_pb2 import Graph, Link, Node, NodeMetadata
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat
 
+from services.common.ids import new_id
 from services.common.structs import to_struct
 from services.execution.dispatch import Dispatcher, DispatchLimits
 from services.execution.engine import Machine, Started, State, Topology
@@ -16,7 +17,6 @@ from services.execution.engine.plan import Plan, decode_plan, encode_plan
 from services.execution.live import Live
 from services.execution.planning import Limits, compile_plan
 from services.execution.runners import Runners
-from services.execution.starting import new_id
 from services.runner.inputs import decode_tools
 
 LIMITS = Limits(max_node_executions=100, max_duration_ms=1000, timeout_ms=500)

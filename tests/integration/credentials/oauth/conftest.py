@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 from blockyard.dev.postgres import PostgresServer
 
+from tests.integration.credentials.oauth.hostile_provider import HostileProvider, hostile_provider
 from tests.integration.credentials.oauth.openid_provider import OpenIdProvider, running_provider
 from tests.integration.credentials.oauth.vaults import Vaults, vaults
 
@@ -31,3 +32,20 @@ def provider(runner: asyncio.Runner, _running_provider: OpenIdProvider) -> OpenI
     """With its clock right, and its calls forgotten."""
     runner.run(_running_provider.reset())
     return _running_provider
+
+
+@pytest.fixture(scope="module")
+def _running_hostile(runner: asyncio.Runner) -> Iterator[HostileProvider]:
+    stack = AsyncExitStack()
+    try:
+        yield runner.run(stack.enter_async_context(hostile_provider()))
+    finally:
+        runner.run(stack.aclose())
+
+
+@pytest.fixture
+def hostile(_running_hostile: HostileProvider) -> HostileProvider:
+    """It behaves well, and was asked nothing."""
+    _running_hostile.behaviours.clear()
+    _running_hostile.asked.clear()
+    return _running_hostile
