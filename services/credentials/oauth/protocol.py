@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
-from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]  # it ships no types
-from authlib.oauth2.rfc6749.parameters import (  # type: ignore[import-untyped]
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import (
     prepare_grant_uri,
     prepare_token_request,
 )
-from authlib.oauth2.rfc7009 import prepare_revoke_token_request  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
+from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from services.credentials.oauth.outgoing import Outgoing, ProviderMisbehaved, Reply, Requests
 from services.credentials.providers import Connection
