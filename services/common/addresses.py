@@ -42,7 +42,8 @@ def _of_peer(peer: str) -> Address | None:
 
 def _parsed(text: str) -> Address | None:
     try:
-        address = ip_address(text)
+        # Without the zone of a link: it says nothing elsewhere, and may be any text of any length.
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -40,14 +40,18 @@ class RemoteRecorder:
     stub: "IdentityServiceAsyncStub"
 
     async def record(self, entries: Sequence[AuditEntry]) -> None:
-        """Send entries, with a deadline. What it will never take is logged instead of being sent for ever."""
+        """Send entries, with a deadline. One that will never be taken is logged, and takes no other with it."""
         try:
             await self.stub.RecordActions(RecordActionsRequest(entries=entries), timeout=RECORD_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                log.error("audit entries are refused", reason=error.details(), entries=len(entries))
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise IdentitiesAway(error.details() or "") from error
+            if len(entries) == 1:
+                log.error("an audit entry is refused", reason=error.details(), entry=str(entries[0])[:1000])
                 return
-            raise IdentitiesAway(error.details() or "") from error
+            middle = len(entries) // 2
+            await self.record(entries[:middle])
+            await self.record(entries[middle:])
 
 
 class CallLimits:

@@ -77,18 +77,18 @@ def entry_of(
         actor=actor,
         api_key_id=api_key_id,
         action=action,
-        resource=_clean(resource),
+        resource=cleaned(resource),
         outcome=outcome,
         address=origin.address,
         user_agent=origin.user_agent,
         request_id=origin.request_id,
-        details={name: _clean(value) for name, value in (details or {}).items()},
+        details={name: cleaned(value) for name, value in (details or {}).items()},
     )
     made.time.FromNanoseconds(time.time_ns() // 1000 * 1000)  # as exactly as PostgreSQL keeps it
     return made
 
 
-def _clean(text: str) -> str:
+def cleaned(text: str) -> str:
     """Bounded, and without what would make a log or a table unreadable."""
     return "".join(character if character.isprintable() else " " for character in text[:LONGEST_TEXT])
 

@@ -57,7 +57,6 @@ REFUSALS = frozenset(
 )
 """Noted of every method, a few of each caller."""
 
-LONGEST_USER_AGENT = 200
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
@@ -147,16 +146,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _surround(self, call: Call, context: Context) -> AsyncIterator[None]:
-        metadata = dict(context.invocation_metadata() or ())
+        headers = _headers(context)
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         outcome = code.name
-        call.authorization = _text(metadata.get("authorization"))
-        call.origin = self._origin(context, metadata)
+        call.authorization = headers.get("authorization", "")
+        call.origin = self._origin(context, headers)
         self._under_way += 1
         trailing = (("x-request-id", call.origin.request_id),)
         structlog.contextvars.bind_contextvars(method=call.method, request_id=call.origin.request_id)
-        with telemetry.extract(_text(metadata.get("traceparent"))), telemetry.span(call.method):
+        with telemetry.extract(headers.get("traceparent", "")), telemetry.span(call.method):
             try:
                 if self._under_way > self._limit:
                     raise TooManyCalls
@@ -208,13 +207,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not verdict.allowed:
             raise RateLimited(verdict.retry_after)
 
-    def _origin(self, context: Context, metadata: Mapping[str, str | bytes]) -> Origin:
-        request_id = _text(metadata.get("x-request-id"))
+    def _origin(self, context: Context, headers: Mapping[str, str]) -> Origin:
+        request_id = headers.get("x-request-id", "")
+        forwarded = headers.get("x-forwarded-for", "")
         return Origin(
-            address=caller_address(
-                context.peer(), _text(metadata.get("x-forwarded-for")), self._admission.trusted_proxies
-            ),
-            user_agent=_text(metadata.get("user-agent"))[:LONGEST_USER_AGENT],
+            address=caller_address(context.peer(), forwarded, self._admission.trusted_proxies),
+            user_agent=audit.cleaned(headers.get("user-agent", "")),
             request_id=request_id if _REQUEST_ID.fullmatch(request_id) else f"{random.getrandbits(128):032x}",
         )
 
@@ -228,7 +226,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             key = f"{outcome} {actor or call.origin.address}"
             if not self._admission.refusals.take(key, time.monotonic()).allowed:
                 return
-        elif call.call_class not in AUDITED or (outcome == "OK" and call.method in AUDITED_BY_THEMSELVES):
+        elif call.caller is None or call.call_class not in AUDITED:
+            # Of somebody unknown nothing was done, and anybody could fill the log with that while callers are not known.
+            return
+        elif outcome == "OK" and call.method in AUDITED_BY_THEMSELVES:
             return
         named = resource(call.method, call.request, call.response if outcome == "OK" else None)
         action = call.method.removeprefix("/")
@@ -240,5 +241,10 @@ async def _abort(context: Context, status: status_pb2.Status, trailing: tuple[tu
     await context.abort(parts.code, parts.details, (*(parts.trailing_metadata or ()), *trailing))
 
 
-def _text(value: str | bytes | None) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
+def _headers(context: Context) -> dict[str, str]:
+    """The headers by name; what comes more than once stands together, as HTTP has it, so two tokens are none."""
+    headers: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers

@@ -78,16 +78,18 @@ class Credentials:
         raise VersionConflict
 
     async def _changed(self, record: CredentialRecord, change: Change) -> CredentialRecord | None:
-        expire_time = change.expire_time if change.changes_expiry else record.expire_time
+        """None if it is at another version by now."""
         if change.secret is None:
-            title = record.title if change.title is None else change.title
-            return await self.vault.rename(replace(record, title=title, expire_time=expire_time))
+            return await self.vault.rename(
+                record, title=change.title, changes_expiry=change.changes_expiry, expire_time=change.expire_time
+            )
         secret = change.secret
         return await self.vault.replace(
             replace(record, host=secret.host, header_names=secret.header_names),
             secret.parts,
             expected_version=record.version,
-            expire_time=expire_time,
+            expire_time=change.expire_time,
+            keeps_expiry=not change.changes_expiry,
             account_name=secret.account_name,
             title=change.title,
             action=UPDATE,

@@ -76,8 +76,9 @@ class LeaseApi(LeaseServiceServicer):
 
 def _wrong_with(request: messages.LeaseCredentialsRequest) -> Iterator[Violation]:
     run = request.run
-    if not 1 <= len(request.runner_id) <= LONGEST_RUNNER_ID:
-        yield Violation("runner_id", f"expected 1 to {LONGEST_RUNNER_ID} characters")
+    # PostgreSQL takes no NUL, and leases of others are stored with this one.
+    if not 1 <= len(request.runner_id) <= LONGEST_RUNNER_ID or not request.runner_id.isprintable():
+        yield Violation("runner_id", f"expected 1 to {LONGEST_RUNNER_ID} printable characters")
     if len(run.execution_id) != ID_BYTES:
         yield Violation("run.execution_id", f"expected {ID_BYTES} bytes, got {len(run.execution_id)}")
     if run.node_execution < 1:

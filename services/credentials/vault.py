@@ -114,13 +114,14 @@ class Vault:
         expire_time: datetime | None = None,
         account_name: str | None = None,
         title: str | None = None,
+        keeps_expiry: bool = False,
         action: str = audit.REFRESH,
     ) -> CredentialRecord | None:
         """The next version with another secret; None if the credential is gone or no longer at the version expected.
 
         It is ACTIVE then, expires at `expire_time` (None: never), has the record's host and names of headers, and has
-        the record's scopes and account where no others are given. The title stays where none is given. A lease of who
-        refreshes it ends.
+        the record's scopes and account where no others are given. The title stays where none is given, and the expiry
+        with `keeps_expiry`, whatever another call has made of them. A lease of who refreshes it ends.
         """
         after = replace(
             record,
@@ -134,19 +135,25 @@ class Vault:
         )
         for _ in range(ATTEMPTS):
             sealed = await self._seal(record.user_id, record.credential_id, expected_version + 1, parts)
-            storing, replaced = await self.repository.replace(after, title, sealed, entry)
+            storing, replaced = await self.repository.replace(after, title, keeps_expiry, sealed, entry)
             if storing is not Storing.KEY_CHANGED:
                 return replaced
         raise KeyUnavailable("The vault's keys change just now. Try again.")
 
-    async def rename(self, record: CredentialRecord) -> CredentialRecord:
-        """The credential with title and expiry as the record has them; its version stays."""
+    async def rename(
+        self,
+        record: CredentialRecord,
+        *,
+        title: str | None = None,
+        changes_expiry: bool = False,
+        expire_time: datetime | None = None,
+    ) -> CredentialRecord | None:
+        """The credential with another title or expiry; its version stays. What is not given stays as it is.
+
+        None if the credential is gone or no longer at the record's version.
+        """
         entry = audit.of_credential(audit.UPDATE, record.credential_id, record.provider)
-        renamed = await self.repository.rename(record, record.version, entry)
-        if renamed is None:
-            await self.get(record.user_id, record.credential_id)
-            raise VersionConflict
-        return renamed
+        return await self.repository.rename(record, title, changes_expiry, expire_time, entry)
 
     async def set_state(
         self,

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 from blockyard.account.v1.ledger_service_pb2 import Charge
+from blockyard.block.costs import LARGEST_AMOUNT
 
 from services.execution.engine import NodeOutcome
 from services.execution.live import Live
@@ -23,6 +25,8 @@ AT_ONCE = 2_000
 """Charges of a batch, and turns of a partition that are looked through at once."""
 
 COST = b'"cost"'
+
+log = structlog.get_logger()
 
 
 class Stats(msgspec.Struct):
@@ -213,10 +217,14 @@ def cost_of(stats: bytes) -> int:
     if COST not in stats:
         return 0
     try:
-        return max(0, msgspec.json.decode(stats, type=Stats).cost)
+        cost = msgspec.json.decode(stats, type=Stats).cost
     except msgspec.MsgspecError:
-        # A block of another release may say something else by this name.
+        # A runner of another making may say something else by this name.
         return 0
+    if cost > LARGEST_AMOUNT:
+        log.error("a run that costs more than anything may is not charged", cost=cost)
+        return 0
+    return max(0, cost)
 
 
 def _charge(row: ChargeRow, amount: int) -> Charge:

@@ -19,7 +19,7 @@ from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common.backoff import delays
-from services.common.bus import EVENTS, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
+from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.execution import run_checks
 from services.execution.background import Background
 from services.execution.children import Children
@@ -223,6 +223,10 @@ class Owner:
         self.judge.on_question(self.bus, delivery)
 
     def _on_claim(self, delivery: Delivery) -> None:
+        if not delivery.reply.startswith(INBOXES):
+            # NATS does not check who may publish there, and it would come from this service.
+            log.warning("a claim wants its answer elsewhere than in an inbox", subject=delivery.subject)
+            return
         request = ClaimRequest.FromString(delivery.data)
         run = request.run
 

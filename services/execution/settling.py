@@ -27,6 +27,9 @@ log = structlog.get_logger()
 PAUSE = 0.1
 """Seconds between two rounds: charges gather meanwhile, and what is held is looked through."""
 
+SETTLE_SECONDS = 0.5
+"""Charges gather for so long: a call costs the account service as much as a hundred charges in it, and nobody waits."""
+
 GATHER = 0.01
 """Seconds for which wishes for credits gather."""
 
@@ -43,6 +46,7 @@ class Settlement:
     granted: Callable[[], None]
     """Told when there may be credits for what waits."""
     ran_out: Callable[[str], Awaitable[None]]
+    _settled_at: float = 0.0
     """Told of a user who has nothing left."""
 
     async def run(self) -> None:
@@ -55,7 +59,10 @@ class Settlement:
                     await asyncio.sleep(GATHER)
             self.purse.wanting.clear()
             try:
-                await self._settle()
+                now = asyncio.get_running_loop().time()
+                if now - self._settled_at >= SETTLE_SECONDS or self.charger.pending >= AT_ONCE:
+                    await self._settle()
+                    self._settled_at = now
                 await self._hold()
                 pauses = delays()
             except (grpc.aio.AioRpcError, *DATABASE_ERRORS) as error:

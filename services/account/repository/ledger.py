@@ -76,22 +76,36 @@ class LedgerTransaction:
         self, charges: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
     ) -> set[ChargeKey]:
         """Books each charge whose key is new; the keys of those."""
-        ordered = sorted(charges, key=lambda charge: charge.key)
+        # Not by the ids themselves: those compare themselves in Python.
+        ordered = sorted(charges, key=lambda charge: (charge.execution_id.int, charge.node_execution))
         try:
-            rows = await self._insert_charges(ordered, transfer_ids)
+            count = await self._insert_charges(ordered, transfer_ids)
         except asyncpg.CheckViolationError as error:
             raise LedgerChanged from error  # a week has no table
+        keys = [charge.key for charge in ordered]
+        if count == len(keys):
+            # Nearly always: to have each key sent back would cost more than the insert.
+            return set(keys)
+        rows = await self._connection.fetch(
+            """
+            SELECT c.execution_id, c.node_execution
+            FROM unnest($1::uuid[], $2::bigint[]) AS k (execution_id, node_execution)
+            JOIN charges c ON c.execution_id = k.execution_id AND c.node_execution = k.node_execution
+            WHERE c.transfer_id = ANY($3::uuid[])
+            """,
+            [execution_id for execution_id, _ in keys],
+            [number for _, number in keys],
+            list(transfer_ids.values()),
+        )
         return {(row["execution_id"], row["node_execution"]) for row in rows}
 
-    async def _insert_charges(
-        self, ordered: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
-    ) -> Sequence[asyncpg.Record]:
-        rows: Sequence[asyncpg.Record] = await self._connection.fetch(
+    async def _insert_charges(self, ordered: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]) -> int:
+        """How many were new."""
+        done = await self._connection.execute(
             """
             INSERT INTO charges (execution_id, node_execution, user_id, block_id, amount, transfer_id)
             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[])
             ON CONFLICT DO NOTHING
-            RETURNING execution_id, node_execution
             """,
             [charge.execution_id for charge in ordered],
             [charge.node_execution for charge in ordered],
@@ -100,7 +114,7 @@ class LedgerTransaction:
             [charge.amount for charge in ordered],
             [transfer_ids[charge.execution_id, charge.user_id] for charge in ordered],
         )
-        return rows
+        return int(done.rpartition(" ")[2])
 
     async def booked(self, keys: Collection[ChargeKey]) -> dict[ChargeKey, BookedCharge]:
         """What is booked under these keys."""

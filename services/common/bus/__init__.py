@@ -3,7 +3,7 @@
 `async with connect(url, name) as bus:` gives a connection that is never given up.
 """
 
-from services.common.bus.connection import Bus, Subscription, connect
+from services.common.bus.connection import INBOXES, Bus, Subscription, connect
 from services.common.bus.errors import (
     BusError,
     ConsumerMissing,
@@ -28,6 +28,7 @@ from services.common.bus.push import PushConsumer
 
 __all__ = [
     "EVENTS",
+    "INBOXES",
     "NOTICES",
     "NOTICES_CONFIGURATION",
     "RESULTS",

@@ -47,6 +47,10 @@ class Subscription:
         self._client.remove_subscription(self._number)
 
 
+INBOXES = "_INBOX."
+"""What subjects of answers begin with."""
+
+
 class Bus:
     """One connection to NATS. Made by `connect`."""
 

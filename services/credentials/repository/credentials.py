@@ -142,13 +142,14 @@ class CredentialRepository:
         self,
         record: CredentialRecord,
         title: str | None,
+        keeps_expiry: bool,
         sealed: Sealed,
         audit: AuditRow,
     ) -> tuple[Storing, CredentialRecord | None]:
         """Stores the record's next version with its secret, if it is at the record's version still.
 
-        What may change with a secret is as the record has it, but a title that is not given stays: another call may
-        have changed it. Who refreshed the token is done with that.
+        What may change with a secret is as the record has it, but a title that is not given stays, and an expiry that
+        is to be kept: another call may have changed them. Who refreshed the token is done with that.
         """
         async with self.pool.acquire() as connection, connection.transaction():
             active = await connection.fetchval(
@@ -160,8 +161,9 @@ class CredentialRepository:
                 f"""
                 UPDATE credentials c
                 SET version = version + 1, title = coalesce($4, title), scopes = $5, account_name = $6, host = $7,
-                    header_names = $8, expire_time = $9, state = $10, state_reason = '', refresh_holder = NULL,
-                    refresh_until = NULL, update_time = clock_timestamp()
+                    header_names = $8, expire_time = CASE WHEN $11 THEN expire_time ELSE $9 END,
+                    state = $10, state_reason = '', refresh_holder = NULL, refresh_until = NULL,
+                    update_time = clock_timestamp()
                 WHERE c.credential_id = $1 AND c.user_id = $2 AND c.version = $3
                 RETURNING {_COLUMNS}
                 """,
@@ -175,6 +177,7 @@ class CredentialRepository:
                 list(record.header_names),
                 record.expire_time,
                 CredentialState.ACTIVE,
+                keeps_expiry,
             )
             if row is None:
                 return Storing.REFUSED, None
@@ -194,12 +197,21 @@ class CredentialRepository:
             await connection.execute("INSERT INTO audit_outbox (entry_id, entry) VALUES ($1, $2)", *audit)
         return Storing.DONE, _record(row)
 
-    async def rename(self, record: CredentialRecord, expected_version: int, audit: AuditRow) -> CredentialRecord | None:
-        """Stores title and expiry as the record has them; None if it is gone, or at another version."""
+    async def rename(
+        self,
+        record: CredentialRecord,
+        title: str | None,
+        changes_expiry: bool,
+        expire_time: datetime | None,
+        audit: AuditRow,
+    ) -> CredentialRecord | None:
+        """Stores what is given of title and expiry; None if it is gone, or no longer at the record's version."""
         row = await self.pool.fetchrow(
             f"""
             WITH changed AS (
-                UPDATE credentials c SET title = $3, expire_time = $4, update_time = clock_timestamp()
+                UPDATE credentials c
+                SET title = coalesce($3, title), expire_time = CASE WHEN $8 THEN $4 ELSE expire_time END,
+                    update_time = clock_timestamp()
                 WHERE c.credential_id = $1 AND c.user_id = $2 AND c.version = $5
                 RETURNING {_COLUMNS}
             ),
@@ -208,10 +220,11 @@ class CredentialRepository:
             """,
             record.credential_id,
             record.user_id,
-            record.title,
-            record.expire_time,
-            expected_version,
+            title,
+            expire_time,
+            record.version,
             *audit,
+            changes_expiry,
         )
         return _record(row) if row else None
 

@@ -186,6 +186,39 @@ async def test_a_key_that_a_key_made_ends_with_it(service: Service) -> None:
     assert later.api_key.expire_time == endless.api_key.expire_time
 
 
+async def test_keys_that_a_key_made_are_revoked_with_it(service: Service) -> None:
+    maker = service.user("grandparent")
+    first = await maker.make_key()
+    second = await service.holder_of(first.key).make_key()
+    third = await service.holder_of(second.key).make_key()
+    apart = await maker.make_key()
+
+    await maker.call("RevokeApiKey", messages.RevokeApiKeyRequest(api_key_id=first.api_key.id))
+
+    for made in (second, third):
+        holder = service.holder_of(made.key)
+
+        async def refused(holder: Caller = holder) -> bool:
+            return await reason(holder) == "API_KEY_INVALID"
+
+        await until(refused, "what the key made is refused", seconds=5)
+    assert await own_id(service.holder_of(apart.key)) == "grandparent"
+
+
+async def test_a_revoked_key_makes_no_key_that_outlives_it(service: Service) -> None:
+    maker = service.user("robbed")
+    stolen = await maker.make_key()
+    thief = service.holder_of(stolen.key)
+    assert await own_id(thief) == "robbed"
+
+    # For some seconds the revoked key is still taken, as is known here; it makes nothing in them.
+    await maker.call("RevokeApiKey", messages.RevokeApiKeyRequest(api_key_id=stolen.api_key.id))
+
+    assert (await thief.refused("CreateApiKey", messages.CreateApiKeyRequest(name="x"))).reason == "API_KEY_INVALID"
+    [left] = (await maker.call("ListApiKeys", messages.ListApiKeysRequest())).api_keys
+    assert left.id == stolen.api_key.id
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -1,5 +1,6 @@
 """Credentials through the API: kept, read without their secrets, replaced, deleted; and what is refused."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -284,6 +285,28 @@ async def test_a_new_title_makes_no_version_and_a_new_secret_does(service: Servi
     assert (renamed.credential.title, renamed.credential.version) == ("Other", 1)
     assert (replaced.credential.title, replaced.credential.version) == ("Other", 2)
     assert await service.pool.fetchval("SELECT count(*) FROM secrets WHERE credential_id = $1", uuid.UUID(kept.id)) == 1
+
+
+async def test_titles_expiries_and_secrets_that_are_changed_at_the_same_time_are_all_kept(service: Service) -> None:
+    user = _user()
+    caller = service.user(user)
+    kept = await caller.keep()
+    expiry = _time(timedelta(days=1))
+
+    async def update(path: str, **fields: Any) -> None:
+        mask = FieldMask(paths=[path])
+        request = messages.UpdateCredentialRequest(credential_id=kept.id, update_mask=mask, **fields)
+        await caller.call("UpdateCredential", request)
+
+    for number in range(5):
+        await asyncio.gather(
+            update("title", title=f"Title {number}"),
+            update("expire_time", expire_time=expiry),
+            update("secret", secret=CredentialSecret(api_key=f"secret {number}")),
+        )
+        after = await _get(service, user, kept.id)
+        assert (after.title, after.expire_time, after.version) == (f"Title {number}", expiry, number + 2)
+        await update("expire_time")
 
 
 async def test_a_version_that_was_replaced_meanwhile_is_not_overwritten(service: Service) -> None:

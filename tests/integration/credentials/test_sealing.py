@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from blockyard.account.v1.account_pb2 import AuditEntry
@@ -49,7 +50,7 @@ async def test_what_was_sealed_with_the_key_of_before_is_not_stored(vault: Vault
 
     credential_id = uuid.uuid4()
     assert await vault.repository.insert(credential_id, new, None, sealed, entry) is Storing.KEY_CHANGED
-    assert await vault.repository.replace(record, None, sealed, entry) == (Storing.KEY_CHANGED, None)
+    assert await vault.repository.replace(record, None, False, sealed, entry) == (Storing.KEY_CHANGED, None)
     assert await vault.keyring.repository.rewrap(sealed.key_id, [Rewrapped(before, b"")]) is None
     assert await vault.repository.get(new.user_id, credential_id) is None
     assert (await vault.get(record.user_id, record.credential_id)).version == 1
@@ -145,7 +146,7 @@ async def test_readers_wait_for_no_replacement(vault: Vault, service: Service) -
 
 async def test_a_replacement_says_what_else_it_changes_and_leaves_the_rest(vault: Vault) -> None:
     record = await vault.create(_new())
-    await vault.rename(replace(record, title="Renamed meanwhile"))
+    await vault.rename(record, title="Renamed meanwhile")
     await vault.set_state(record.credential_id, CredentialState.REVOKED, "refused", expected_version=1)
 
     replaced = await vault.replace(
@@ -155,6 +156,40 @@ async def test_a_replacement_says_what_else_it_changes_and_leaves_the_rest(vault
     assert replaced is not None
     assert (replaced.title, replaced.scopes, replaced.account_name) == ("Renamed meanwhile", ["a", "b"], "anna")
     assert (replaced.state, replaced.state_reason) == (CredentialState.ACTIVE, "")
+
+
+async def test_changes_of_title_and_expiry_at_the_same_time_lose_neither(vault: Vault) -> None:
+    record = await vault.create(_new())
+    expiry = datetime.now(UTC) + timedelta(days=1)
+
+    # Both have read the credential as it was before.
+    await vault.rename(record, title="Other")
+    await vault.rename(record, changes_expiry=True, expire_time=expiry)
+
+    after = await vault.get(record.user_id, record.credential_id)
+    assert (after.title, after.expire_time) == ("Other", expiry)
+
+
+async def test_a_new_title_is_not_given_to_a_version_that_was_not_seen(vault: Vault) -> None:
+    record = await vault.create(_new())
+    await vault.replace(record, {"api_key": "secret 2"}, expected_version=1)
+
+    assert await vault.rename(record, title="Other") is None
+    assert (await vault.get(record.user_id, record.credential_id)).title == record.title
+
+
+async def test_a_new_secret_leaves_an_expiry_that_was_set_meanwhile(vault: Vault) -> None:
+    record = await vault.create(_new())
+    expiry = datetime.now(UTC) + timedelta(days=1)
+    await vault.rename(record, changes_expiry=True, expire_time=expiry)
+
+    kept = await vault.replace(record, {"api_key": "secret 2"}, expected_version=1, keeps_expiry=True)
+    taken = await vault.replace(record, {"api_key": "secret 3"}, expected_version=2, expire_time=None)
+
+    assert kept is not None
+    assert kept.expire_time == expiry
+    assert taken is not None
+    assert taken.expire_time is None
 
 
 async def test_a_state_is_noted_of_the_version_that_was_tried_alone(vault: Vault) -> None:

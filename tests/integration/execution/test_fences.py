@@ -17,6 +17,7 @@ from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse, Holdi
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.common.bus import BusError
 from services.execution.engine import Claimed, Fact
 from services.execution.leases import Leases
 from services.execution.repository.leases import LeaseRepository
@@ -171,6 +172,30 @@ async def test_a_claim_is_answered_after_it_is_committed(postgres: PostgresServe
             assert await claims(witness, execution.id) == [7]
             assert not (await claim(built, runner, taken[0], 8)).granted
             assert await claims(witness, execution.id) == [7]
+
+
+async def test_a_claim_is_answered_into_an_inbox_and_nowhere_else(postgres: PostgresServer) -> None:
+    async with house(postgres, lease_seconds=30) as built:
+        one_node(built)
+        await built.add_replica()
+        told: list[str] = []
+        await until(lambda: is_answered(built), "the partition has an owner")
+        for subject in ("blockyard.task.other", "_INBOX.runner.work.here"):
+            await built.bus.subscribe(subject, lambda delivery: told.append(delivery.subject))
+        for reply in ("blockyard.task.other", "$JS.API.STREAM.DELETE.TASKS", "_INBOX.runner.work.here"):
+            await built.bus.publish("blockyard.claim.3", b"", reply)
+
+        await until(lambda: "_INBOX.runner.work.here" in told, "the last one is answered")
+        assert told == ["_INBOX.runner.work.here"]
+
+
+async def is_answered(built: House) -> bool:
+    """Whether somebody answers to claims of a partition."""
+    try:
+        answer = await built.bus.request("blockyard.claim.3", b"", 1.0)
+    except BusError:
+        return False
+    return not ClaimResponse.FromString(answer.data).granted
 
 
 async def _note(taken: list[Task], task: Task) -> None:

@@ -27,6 +27,9 @@ TRUSTED = parse_networks("10.0.0.0/8, fd00::/8,127.0.0.1/32")
         ("ipv4:10.1.2.3:4711", "198.51.100.1, nonsense", "10.1.2.3"),
         ("ipv4:10.1.2.3:4711", "'; DROP TABLE", "10.1.2.3"),
         ("ipv4:10.1.2.3:4711", ", ,", "10.1.2.3"),
+        # The zone of an address may be any text.
+        ("ipv4:10.1.2.3:4711", "fe80::1%" + "<x>" * 500, "fe80::1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:4711", "", "fe80::1"),
     ],
 )
 def test_the_last_address_that_is_no_trusted_proxys_is_the_caller(peer: str, forwarded: str, expected: str) -> None:

@@ -21,6 +21,7 @@ from services.common.permissions import Role
 from tests import signing
 from tests.unit.common import test_grpc_server as servers
 from tests.unit.common.directory import Directory
+from tests.unit.common.raw_calls import call_raw
 from tests.waiting import until
 
 GET = graph_service_pb2.GetGraphRequest(graph_id="any")
@@ -71,6 +72,7 @@ class Ticking(execution_service_pb2_grpc.ExecutionServiceServicer):
 class Server:
     """A running server, and callers of it."""
 
+    address: str
     channel: grpc.aio.Channel
     records: Records
     directory: Directory
@@ -111,7 +113,7 @@ async def serving(**changes: object) -> AsyncIterator[Server]:
         server = grpc_server.serve(settings, registrations, {}, identities=directory, recorder=records)
         listening = await stack.enter_async_context(server)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(listening.address))
-        yield Server(channel, records, directory, ticking)
+        yield Server(listening.address, channel, records, directory, ticking)
 
 
 async def headers(call: Any) -> dict[str, str]:
@@ -260,6 +262,55 @@ async def test_a_full_queue_drops_what_comes_and_counts_it() -> None:
 
     assert [one.resource for one in records.entries] == ["things/0", "things/1", "things/2"]
     assert audit.DROPPED._value.get() - before == 2
+
+
+async def test_what_a_header_holds_can_be_kept_whatever_it_is() -> None:
+    delete = "/blockyard.graph.v1.GraphService/DeleteGraph"
+    async with serving() as server:
+        for agent in (b"nul\x00", b"\x1b[31mred\x7f", b"\xff\xfe\x85", "\u2028".encode(), b"a" * 5_000):
+            await call_raw(server.address, delete, [(b"user-agent", agent), (b"x-request-id", agent)])
+
+        await until(lambda: len(server.records.entries) == 5, "all are noted")
+        agents = [one.user_agent for one in server.records.entries]
+        ids = [one.request_id for one in server.records.entries]
+    assert all(agent.isprintable() and len(agent) <= 200 for agent in agents)
+    assert all(len(request_id) == 32 and request_id.isalnum() for request_id in ids)
+    assert agents[0] == "nul "
+
+
+async def test_two_tokens_in_one_call_are_none() -> None:
+    async with serving() as server:
+        twice = [*server.metadata("ada"), *server.metadata("bob")]
+        call = graph_service_pb2_grpc.GraphServiceStub(server.channel).GetGraph(GET, metadata=twice, timeout=10)
+
+        assert servers.reason(await refusal(call)) == "TOKEN_INVALID"
+
+
+async def test_what_proxies_say_in_several_headers_is_read_as_one() -> None:
+    async with serving(trusted_proxies="127.0.0.1/32,10.0.0.0/8") as server:
+        said = [("x-forwarded-for", "192.0.2.1, 198.51.100.7"), ("x-forwarded-for", "10.1.1.1")]
+        request = graph_service_pb2.DeleteGraphRequest(graph_id="any")
+        stub = graph_service_pb2_grpc.GraphServiceStub(server.channel)
+        await stub.DeleteGraph(request, metadata=[*server.metadata("ada"), *said], timeout=10)
+
+        await until(lambda: server.records.entries, "it is noted")
+        assert server.records.entries[0].address == "198.51.100.7"
+
+
+async def test_who_is_not_known_does_not_fill_the_log_while_the_account_service_is_away() -> None:
+    async with serving() as server:
+        server.directory.away = True
+        for number in range(30):
+            key = [("authorization", f"Bearer by_abcdefgh_{number:043}")]
+            call = graph_service_pb2_grpc.GraphServiceStub(server.channel).DeleteGraph(
+                graph_service_pb2.DeleteGraphRequest(), metadata=key, timeout=10
+            )
+            assert (await refusal(call)).code() is grpc.StatusCode.UNAVAILABLE
+        server.directory.away = False
+        await server.delete("mine")
+
+        await until(lambda: server.records.entries, "what was done is noted")
+        assert [one.actor for one in server.records.entries] == ["ada"]
 
 
 async def test_what_is_not_sent_yet_is_sent_at_the_end() -> None:

@@ -159,6 +159,20 @@ async def test_while_the_account_service_is_away_a_token_goes_on_with_what_was_k
             await known.caller(GET_GRAPH, bens)
 
 
+async def test_while_the_account_service_is_away_a_new_token_goes_by_what_was_known_last_of_its_user() -> None:
+    directory = Directory(roles={"ada": account_pb2.USER_ROLE_VIEWER}, disabled={"bob"})
+    known = callers(directory)
+    assert (await known.caller(GET_GRAPH, bearer("ada", "admin"))).role is Role.VIEWER
+    with pytest.raises(UserDisabled):
+        await known.caller(GET_GRAPH, bearer("bob"))
+
+    directory.away = True
+
+    assert (await known.caller(GET_GRAPH, bearer("ada", "user"))).role is Role.VIEWER
+    with pytest.raises(UserDisabled):
+        await known.caller(GET_GRAPH, bearer("bob", "admin"))
+
+
 async def test_while_the_account_service_is_away_an_unknown_token_says_itself_who_calls() -> None:
     directory = Directory(away=True)
     known = callers(directory, Clock())
