@@ -20,7 +20,7 @@ from services.account.users import cleaned_name, whose
 from services.common import audit
 from services.common.callers import KEY_PREFIX
 from services.common.errors import InvalidArgument, Violation
-from services.common.identity import Caller
+from services.common.identity import ApiKeyInvalid, Caller
 from services.common.ids import new_id
 from services.common.permissions import Permission
 
@@ -50,6 +50,9 @@ class ApiKeys:
         if surplus := permissions - caller.permissions:
             names = ", ".join(sorted(one.name for one in surplus))
             raise KeyMayDoMore(f"An API key may do no more than who makes it. You have not: {names}.")
+        # A key that was made by a key ends with it at the latest.
+        maker = await self.repository.get(UUID(caller.api_key_id)) if caller.api_key_id else None
+        ends = [expire_time, maker.expire_time if maker is not None else None]
         prefix, key = _new_key()
         salt = secrets.token_bytes(SALT_BYTES)
         new = NewApiKey(
@@ -60,12 +63,15 @@ class ApiKeys:
             salt=salt,
             hash=hash_of(salt, digest_of(key)),
             permissions=permissions or caller.permissions,
-            expire_time=await self._end(caller, expire_time),
+            expire_time=min((end for end in ends if end is not None), default=None),
+            made_by=maker.api_key_id if maker is not None else None,
         )
         details = {"prefix": prefix, "permissions": ", ".join(sorted(one.name for one in new.permissions))}
         entry = audit.entry(_ACTION + "CreateApiKey", f"api_keys/{new.api_key_id}", details)
         made = await self.repository.insert(new, self.most, entry)
         if made is None:
+            if maker is not None and not await self.repository.is_usable(maker.api_key_id):
+                raise ApiKeyInvalid
             raise TooManyApiKeys(f"The user has {self.most} API keys, which is the most. Revoke some.")
         return made, key
 
@@ -74,7 +80,7 @@ class ApiKeys:
         return await self.repository.page(whose(caller, user_id), before, limit)
 
     async def revoke(self, caller: Caller, api_key_id: UUID) -> ApiKey:
-        """Revokes a key. Safe to repeat: one that is revoked stays as it is."""
+        """Revokes a key, and those that it made. Safe to repeat: one that is revoked stays as it is."""
         key = await self.repository.get(api_key_id)
         if key is None:
             raise ApiKeyNotFound
@@ -84,16 +90,8 @@ class ApiKeys:
             raise ApiKeyNotFound from None
         details = {"prefix": key.prefix, "user": key.user_id}
         entry = audit.entry(_ACTION + "RevokeApiKey", f"api_keys/{api_key_id}", details)
-        revoked = await self.repository.revoke(api_key_id, entry)
+        revoked = await self.repository.revoke(key, entry)
         return revoked or await self.repository.get(api_key_id) or key
-
-    async def _end(self, caller: Caller, wanted: datetime | None) -> datetime | None:
-        """A key that was made by a key ends with it at the latest."""
-        if not caller.api_key_id:
-            return wanted
-        maker = await self.repository.get(UUID(caller.api_key_id))
-        ends = [moment for moment in (wanted, maker.expire_time if maker else None) if moment is not None]
-        return min(ends, default=None)
 
 
 def digest_of(key: str) -> bytes:

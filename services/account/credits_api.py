@@ -1,18 +1,17 @@
 """The methods of AccountService about credits: translate, authorise, delegate, answer."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as messages
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
 from services.account.bookkeeping import TopUp
 from services.account.credits import Credits
 from services.account.errors import UserNotFound
 from services.account.repository.credits import TransferRow, UserCredits
+from services.account.times import moment
 from services.common.errors import InvalidArgument, Violation
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
@@ -60,8 +59,8 @@ class CreditsApi:
     ) -> messages.SummarizeSpendingResponse:
         """Sums up what a user spent."""
         user = await self._whose(request.user_id)
-        start = _moment("start_time", request.start_time) if request.HasField("start_time") else None
-        end = _moment("end_time", request.end_time) if request.HasField("end_time") else None
+        start = moment("start_time", request.start_time) if request.HasField("start_time") else None
+        end = moment("end_time", request.end_time) if request.HasField("end_time") else None
         rows, amount = await self._credits.spending(user, start, end)
         blocks = [
             account_pb2.BlockSpending(block_id=row.block_id, charges=row.charges, amount=row.amount) for row in rows
@@ -115,13 +114,6 @@ def _transaction(row: TransferRow) -> account_pb2.CreditTransaction:
     )
     shown.time.FromDatetime(row.time)
     return shown
-
-
-def _moment(field: str, time: Timestamp) -> datetime:
-    try:
-        return time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidArgument(violations=[Violation(field, "expected a time between the years 1 and 9999")]) from None
 
 
 def _check_top_up(request: messages.TopUpCreditsRequest) -> None:

@@ -64,6 +64,8 @@ class NewApiKey:
     hash: bytes = field(repr=False)
     permissions: frozenset[Permission]
     expire_time: datetime | None
+    made_by: UUID | None = None
+    """The key that makes it, if one does."""
 
 
 @dataclass(frozen=True, slots=True)

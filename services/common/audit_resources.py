@@ -46,15 +46,17 @@ AUDITED_BY_THEMSELVES = frozenset(
 """Their services write the entry in the transaction of the change; only what was refused is noted for them here."""
 
 
-def resource(method: str, request: Message, response: Message | None) -> str:
-    """On what a call acts, for example "graphs/0190..."; empty if it names nothing."""
+def resource(method: str, request: Message | None, response: Message | None) -> str:
+    """On what a call acts, for example "graphs/0190..."; empty if it names nothing, or could not be read."""
     kind, asked, answered = RESOURCES.get(method, ("", "", ""))
-    found = (_field(response, answered) if response is not None else "") or _field(request, asked)
+    found = _field(response, answered) or _field(request, asked)
     return f"{kind}/{found}" if kind and found else kind
 
 
-def _field(message: Message, path: str) -> str:
+def _field(message: Message | None, path: str) -> str:
     value: object = message
+    if value is None:
+        return ""
     for name in path.split(".") if path else ():
         value = getattr(value, name)
     return value if path and isinstance(value, str) else ""

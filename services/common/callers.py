@@ -110,6 +110,8 @@ class Callers:
         self._known: OrderedDict[str, Known] = OrderedDict()
         # Apart from the others: whoever tries keys must not push out those who have one.
         self._refused: OrderedDict[str, Known] = OrderedDict()
+        # What was known last of users, whichever token they came with: a new one says no more than that while away.
+        self._of_users: OrderedDict[str, Known] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Known]] = {}
         self._away_until = float("-inf")
 
@@ -169,7 +171,7 @@ class Callers:
         if token.startswith(KEY_PREFIX):
             known = await self._by_key(token, asked_at)
         else:
-            known = await self._by_token(token, asked_at, self._last(authorization))
+            known = await self._by_token(token, asked_at)
         keep, drop, most = self._known, self._refused, KEPT_CALLERS
         if known.refusal is not None:
             keep, drop, most = self._refused, self._known, KEPT_REFUSALS
@@ -192,7 +194,7 @@ class Callers:
         )
         return _known(answer, asked_at, float("inf"), permissions)
 
-    async def _by_token(self, token: str, asked_at: float, last: Known | None) -> Known:
+    async def _by_token(self, token: str, asked_at: float) -> Known:
         claims = await self._users.check(token)
         ends = asked_at + claims.expires - time.time()
         itself = Caller(claims.user_id, claims.role)
@@ -205,9 +207,14 @@ class Callers:
         try:
             answer = await self._identify(self._identities, IdentifyRequest(token=request))
         except Unavailable:
+            last = self._of_users.get(claims.user_id)
             caller, refusal = (last.caller, last.refusal) if last is not None else (itself, None)
             return Known(caller, refusal, asked_at + AWAY_SECONDS, min(ends, asked_at + TOKEN_SECONDS))
-        return _known(answer, asked_at, ends, None)
+        known = self._of_users[claims.user_id] = _known(answer, asked_at, ends, None)
+        self._of_users.move_to_end(claims.user_id)
+        if len(self._of_users) > KEPT_CALLERS:
+            self._of_users.popitem(last=False)
+        return known
 
     async def _identify(self, identities: Identities, request: IdentifyRequest) -> IdentifyResponse:
         if self._clock() < self._away_until:

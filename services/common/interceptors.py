@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import grpc
 import structlog
 from blockyard.common.v1 import errors_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Histogram
@@ -21,7 +22,7 @@ from services.common.addresses import caller_address
 from services.common.admission import Admission
 from services.common.audit import Origin
 from services.common.audit_resources import AUDITED_BY_THEMSELVES, resource
-from services.common.errors import ResourceExhausted, Unavailable
+from services.common.errors import InvalidArgument, ResourceExhausted, Unavailable
 from services.common.identity import Caller
 from services.common.permissions import CallClass
 
@@ -70,6 +71,10 @@ class RateLimited(ResourceExhausted):
         self.retry_after = retry_after
 
 
+class Unreadable(InvalidArgument):
+    """The request is no message of this method: its bytes cannot be read as one."""
+
+
 class TooManyCalls(Unavailable):
     """This replica has as many calls under way as it takes. Try again."""
 
@@ -80,6 +85,7 @@ class Call:
 
     method: str
     request: Any
+    """None if its bytes are no message of the method."""
     call_class: CallClass | None
     authorization: str = ""
     origin: Origin = field(default_factory=Origin)
@@ -107,13 +113,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler  # type: ignore[return-value]  # None is gRPC's own way to say UNIMPLEMENTED
         if handler.request_streaming:
             raise NotImplementedError(f"{method}: the contract has no methods that take a stream of requests")
+        read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), read, write)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), read, write)
 
     def _unary(self, method: str, inner: Any) -> Callable[[Any, Context], Awaitable[Any]]:
         call_class = permissions.call_class(method)
@@ -162,6 +165,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 context.set_trailing_metadata(trailing)
                 await self._admit(call)
                 await self._count(call, context)
+                if call.request is None:
+                    raise Unreadable
                 if call.call_class is not None:
                     input_limits.check(call.request)
                 yield
@@ -227,7 +232,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if not self._admission.refusals.take(key, time.monotonic()).allowed:
                 return
         elif call.caller is None or call.call_class not in AUDITED:
-            # Of somebody unknown nothing was done, and anybody could fill the log with that while callers are not known.
+            # For somebody unknown nothing was done, and anybody could fill the log with that.
             return
         elif outcome == "OK" and call.method in AUDITED_BY_THEMSELVES:
             return
@@ -239,6 +244,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 async def _abort(context: Context, status: status_pb2.Status, trailing: tuple[tuple[str, str], ...]) -> None:
     parts = rpc_status.to_status(status)
     await context.abort(parts.code, parts.details, (*(parts.trailing_metadata or ()), *trailing))
+
+
+def _reader(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """Reads requests; gRPC itself would answer what cannot be read with its own words, before it is known who calls."""
+
+    def request(data: bytes) -> Any:
+        try:
+            return data if read is None else read(data)
+        except DecodeError:
+            return None
+
+    return request
 
 
 def _headers(context: Context) -> dict[str, str]:

@@ -5,6 +5,7 @@ at a URL (RS256, ES256, EdDSA). Which key checks a token is decided by its algor
 claims to be signed with a private key, and the other way about. Headers that name keys elsewhere mean nothing here.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _header(token: str) -> tuple[str, str]:
         raise TokenInvalid(f"The token is longer than {LONGEST_TOKEN} characters.")
     try:
         header = jwt.get_unverified_header(token)
-    except (jwt.InvalidTokenError, RecursionError):
+    except (jwt.InvalidTokenError, RecursionError, ValueError):
         raise TokenInvalid from None
     algorithm, key_id = header.get("alg"), header.get("kid", "")
     if not isinstance(algorithm, str) or not isinstance(key_id, str):
@@ -145,6 +146,8 @@ def _decode(token: str, key: "str | jwt.PyJWK", algorithm: str, audience: str, i
             leeway=LEEWAY_SECONDS,
             options={"require": _REQUIRED},
         )
+        if not math.isfinite(float(claims["exp"])):
+            raise TokenInvalid
     except jwt.ExpiredSignatureError:
         raise TokenExpired from None
     except (jwt.PyJWTError, RecursionError, ValueError, OverflowError):

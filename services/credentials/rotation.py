@@ -95,6 +95,9 @@ class Rotation:
             wanted = await self._keyring.introduce(key_id)
         elif not key_id and create and (active is None or not await repository.remaining(active.key_id)):
             # Else a rotation is under way, and goes on.
+            if active is not None:
+                # What a replica with the wrong keys makes, the others may not have.
+                await self._keyring.prove(active)
             wanted = await self._keyring.make()
         elif active is None:
             raise KeyUnavailable("The vault has no key yet. Name one by key_id, or make one.")

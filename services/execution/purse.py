@@ -28,6 +28,9 @@ TRY_AGAIN_SECONDS = 1.0
 SHORT_SECONDS = 0.05
 """How often more is asked for a user who has some left, at most."""
 
+MOST_DEMANDS = 2_000
+"""Users of one question: the account service takes no more than some thousands."""
+
 ANSWER_SECONDS = 5.0
 """Longest time that a start waits for the account service."""
 
@@ -154,10 +157,13 @@ class Purse:
     # The account service
 
     def demands(self) -> list[CreditDemand]:
-        """What to ask for now."""
+        """What to ask for now; where that is much, the rest is wanted at once after it."""
         now = self._clock()
         demands: list[CreditDemand] = []
         for user_id, budget in list(self._budgets.items()):
+            if len(demands) == MOST_DEMANDS:
+                self.wanting.set()
+                break
             if self._is_idle(budget, now):
                 if budget.held > 0 and now < budget.valid_until:
                     demands.append(CreditDemand(user_id=user_id, amount=0))

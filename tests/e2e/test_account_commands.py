@@ -154,6 +154,6 @@ async def test_what_was_done_stands_in_the_audit_log(shell: Shell) -> None:
 
     await until(both_are_there, "the audit log has both calls", 20)
     shown = await shell("audit", "list", "--limit", "5")
-    assert shown.output.split("\n")[0].split() == ["TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME", "ADDRESS"]
+    assert shown.output.split("\n")[0].split() == ["TIME", "ACTOR", "ACTION", "OUTCOME", "RESOURCE"]
     nobody = await shell("audit", "list", "--actor", "nobody-at-all")
     assert nobody.output == "No entries.\n"

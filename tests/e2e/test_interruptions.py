@@ -105,7 +105,7 @@ async def test_a_demo_that_is_ended_leaves_nothing(folder: Path, number: signal.
     assert [segment for segment in segments if segment.exists()] == []
 
 
-@pytest.mark.parametrize("moment", ["starting graph", "the stack is up", "stopping the stack"])
+@pytest.mark.parametrize("moment", ["starting account", "the stack is up", "stopping the stack"])
 async def test_a_demo_that_is_interrupted_on_and_on_leaves_nothing(folder: Path, moment: str) -> None:
     demo = await Program.start(folder, "demo")
     await demo.says(moment)
@@ -159,7 +159,7 @@ async def test_a_stack_that_is_told_twice_to_end_ends_in_order(folder: Path, num
     assert dev.processes() == []
 
 
-@pytest.mark.parametrize("moment", ["starting graph", "logs"])
+@pytest.mark.parametrize("moment", ["starting account", "logs"])
 async def test_a_stack_that_is_interrupted_again_ends_at_once(folder: Path, moment: str) -> None:
     dev = await Program.start(folder, "dev", "--home", str(folder))
     await dev.says(moment)

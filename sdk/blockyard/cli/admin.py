@@ -28,7 +28,7 @@ def list_keys(output: Output, json_wanted: bool) -> None:
             output.json(found)
             return
         rows = [
-            [k.id, "active" if k.active else "", f"{k.secrets:,}", "" if k.available else "not here", when(k.created)]
+            [k.id, "active" if k.active else "", f"{k.secrets:,}", "yes" if k.available else "no", when(k.created)]
             for k in found
         ]
         output.table(["ID", "STATE", "SECRETS", "USABLE", "SINCE"], rows, "No keys: no secret was kept yet.")

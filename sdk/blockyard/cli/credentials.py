@@ -151,13 +151,18 @@ def update_credential(
         raise click.UsageError("say what is to change: --title, --expires, --secret or --secret-file")
     expiry = _changed_expiry(expires)
 
+    async def known() -> CredentialRecord:
+        async with output.client() as client:
+            return await client.credentials.get(credential_id)
+
+    secret, version = None, 0
+    if replaced:
+        old = output.run(known())
+        # Not within a loop of asyncio, which would keep the first Ctrl-C from the prompt.
+        secret, version = _replacement(old, username, host, headers, secret_file), old.version
+
     async def work() -> None:
         async with output.client() as client:
-            secret, version = None, 0
-            if replaced:
-                old = await client.credentials.get(credential_id)
-                version = old.version
-                secret = _replacement(old, username, host, headers, secret_file)
             credential = await client.credentials.update(
                 credential_id, title=title, secret=secret, expires=expiry, version=version
             )

@@ -7,6 +7,9 @@ from blockyard.cli.output import Output, as_json, when
 from blockyard.cli.times import past
 from blockyard.client import Client, CreditsRecord, CreditTransaction
 
+MOST_CREDITS = 2**63 - 1
+"""What a message holds."""
+
 user_option = click.option("--user", "user_id", default="", metavar="ID", help="Whose; for administrators.")
 
 
@@ -31,7 +34,7 @@ def show_credits(output: Output, user_id: str, json_wanted: bool) -> None:
 
 @credits_group.command(name="top-up")
 @click.argument("user_id")
-@click.argument("amount", type=int)
+@click.argument("amount", type=click.IntRange(-MOST_CREDITS, MOST_CREDITS))
 @click.option("--note", default="", metavar="TEXT", help="Why.")
 @click.option("--request-id", metavar="ID", help="The same id gives once, however often the command is run.")
 @as_json

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from blockyard.cli.output import Output, as_json, when
+from blockyard.client import GraphRecord
 from blockyard.errors import BlockyardError
 from blockyard.graphs import load_graph, save_graph
 
@@ -73,6 +74,7 @@ def show_graph(output: Output, graph_id: str, version: int, file: Path | None, j
                 ("version", f"{graph.version} of {graph.latest_version}, active is {graph.active_version}"),
                 ("inputs", ", ".join(graph.input_schema.get("properties", {}))),
                 ("outputs", ", ".join(graph.output_schema.get("properties", {}))),
+                ("credentials", ", ".join(field.name for field in graph.content.credentials_fields)),
                 ("updated", when(graph.updated)),
             ]
         )
@@ -181,11 +183,17 @@ def draw_graph(output: Output, graph_id: str, version: int) -> None:
 def delete_graph(output: Output, graph_id: str, yes: bool) -> None:
     """Deletes a graph with all its versions. Executions that run go on."""
 
+    async def known() -> GraphRecord:
+        async with output.client() as client:
+            return await client.graphs.get(graph_id)
+
+    graph = output.run(known())
+    if not yes:
+        # Not within a loop of asyncio, which would keep the first Ctrl-C from the question.
+        click.confirm(f"Delete graph {graph.name!r} with {graph.latest_version} version(s)?", abort=True)
+
     async def work() -> None:
         async with output.client() as client:
-            graph = await client.graphs.get(graph_id)
-            if not yes:
-                click.confirm(f"Delete graph {graph.name!r} with {graph.latest_version} version(s)?", abort=True)
             await client.graphs.delete(graph_id)
         output.line(f"deleted {graph_id}")
 

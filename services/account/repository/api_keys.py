@@ -23,15 +23,16 @@ class ApiKeyRepository:
         self._pool = pool
 
     async def insert(self, new: NewApiKey, most: int, entry: AuditEntry) -> ApiKey | None:
-        """Keeps a key; None if its user has so many usable ones."""
+        """Keeps a key; None if its user has so many usable ones, or the key that makes it is none any more."""
         async with self._pool.acquire() as connection, connection.transaction():
-            # One at a time for each user, so that the count holds.
+            # One at a time for each user, so that the count holds, and what is revoked makes nothing meanwhile.
             await connection.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", new.user_id)
             row = await connection.fetchrow(
                 f"""
-                INSERT INTO api_keys (api_key_id, user_id, name, prefix, salt, hash, permissions, expire_time)
-                SELECT $1, $2, $3, $4, $5, $6, $7, $8
-                WHERE (SELECT count(*) FROM api_keys WHERE user_id = $2 AND {_USABLE}) < $9
+                INSERT INTO api_keys (api_key_id, user_id, name, prefix, salt, hash, permissions, expire_time, made_by)
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+                WHERE (SELECT count(*) FROM api_keys WHERE user_id = $2 AND {_USABLE}) < $10
+                    AND ($9::uuid IS NULL OR EXISTS (SELECT FROM api_keys WHERE api_key_id = $9 AND {_USABLE}))
                 RETURNING {_COLUMNS}
                 """,
                 new.api_key_id,
@@ -42,6 +43,7 @@ class ApiKeyRepository:
                 new.hash,
                 numbers_of(new.permissions),
                 new.expire_time,
+                new.made_by,
                 most,
             )
             if row is not None:
@@ -52,6 +54,11 @@ class ApiKeyRepository:
         """A key."""
         row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM api_keys WHERE api_key_id = $1", api_key_id)
         return _key(row) if row else None
+
+    async def is_usable(self, api_key_id: UUID) -> bool:
+        """Whether a key is neither revoked nor past its end."""
+        found = await self._pool.fetchval(f"SELECT {_USABLE} FROM api_keys WHERE api_key_id = $1", api_key_id)
+        return bool(found)
 
     async def page(self, user_id: str, before: UUID | None, limit: int) -> Sequence[ApiKey]:
         """A user's keys, newest first."""
@@ -66,19 +73,24 @@ class ApiKeyRepository:
         )
         return [_key(row) for row in rows]
 
-    async def revoke(self, api_key_id: UUID, entry: AuditEntry) -> ApiKey | None:
-        """Revokes a key; None if there is none such, or if it was revoked already."""
+    async def revoke(self, key: ApiKey, entry: AuditEntry) -> ApiKey | None:
+        """Revokes a key and those that it made; None if it was revoked already."""
         async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(
+            await connection.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", key.user_id)
+            rows = await connection.fetch(
                 f"""
-                UPDATE api_keys SET revoke_time = now() WHERE api_key_id = $1 AND revoke_time IS NULL
-                RETURNING {_COLUMNS}
+                WITH RECURSIVE ended AS (
+                    SELECT api_key_id AS ended_id FROM api_keys WHERE api_key_id = $1
+                    UNION SELECT k.api_key_id FROM api_keys k JOIN ended e ON k.made_by = e.ended_id
+                )
+                UPDATE api_keys SET revoke_time = now() FROM ended
+                WHERE api_key_id = ended_id AND revoke_time IS NULL RETURNING {_COLUMNS}
                 """,
-                api_key_id,
+                key.api_key_id,
             )
-            if row is not None:
+            if rows:
                 await insert_entries(connection, entry)
-        return _key(row) if row else None
+        return next((_key(row) for row in rows if row["api_key_id"] == key.api_key_id), None)
 
     async def by_prefix(self, prefix: str) -> KeyHolder | None:
         """The key with a prefix, and who holds it."""

@@ -10,11 +10,15 @@ import pytest
 from blockyard.account.v1 import account_service_pb2 as messages
 from blockyard.account.v1.account_pb2 import AuditEntry
 from blockyard.account.v1.identity_service_pb2 import RecordActionsRequest
+from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceStub
 from blockyard.dev.postgres import PostgresServer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from services.common import grpc_client
+from services.common.admission import RemoteRecorder
+from tests import signing
 from tests.integration.account.service import Service, account_service
 from tests.stack.postgres import as_role
 from tests.waiting import until
@@ -150,6 +154,17 @@ async def test_an_entry_that_does_not_fit_is_named(service: Service, wrong: Audi
     refused = await service.service().refused("RecordActions", request)
 
     assert (refused.code, set(refused.fields)) == (StatusCode.INVALID_ARGUMENT, {"entries[1]"})
+
+
+async def test_an_entry_that_is_never_taken_takes_no_other_with_it(service: Service) -> None:
+    good = [entry("service:neighbour") for _ in range(20)]
+    wrong = [entry("service:neighbour", user_agent="a\x00"), AuditEntry(id="x")]
+    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "neighbour")
+    async with grpc_client.channel(service.address, credentials) as channel:
+        await RemoteRecorder(IdentityServiceStub(channel)).record([*good[:7], wrong[0], *good[7:], wrong[1]])
+
+    found = await listed(service, actor="service:neighbour")
+    assert {one.id for one in found} == {one.id for one in good}
 
 
 async def test_too_many_entries_at_once_are_refused(service: Service) -> None:

@@ -315,7 +315,6 @@ async def test_a_call_to_the_ledger_that_is_malformed_names_the_field(
         {"block_id": "b" * 201},
         {"graph_id": "g\0"},
         {"time": datetime(1970, 1, 1, tzinfo=UTC)},
-        {"time": datetime(9000, 1, 1, tzinfo=UTC)},
     ],
 )
 async def test_a_charge_that_is_malformed_is_left_out_and_the_rest_is_booked(
@@ -325,6 +324,17 @@ async def test_a_charge_that_is_malformed_is_left_out_and_the_rest_is_booked(
     bad = charge(**{"user": wrong.pop("user_id", user), "amount": 7, "node_execution": 1, **wrong})
     answer = await settle(service, bad, charge(user, 5))
     assert [(hold.user_id, hold.balance) for hold in answer.holds] == [(user, 95)]
+
+
+async def test_what_a_replica_whose_clock_is_ahead_recorded_is_charged_and_spent_now(service: Service) -> None:
+    user = await new_user(service, credits=100)
+
+    answer = await settle(service, charge(user, 7, time=datetime(9000, 1, 1, tzinfo=UTC)))
+
+    assert [(hold.user_id, hold.balance) for hold in answer.holds] == [(user, 93)]
+    until_now = account_service_pb2.SummarizeSpendingRequest()
+    until_now.end_time.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    assert (await service.user(user).call("SummarizeSpending", until_now)).amount == 7
 
 
 async def test_the_ledger_is_for_services_alone(service: Service) -> None:

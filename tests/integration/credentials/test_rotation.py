@@ -1,9 +1,11 @@
 """Rotation: online, in parts, by any number of callers, broken off anywhere, and no reader or writer notices."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -219,6 +221,19 @@ async def test_a_rotation_that_makes_no_sense_changes_nothing(
 
     assert (refused.code, refused.reason) == (code, reason)
     assert await service.pool.fetch("SELECT * FROM keys ORDER BY key_id") == before
+
+
+async def test_a_replica_with_the_wrong_keys_makes_no_new_one(postgres: PostgresServer, tmp_path: Path) -> None:
+    # Only its own folder would have that key: with it active, all other replicas would be of no use.
+    async with vault_service(postgres) as service:
+        before = await _key_ids(service)
+        async with replica(service.database_url, tmp_path, service.neighbours) as stranger:
+            refused = await stranger.admin().refused("RotateKeys", messages.RotateKeysRequest(create=True))
+
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "VAULT_KEY_UNAVAILABLE")
+        assert await _key_ids(service) == before
+        assert os.listdir(tmp_path) == []
+        assert await service.is_ready()
 
 
 async def test_where_keys_are_not_made_here_it_is_said_what_to_do(postgres: PostgresServer) -> None:

@@ -102,6 +102,12 @@ def test_what_came_and_went_is_listed(offices: Script) -> None:
     assert lines[2].split() == ["top_up", "+100", "100", "May", "(by", "root)"]
 
 
+def test_an_amount_that_no_message_holds_is_wrong_usage(offices: Script) -> None:
+    done = blockyard("credits", "top-up", "anna", "99999999999999999999")
+    assert (done.exit_code, offices.calls) == (2, [])
+    assert "is not in the range" in done.output
+
+
 def test_spending_names_the_blocks(offices: Script) -> None:
     done = blockyard("credits", "spending", "--since", "7d")
     lines = done.output.splitlines()
@@ -115,9 +121,24 @@ def test_the_audit_log_is_asked_by_what_is_wanted(offices: Script) -> None:
     action = "blockyard.credentials.v1.CredentialsService/DeleteCredential"
     offices.office.entries.append(account_pb2.AuditEntry(actor="anna", action=action, outcome="OK"))
     done = blockyard("audit", "list", "--actor", "anna", "--action", "blockyard.", "--since", "2026-01-31")
-    assert done.output.splitlines()[1].split() == ["anna", "CredentialsService/DeleteCredential", "OK"]
+    assert done.output.splitlines()[1].split() == ["anna", "DeleteCredential", "OK"]
     request = offices.office.request(accounts.ListAuditEntriesRequest)
     assert (request.actor, request.action, request.HasField("end_time")) == ("anna", "blockyard.", False)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("DeleteCredential", "blockyard.credentials.v1.CredentialsService/DeleteCredential"),
+        ("CredentialsService/Delete", "blockyard.credentials.v1.CredentialsService/Delete"),
+        ("AccountService", "blockyard.account.v1.AccountService"),
+        ("credential.lease", "credential.lease"),
+        ("", ""),
+    ],
+)
+def test_an_action_is_wanted_by_the_name_that_is_shown(offices: Script, given: str, asked: str) -> None:
+    assert blockyard("audit", "list", "--action", given).exit_code == 0
+    assert offices.office.request(accounts.ListAuditEntriesRequest).action == asked
 
 
 def test_a_limit_of_calls_is_waited_for_within_the_deadline(offices: Script) -> None:
@@ -133,8 +154,8 @@ def test_a_limit_of_calls_is_waited_for_within_the_deadline(offices: Script) -> 
 
 def test_vault_keys_are_listed(offices: Script) -> None:
     lines = blockyard("admin", "vault-keys").output.splitlines()
-    assert lines[1].split() == ["key-1", "active", "1,200"]
-    assert lines[2].split() == ["key-0", "3", "not", "here"]
+    assert lines[1].split() == ["key-1", "active", "1,200", "yes"]
+    assert lines[2].split() == ["key-0", "3", "no"]
 
 
 def rotation(rewrapped: int, remaining: int, *unreadable: str) -> vault.RotateKeysResponse:

@@ -30,6 +30,13 @@ def added(script: Script) -> vault.CreateCredentialRequest:
     return request
 
 
+def test_a_graph_is_shown_with_the_names_by_which_a_start_gives_credentials(offices: Script) -> None:
+    fields = [graph_pb2.CredentialsField(name=name) for name in ("openai_api_key", "github_api_key")]
+    offices.graphs["g1"] = graph_pb2.Graph(id="g1", credentials_fields=fields)
+    lines = blockyard("graphs", "show", "g1").output.splitlines()
+    assert ["credentials", "openai_api_key,", "github_api_key"] in [line.split() for line in lines]
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_a_secret_comes_from_standard_input(offices: Script, ending: str) -> None:
     done = blockyard("credentials", "add", "github", "--title", "work", "--secret-file", "-", given=SECRET + ending)

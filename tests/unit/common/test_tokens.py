@@ -106,6 +106,8 @@ async def test_a_token_is_good_for_half_a_minute_before_its_beginning_and_after_
         token(aud=None),
         token(exp=None),
         token(exp="tomorrow"),
+        token(exp=10**400),
+        "\ud800.a.b",
         token(exp=[1]),
         token(exp=1e400),
         token(nbf="never"),

@@ -7,7 +7,7 @@ import pytest
 from blockyard.account.v1.ledger_service_pb2 import CreditDemand, CreditHold
 
 from services.execution.errors import InsufficientCredits
-from services.execution.purse import IDLE_SECONDS, TRY_AGAIN_SECONDS, Purse
+from services.execution.purse import IDLE_SECONDS, MOST_DEMANDS, TRY_AGAIN_SECONDS, Purse
 
 VALID = 30.0
 
@@ -44,6 +44,27 @@ def test_nothing_is_sent_before_anything_is_held() -> None:
 
     assert not purse.may_send("anna")
     assert amounts(purse.demands()) == {"anna": 100}
+
+
+def test_many_users_are_asked_for_in_turn_and_no_question_is_longer_than_the_account_service_takes() -> None:
+    clock = Clock()
+    purse = Purse(100, clock)
+    users = [f"user-{number}" for number in range(2 * MOST_DEMANDS + 1)]
+    for user_id in users:
+        assert not purse.may_send(user_id)
+
+    asked: list[str] = []
+    sizes: list[tuple[int, bool]] = []
+    purse.wanting.clear()
+    while demands := purse.demands():
+        sizes.append((len(demands), purse.wanting.is_set()))
+        purse.wanting.clear()
+        asked += [demand.user_id for demand in demands]
+        holds = [CreditHold(user_id=demand.user_id, amount=0) for demand in demands]
+        purse.answered(clock.now, VALID, demands, holds)
+
+    assert asked == users
+    assert sizes == [(MOST_DEMANDS, True), (MOST_DEMANDS, True), (1, False)]
 
 
 def test_what_is_in_flight_counts_as_spent_by_what_its_block_cost_last() -> None:

@@ -32,9 +32,12 @@ CREATE TABLE api_keys (
     create_time   timestamptz NOT NULL DEFAULT now(),
     last_use_time timestamptz,
     expire_time   timestamptz,
-    revoke_time   timestamptz
+    revoke_time   timestamptz,
+    made_by       uuid REFERENCES api_keys
 );
 CREATE INDEX api_keys_of_user ON api_keys (user_id, api_key_id DESC);
+CREATE INDEX api_keys_made_by ON api_keys (made_by) WHERE made_by IS NOT NULL;
+COMMENT ON COLUMN api_keys.made_by IS 'The key that made this one, if one did: it is revoked with that.';
 COMMENT ON COLUMN api_keys.hash IS 'HMAC-SHA256 of the SHA-256 of the key, with the salt as its key.';
 """
 
