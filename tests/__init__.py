@@ -1,0 +1,3 @@
+"""Tests."""
+
+import services  # noqa: F401  # says how gRPC is set up, before anything imports that

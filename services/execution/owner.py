@@ -6,7 +6,7 @@ Owner begins from rows, under a new id.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,6 +69,9 @@ STORE_LOOKS = 3
 
 SETTLE_SECONDS = 3.0
 """Longest time that an orderly end waits for events to be published, and then for the turn on its way."""
+
+CANCEL_AGAIN_SECONDS = 1.0
+"""A task that has not ended so long after it was cancelled is cancelled again."""
 
 PUBLISHED_SECONDS = 1.0
 """How often it is noted up to where events are published."""
@@ -489,7 +492,7 @@ async def owning(
                 task.cancel()
             await results.close_all()
             background.cancel()
-            await asyncio.wait(running.values())
+            await _end(running.values())
             dispatcher.close()
             if settlement is not None:
                 settlement.charger.close_all()
@@ -503,6 +506,15 @@ async def _nobody_waits(driver: Driver) -> AsyncIterator[None]:
         yield
     finally:
         driver.begin_none()
+
+
+async def _end(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Cancels tasks until they have ended: a cancel that comes together with an answer may be lost on its way."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _settle_down(owner: Owner) -> None:
