@@ -17,6 +17,7 @@ from services.execution.engine import NodeOutcome
 from services.execution.live import Live
 from services.execution.purse import Purse
 from services.execution.repository.charges import ChargeRepository, ChargeRow
+from services.execution.telling import timestamp
 
 MOST_PENDING = 50_000
 """Charges held in memory: past that the rows keep them."""
@@ -122,17 +123,15 @@ class Charger:
             amount = cost_of(outcome.stats)
             self.purse.costs(block_id, amount)
             if amount > 0:
-                row = ChargeRow(
-                    feed_sequence=0,
+                yield Charge(
                     execution_id=live.key,
-                    number=outcome.number,
+                    node_execution=outcome.number,
                     user_id=live.user_id,
                     graph_id=live.graph_id,
                     block_id=block_id,
-                    ended_ms=now_ms,
-                    stats=outcome.stats,
+                    amount=amount,
+                    time=timestamp(now_ms),
                 )
-                yield _charge(row, amount)
 
     def _leave_to_rows(self, meter: Meter) -> None:
         meter.behind = True
@@ -228,13 +227,12 @@ def cost_of(stats: bytes) -> int:
 
 
 def _charge(row: ChargeRow, amount: int) -> Charge:
-    charge = Charge(
+    return Charge(
         execution_id=row.execution_id,
         node_execution=row.number,
         user_id=row.user_id,
         graph_id=row.graph_id,
         block_id=row.block_id,
         amount=amount,
+        time=timestamp(row.ended_ms),
     )
-    charge.time.FromMilliseconds(row.ended_ms)
-    return charge

@@ -46,8 +46,9 @@ class Settlement:
     granted: Callable[[], None]
     """Told when there may be credits for what waits."""
     ran_out: Callable[[str], Awaitable[None]]
-    _settled_at: float = 0.0
     """Told of a user who has nothing left."""
+    _settled_at: float = 0.0
+    """When charges were told last, in the loop's seconds."""
 
     async def run(self) -> None:
         """Goes round until it is cancelled."""

@@ -34,7 +34,6 @@ WHERE p.partition = u.partition AND p.owner = $1 AND p.charged_through < u.throu
 class ChargeRow:
     """An outcome with what its run reported."""
 
-    feed_sequence: int
     execution_id: bytes
     number: int
     user_id: str
@@ -64,7 +63,6 @@ class ChargeRepository:
         rows = await self._pool.fetch(AFTER, partition, after, through, turns)
         found = [
             ChargeRow(
-                row["feed_sequence"],
                 row["execution_id"].bytes,
                 row["number"],
                 row["user_id"],
