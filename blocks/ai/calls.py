@@ -23,7 +23,7 @@ from blocks.ai.errors import AnswerRejected, AnswerUnusable, ModelCallFailed
 from blocks.ai.messages import Answer, Question, assistant, user
 from blocks.ai.models import DEFAULT_MODEL, KNOWN_MODELS, cost_usd
 from blocks.ai.prompts import fit
-from blocks.ai.providers import BUILT_IN, Access, Choice, choose, providers_by_model, unavailable_reason
+from blocks.ai.providers import BUILT_IN, Access, Choice, choose, providers_by_model
 
 ReadT = TypeVar("ReadT")
 
@@ -85,10 +85,6 @@ class AIBlockBase(Block):
             test_output=test_output,
             test_mock={"ask": _answering(answers), "listen": _streaming(answers)},
         )
-
-    def unavailable_reason(self) -> str:
-        """Why no model can be asked from here."""
-        return unavailable_reason()
 
     async def ask(self, question: Question, access: Access, context: Context) -> Answer:
         """The model's answer. Waits and asks again while the server is busy; tokens and cost go into the stats."""

@@ -26,7 +26,7 @@ from blocks.ai.calls import accounted, credentials_field, ollama_host_field, pat
 from blocks.ai.messages import Answer, Vectors
 from blocks.ai.models import DEFAULT_EMBEDDING_MODEL, EMBEDDING_MODELS
 from blocks.ai.prompts import estimated_tokens
-from blocks.ai.providers import Access, access, choose, unavailable_reason
+from blocks.ai.providers import Access, access, choose
 from blocks.search.searching import MATCHES, least_field, matches, top_k_field
 from blocks.search.vectors import MAX_NUMBERS, Metric, nearest, scores
 
@@ -84,10 +84,6 @@ class EmbeddingBlockBase(Block):
             test_output=test_output,
             test_mock={"embed": _embedding(vectors)},
         )
-
-    def unavailable_reason(self) -> str:
-        """Why no model can be asked from here."""
-        return unavailable_reason()
 
     async def embed(
         self, model: str, texts: Sequence[str], dimensions: int | None, who: Access, context: Context

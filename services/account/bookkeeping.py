@@ -4,7 +4,7 @@ Who may write, and that nobody else writes meanwhile, is left to ledger.py and i
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
@@ -12,8 +12,11 @@ from uuid import UUID
 HOUR = 3_600
 """Seconds."""
 
-ChargeKey = tuple[UUID, int]
-"""Execution and number of the node execution: what a charge is counted by."""
+SPAN = 256
+"""Node executions of which one row says which are charged."""
+
+Spans = Mapping[tuple[UUID, int], int]
+"""By execution and span, which of its node executions are charged: the lowest bit stands for the first one."""
 
 
 class TransferKind(IntEnum):
@@ -26,21 +29,18 @@ class TransferKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one recorded outcome costs."""
+    """What recorded outcomes of a block in an execution cost."""
 
     execution_id: UUID
-    node_execution: int
+    node_executions: Sequence[int]
+    """Their numbers."""
     user_id: str
     graph_id: str
     block_id: str
     amount: int
+    """Of each."""
     second: int
-    """When the outcome was recorded, in Unix time."""
-
-    @property
-    def key(self) -> ChargeKey:
-        """What it is counted by."""
-        return self.execution_id, self.node_execution
+    """When they were recorded, in Unix time: in the same hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Booking:
     balances: Sequence[Balance]
     """As they are afterwards, of those that changed."""
     spending: Sequence[Spending] = ()
+    charged: Spans = field(default_factory=dict)
+    """As they are afterwards, of those that changed."""
     low: Sequence[Balance] = ()
     """Of those, the ones whose users are to be told that their balance is low."""
 
@@ -136,44 +138,68 @@ class TransferIds:
         return UUID(int=self._high | low)
 
 
-def assign(charges: Iterable[Charge], ids: Iterator[UUID]) -> dict[tuple[UUID, str], UUID]:
-    """The transfer of each execution and user: one for all of their charges in a call."""
-    transfers: dict[tuple[UUID, str], UUID] = {}
-    for charge in charges:
-        key = charge.execution_id, charge.user_id
-        if key not in transfers:
-            transfers[key] = next(ids)
-    return transfers
+def spans_of(charges: Iterable[Charge]) -> set[tuple[UUID, int]]:
+    """Execution and span of all that charges name."""
+    return {(charge.execution_id, number // SPAN) for charge in charges for number in charge.node_executions}
 
 
 def book_charges(
-    balances: Mapping[str, Balance], charges: Iterable[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
+    balances: Mapping[str, Balance], charged: Spans, charges: Iterable[Charge], ids: Iterator[UUID]
 ) -> Booking:
-    """What charges that were not booked before do to their users' balances."""
-    together: dict[UUID, list[Charge]] = {}
+    """What charges do to their users' balances: those of node executions that are in `charged` do nothing.
+
+    There is one transfer for each execution and user. Transfers are in the order of `ids`, so that each balance is the
+    one that its neighbours say.
+    """
+    spans: dict[tuple[UUID, int], int] = {}
+    sums: dict[tuple[UUID, str], tuple[str, int, int]] = {}
+    spending: dict[tuple[str, int, str], tuple[int, int]] = {}
     for charge in charges:
-        together.setdefault(transfer_ids[charge.execution_id, charge.user_id], []).append(charge)
+        count = _mark(spans, charged, charge)
+        if not count:
+            continue
+        amount = count * charge.amount
+        place = charge.execution_id, charge.user_id
+        graph_id, earlier_count, earlier = sums.get(place, (charge.graph_id, 0, 0))
+        sums[place] = graph_id, earlier_count + count, earlier + amount
+        hour = charge.user_id, charge.second - charge.second % HOUR, charge.block_id
+        earlier_count, earlier = spending.get(hour, (0, 0))
+        spending[hour] = earlier_count + count, earlier + amount
     changed: dict[str, Balance] = {}
     transfers: list[Transfer] = []
-    # By id, so that each balance is the one that its neighbours in the list say.
-    for transfer_id, members in sorted(together.items()):
-        user_id, amount = members[0].user_id, sum([charge.amount for charge in members])
-        after = changed.get(user_id, balances[user_id]).moved(-amount, spent=amount)
-        changed[user_id] = after
+    for (execution_id, user_id), (graph_id, count, amount) in sums.items():
+        after = changed[user_id] = changed.get(user_id, balances[user_id]).moved(-amount, spent=amount)
         transfers.append(
             Transfer(
-                transfer_id,
+                next(ids),
                 TransferKind.CHARGE,
                 user_id,
                 -amount,
                 after.balance,
-                execution_id=members[0].execution_id,
-                graph_id=members[0].graph_id,
-                charges=len(members),
+                execution_id=execution_id,
+                graph_id=graph_id,
+                charges=count,
             )
         )
-    spending = spent_by_hour(charge for members in together.values() for charge in members)
-    return Booking(transfers, list(changed.values()), spending, _newly_low(balances, changed.values()))
+    # Rows of users' hours are written in an order that is the same for everybody.
+    by_hour = [Spending(*hour, *spending[hour]) for hour in sorted(spending)]
+    return Booking(transfers, list(changed.values()), by_hour, spans, _newly_low(balances, changed.values()))
+
+
+def _mark(spans: dict[tuple[UUID, int], int], charged: Spans, charge: Charge) -> int:
+    """Marks a charge's node executions in `spans`; how many were in neither before."""
+    asked: dict[int, int] = {}
+    for number in charge.node_executions:
+        span, place = divmod(number, SPAN)
+        asked[span] = asked.get(span, 0) | 1 << place
+    count = 0
+    for span, wanted in asked.items():
+        key = charge.execution_id, span
+        known = spans.get(key) or charged.get(key, 0)
+        if new := wanted & ~known:
+            spans[key] = known | new
+            count += new.bit_count()
+    return count
 
 
 def book_top_up(before: Balance, transfer_id: UUID, top_up: TopUp) -> Booking:
@@ -191,16 +217,6 @@ def book_top_up(before: Balance, transfer_id: UUID, top_up: TopUp) -> Booking:
         request_id=top_up.request_id or None,
     )
     return Booking([transfer], [after], low=_newly_low({before.user_id: before}, [after]))
-
-
-def spent_by_hour(charges: Iterable[Charge]) -> list[Spending]:
-    """What charges come to by user, hour and block, in an order that is the same for everybody who writes it."""
-    sums: dict[tuple[str, int, str], tuple[int, int]] = {}
-    for charge in charges:
-        key = charge.user_id, charge.second - charge.second % HOUR, charge.block_id
-        number, amount = sums.get(key, (0, 0))
-        sums[key] = number + 1, amount + charge.amount
-    return [Spending(*key, *sums[key]) for key in sorted(sums)]
 
 
 def _newly_low(before: Mapping[str, Balance], after: Iterable[Balance]) -> list[Balance]:

@@ -12,13 +12,13 @@ from blockyard.account.v1.account_pb2 import AuditEntry
 from blockyard.event.v1.notice_pb2 import NoticeKind
 
 from services.account import bookkeeping
-from services.account.bookkeeping import Balance, Charge, ChargeKey, TopUp, TransferIds
+from services.account.bookkeeping import Balance, Booking, Charge, TopUp, TransferIds
 from services.account.charge_weeks import KeptWeeks, week_at, week_number
 from services.account.errors import BalanceOutOfRange, LedgerChanged, RequestIdReused
 from services.account.holding import granted
 from services.account.ledger_metrics import CHARGES, CREDITS_CHARGED
 from services.account.repository.charge_weeks import ChargeWeekRepository
-from services.account.repository.ledger import BookedCharge, HeldCredits, LedgerRepository, LedgerTransaction
+from services.account.repository.ledger import HeldCredits, LedgerRepository, LedgerTransaction
 from services.common.ids import new_id
 from services.common.notices import NoticePublisher, PendingNotice, new_notice
 
@@ -26,7 +26,7 @@ LARGEST_BALANCE = 10**16
 """That can be given or left, above 0 and below it: far from where a 64-bit integer ends."""
 KNOWN_ACCOUNTS = 100_000
 LOGGED = 20
-"""Refused charges of a call that are logged one by one."""
+"""Charges of a call that are not taken and logged one by one."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -92,30 +92,27 @@ class Ledger:
         ]
 
     async def settle(self, holder: str, charges: Sequence[Charge]) -> list[Hold]:
-        """Books each charge once, whoever sends it and however often; answers what the sender holds afterwards.
+        """Books each node execution once, whoever sends it and however often; answers what the sender holds afterwards.
 
-        Safe to repeat: a charge is counted by its key, in the transaction that takes it off the balance.
+        Safe to repeat: which node executions are charged is written in the transaction that takes them off the balance,
+        and read under the lock of that balance.
         """
-        charges = _unlike(await self._taken(charges))
+        charges = await self._taken(charges)
         if not charges:
             return []
         users = {charge.user_id for charge in charges}
         await self._open_accounts(users)
         async with self._changes() as transaction:
             balances, moment = await _locked(transaction, users)
-            transfer_ids = bookkeeping.assign(charges, TransferIds(moment, secrets.randbits(64)))
-            new = await transaction.insert_charges(charges, transfer_ids)
-            repeated = [charge for charge in charges if charge.key not in new]
-            earlier = await transaction.booked([charge.key for charge in repeated]) if repeated else {}
-            booking = bookkeeping.book_charges(
-                balances, [charge for charge in charges if charge.key in new], transfer_ids
-            )
-            if new:
+            charged = await transaction.charged(bookkeeping.spans_of(charges))
+            ids = TransferIds(moment, secrets.randbits(64))
+            booking = bookkeeping.book_charges(balances, charged, charges, ids)
+            if booking.transfers:
                 await transaction.write_charges(booking, _warnings(booking.low, moment))
             after = {**balances, **{balance.user_id: balance for balance in booking.balances}}
             spent = {user_id: after[user_id].spent - balances[user_id].spent for user_id in users}
             held = await transaction.take_off(holder, spent)
-        _count(new, charges, repeated, earlier)
+        _count(charges, booking)
         if booking.low:
             self._notices.wake()
         return [Hold(user_id, held.get(user_id, 0), after[user_id].balance) for user_id in sorted(users)]
@@ -164,8 +161,8 @@ class Ledger:
         if taken == weeks:
             return charges
         outside = [charge for charge in charges if week_number(charge.execution_id) not in taken]
-        CHARGES.labels("outside").inc(len(outside))
-        _log("charges of executions outside of the weeks that are kept are not booked", outside)
+        CHARGES.labels("outside").inc(_size(outside))
+        _log_outside(outside)
         return [charge for charge in charges if week_number(charge.execution_id) in taken]
 
     @asynccontextmanager
@@ -218,46 +215,27 @@ async def _was_made(transaction: LedgerTransaction, top_up: TopUp) -> bool:
     return True
 
 
-def _unlike(charges: Sequence[Charge]) -> list[Charge]:
-    """The first charge of each key; a later one in the same call is refused if it says something else."""
-    first: dict[ChargeKey, Charge] = {}
-    for charge in charges:
-        first.setdefault(charge.key, charge)
-    repeated = [charge for charge in charges if first[charge.key] is not charge]
-    _count_repeated(repeated, {key: BookedCharge(one.user_id, one.amount) for key, one in first.items()})
-    return list(first.values())
+def _count(charges: Sequence[Charge], booking: Booking) -> None:
+    booked = sum([transfer.charges for transfer in booking.transfers])
+    CHARGES.labels("booked").inc(booked)
+    CREDITS_CHARGED.inc(-sum([transfer.amount for transfer in booking.transfers]))
+    CHARGES.labels("repeated").inc(_size(charges) - booked)
 
 
-def _count(
-    new: set[ChargeKey],
-    charges: Sequence[Charge],
-    repeated: Sequence[Charge],
-    earlier: Mapping[ChargeKey, BookedCharge],
-) -> None:
-    CHARGES.labels("booked").inc(len(new))
-    CREDITS_CHARGED.inc(sum(charge.amount for charge in charges if charge.key in new))
-    _count_repeated(repeated, earlier)
+def _size(charges: Sequence[Charge]) -> int:
+    """Of how many node executions."""
+    return sum([len(charge.node_executions) for charge in charges])
 
 
-def _count_repeated(repeated: Sequence[Charge], earlier: Mapping[ChargeKey, BookedCharge]) -> None:
-    conflicting = [one for one in repeated if earlier[one.key] != BookedCharge(one.user_id, one.amount)]
-    CHARGES.labels("repeated").inc(len(repeated) - len(conflicting))
-    CHARGES.labels("conflicting").inc(len(conflicting))
-    if conflicting:
-        _log("charges that were booked with another amount or user are refused; the first stays", conflicting, earlier)
-
-
-def _log(event: str, charges: Sequence[Charge], earlier: Mapping[ChargeKey, BookedCharge] | None = None) -> None:
+def _log_outside(charges: Sequence[Charge]) -> None:
+    event = "charges of executions outside of the weeks that are kept are not booked"
     for charge in charges[:LOGGED]:
-        booked = earlier[charge.key] if earlier else None
         log.error(
             event,
             execution_id=str(charge.execution_id),
-            node_execution=charge.node_execution,
+            node_executions=len(charge.node_executions),
             user_id=charge.user_id,
             amount=charge.amount,
-            booked_user_id=booked.user_id if booked else None,
-            booked_amount=booked.amount if booked else None,
         )
     if len(charges) > LOGGED:
         log.error(event, more=len(charges) - LOGGED)

@@ -16,9 +16,10 @@ from services.account.ledger_metrics import CHARGES
 from services.common.errors import InvalidArgument, Violation
 
 MOST_CHARGES = 10_000
+"""Node executions of a call."""
 MOST_DEMANDS = 10_000
 LARGEST_AMOUNT = 10**12
-"""Credits of one charge: far above any cost, and ten thousand calls full of it fit into a balance."""
+"""Credits of one outcome: far above any cost, and ten thousand calls full of it fit into a balance."""
 LONGEST_NAME = 200
 
 Context = ServicerContext[Any, Any]
@@ -47,7 +48,8 @@ class LedgerApi(LedgerServiceServicer):
     ) -> messages.SettleChargesResponse:
         """Books charges."""
         _check_holder(request.holder)
-        _check_size("charges", len(request.charges), MOST_CHARGES)
+        count = sum([1 + len(charge.further_node_executions) for charge in request.charges])
+        _check_size("charges", count, MOST_CHARGES)
         held = await self._ledger.settle(request.holder, list(_charges(request.charges)))
         return messages.SettleChargesResponse(holds=_holds(held))
 
@@ -88,12 +90,12 @@ def _charges(charges: Iterable[messages.Charge]) -> Iterable[Charge]:
     now = int(time.time())
     for charge in charges:
         if problem := _problem(charge):
-            CHARGES.labels("malformed").inc()
+            CHARGES.labels("malformed").inc(1 + len(charge.further_node_executions))
             log.error("a malformed charge is not booked", problem=problem, charge=str(charge)[:1000])
             continue
         yield Charge(
             UUID(bytes=charge.execution_id),
-            charge.node_execution,
+            (charge.node_execution, *charge.further_node_executions),
             charge.user_id,
             charge.graph_id,
             charge.block_id,
@@ -106,8 +108,8 @@ def _charges(charges: Iterable[messages.Charge]) -> Iterable[Charge]:
 def _problem(charge: messages.Charge) -> str:
     if len(charge.execution_id) != 16:
         return "execution_id: expected 16 bytes"
-    if charge.node_execution < 0:
-        return "node_execution: must not be negative"
+    if charge.node_execution < 0 or min(charge.further_node_executions, default=0) < 0:
+        return "node_execution and further_node_executions: must not be negative"
     if not 0 < charge.amount <= LARGEST_AMOUNT:
         return f"amount: expected 1 to {LARGEST_AMOUNT}"
     if not _is_name(charge.user_id):

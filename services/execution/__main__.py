@@ -133,12 +133,11 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     process.hold("starts", acceptance.run())
     inspector = Inspector(Loader(TurnRepository(pool)))
     catalogue = Catalogue(others.catalogue, limits)
-    settlement = None
+    charger = None
     if others.ledger is not None:
         purse = Purse(settings.credits_hold, asyncio.get_running_loop().time)
         charger = Charger(purse, ChargeRepository(owner_pool))
-        holder = token_hex(16)
-        settlement = Settlement(others.ledger, holder, purse, charger, present.granted, present.ran_out)
+        settlement = Settlement(others.ledger, token_hex(16), purse, charger, present.granted, present.ran_out)
         process.hold("credits", settlement.run())
     starter = Starter(
         catalogue,
@@ -147,7 +146,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
         loader,
         start_limits,
         Credentials(others.vault),
-        settlement.purse if settlement is not None else None,
+        charger.purse if charger is not None else None,
         present.own_partitions,
     )
     api = ExecutionApi(
@@ -175,7 +174,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
 
     async def own() -> None:
         while True:
-            async with owning(settings, owner_pool, bus, loader, watchers, large_values, starter, settlement) as owner:
+            async with owning(settings, owner_pool, bus, loader, watchers, large_values, starter, charger) as owner:
                 present.owner = owner
                 present.owns.set()
                 try:

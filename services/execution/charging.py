@@ -7,23 +7,27 @@ A charge may be told twice, by two owners or after a lost answer: the account se
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import structlog
 from blockyard.account.v1.ledger_service_pb2 import Charge
 from blockyard.block.costs import LARGEST_AMOUNT
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.execution.engine import NodeOutcome
 from services.execution.live import Live
 from services.execution.purse import Purse
 from services.execution.repository.charges import ChargeRepository, ChargeRow
-from services.execution.telling import timestamp
 
 MOST_PENDING = 50_000
 """Charges held in memory: past that the rows keep them."""
 
-AT_ONCE = 2_000
-"""Charges of a batch, and turns of a partition that are looked through at once."""
+AT_ONCE = 5_000
+"""Charges of a batch, and turns of a partition that are looked through at once. The account service takes 10,000."""
+
+HOUR = 3_600
+"""Seconds: charges that are told as one were recorded in the same hour."""
 
 COST = b'"cost"'
 
@@ -49,6 +53,19 @@ class Meter:
     """Turns with charges that wait in memory."""
 
 
+class Due(NamedTuple):
+    """A charge: what a recorded outcome cost."""
+
+    execution_id: bytes
+    user_id: str
+    graph_id: str
+    block_id: str
+    amount: int
+    second: int
+    """When it was recorded, in Unix time."""
+    node_execution: int
+
+
 @dataclass(frozen=True, slots=True)
 class Noted:
     """The charges of a committed turn."""
@@ -56,7 +73,10 @@ class Noted:
     partition: int
     meter: Meter
     feed_sequence: int
-    charges: list[Charge]
+    user_id: str
+    amount: int
+    """Of all of them."""
+    charges: list[Due]
 
 
 @dataclass(slots=True, eq=False)
@@ -108,13 +128,13 @@ class Charger:
         if self._count + len(charges) > MOST_PENDING:
             self._leave_to_rows(meter)
             return
-        for charge in charges:
-            self.purse.owes(charge.user_id, charge.amount)
-        self._noted.append(Noted(live.partition, meter, feed_sequence, charges))
+        amount = sum([charge.amount for charge in charges])
+        self.purse.owes(live.user_id, amount)
+        self._noted.append(Noted(live.partition, meter, feed_sequence, live.user_id, amount, charges))
         self._count += len(charges)
         meter.pending += 1
 
-    def _charges(self, live: Live, outcomes: Iterable[NodeOutcome], now_ms: int) -> Iterator[Charge]:
+    def _charges(self, live: Live, outcomes: Iterable[NodeOutcome], now_ms: int) -> Iterator[Due]:
         nodes = live.machine.topology.plan.nodes
         for outcome in outcomes:
             if COST not in outcome.stats:
@@ -123,15 +143,7 @@ class Charger:
             amount = cost_of(outcome.stats)
             self.purse.costs(block_id, amount)
             if amount > 0:
-                yield Charge(
-                    execution_id=live.key,
-                    node_execution=outcome.number,
-                    user_id=live.user_id,
-                    graph_id=live.graph_id,
-                    block_id=block_id,
-                    amount=amount,
-                    time=timestamp(now_ms),
-                )
+                yield Due(live.key, live.user_id, live.graph_id, block_id, amount, now_ms // 1000, outcome.number)
 
     def _leave_to_rows(self, meter: Meter) -> None:
         meter.behind = True
@@ -149,8 +161,7 @@ class Charger:
 
     def _forget(self, noted: Noted) -> None:
         self._count -= len(noted.charges)
-        for charge in noted.charges:
-            self.purse.forget(charge.user_id, charge.amount)
+        self.purse.forget(noted.user_id, noted.amount)
 
     # What is to be told
 
@@ -184,7 +195,7 @@ class Charger:
         """Partitions of which rows have charges to be told."""
         return [partition for partition, meter in self._meters.items() if meter.behind]
 
-    async def read(self, partition: int) -> tuple[list[Charge], int] | None:
+    async def read(self, partition: int) -> tuple[list[Due], int] | None:
         """The next charges of a partition that is behind, and the feed sequence up to which these are all; None if
         there are none to be seen."""
         meter = self._meters.get(partition)
@@ -197,7 +208,7 @@ class Charger:
         if through == meter.charged:
             # What is known to be committed is not to be seen yet.
             return None
-        charges = [_charge(row, amount) for row in found if (amount := cost_of(row.stats)) > 0]
+        charges = [_due(row, amount) for row in found if (amount := cost_of(row.stats)) > 0]
         return charges, through
 
     def read_and_booked(self, partition: int, through: int) -> None:
@@ -226,13 +237,31 @@ def cost_of(stats: bytes) -> int:
     return max(0, cost)
 
 
-def _charge(row: ChargeRow, amount: int) -> Charge:
-    return Charge(
-        execution_id=row.execution_id,
-        node_execution=row.number,
-        user_id=row.user_id,
-        graph_id=row.graph_id,
-        block_id=row.block_id,
-        amount=amount,
-        time=timestamp(row.ended_ms),
-    )
+def together(charges: Iterable[Due]) -> list[Charge]:
+    """Messages that say the same: one for those of a block in an execution that cost as much each."""
+    numbers: dict[tuple[bytes, str, int, int], list[int]] = {}
+    first: list[Due] = []
+    for charge in charges:
+        key = charge.execution_id, charge.block_id, charge.amount, charge.second // HOUR
+        if (others := numbers.get(key)) is not None:
+            others.append(charge.node_execution)
+        else:
+            numbers[key] = []
+            first.append(charge)
+    return [
+        Charge(
+            execution_id=charge.execution_id,
+            node_execution=charge.node_execution,
+            user_id=charge.user_id,
+            graph_id=charge.graph_id,
+            block_id=charge.block_id,
+            amount=charge.amount,
+            time=Timestamp(seconds=charge.second),
+            further_node_executions=further,
+        )
+        for charge, further in zip(first, numbers.values(), strict=True)
+    ]
+
+
+def _due(row: ChargeRow, amount: int) -> Due:
+    return Due(row.execution_id, row.user_id, row.graph_id, row.block_id, amount, row.ended_ms // 1000, row.number)

@@ -18,7 +18,7 @@ import structlog
 
 from services.common.errors import Unavailable
 from services.execution import telling
-from services.execution.charging import Charger
+from services.execution.charges import Charges
 from services.execution.children import Children, is_child
 from services.execution.commits import Applied, Commits
 from services.execution.dispatch import Dispatcher
@@ -73,8 +73,7 @@ class Parts:
     snapshots: Snapshots
     keepings: Keepings
     children: Children
-    charger: Charger | None = None
-    """None where credits are not counted."""
+    charges: Charges
 
 
 @dataclass(slots=True, eq=False)
@@ -339,9 +338,8 @@ class Driver:
             self.in_doubt = True
             partitions = {done.live.partition for done in applied}
             await self.parts.commits.find_out(partitions)
-            if self.parts.charger is not None:
-                for partition in partitions:
-                    self.parts.charger.doubt(partition, self.parts.publisher.committed(partition))
+            for partition in partitions:
+                self.parts.charges.doubt(partition, self.parts.publisher.committed(partition))
             self.in_doubt = False
         elif outcome.stored:
             self._most = 0 if self._most >= self.limits.arrivals else 2 * self._most
@@ -415,9 +413,7 @@ class Driver:
                 self.look_at_timer(live)
                 self.parts.snapshots.consider(live)
         self.settle([arrival for done in committed for arrival in done.arrivals])
-        if self.parts.charger is not None:
-            for done in committed:
-                self.parts.charger.note(done.live, done.feed_sequence, done.effects.outcomes, done.live.last_ms)
+        self.parts.charges.note(committed)
         METRICS.node_executions.inc(sum(len(done.effects.outcomes) for done in committed))
         self.parts.sender.send()
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from services.common.backoff import delays
 from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.execution import run_checks
 from services.execution.background import Background
+from services.execution.charges import Charges, CountedCharges, NoCharges
+from services.execution.charging import Charger
 from services.execution.children import Children
 from services.execution.commands import Stop, encode_command, hint_payload, hint_subject
 from services.execution.commits import Commits
@@ -39,6 +42,7 @@ from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox
 from services.execution.loading import Loader
+from services.execution.marks import keep_marks
 from services.execution.records import ExecutionRow, NewExecution, PartitionLease
 from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
@@ -51,7 +55,6 @@ from services.execution.results import Results
 from services.execution.run_checks import RunJudge
 from services.execution.runners import Runners
 from services.execution.sending import TaskSender
-from services.execution.settling import Settlement
 from services.execution.snapshots import Snapshots
 from services.execution.starting import Starter
 from services.execution.streams import Stores, limits_of
@@ -73,9 +76,6 @@ SETTLE_SECONDS = 3.0
 CANCEL_AGAIN_SECONDS = 1.0
 """A task that has not ended so long after it was cancelled is cancelled again."""
 
-PUBLISHED_SECONDS = 1.0
-"""How often it is noted up to where events are published."""
-
 
 @dataclass(slots=True, eq=False)
 class Owner:
@@ -85,7 +85,6 @@ class Owner:
     bus: Bus
     leases: Leases
     lease_rows: LeaseRepository
-    charge_rows: ChargeRepository
     execution_rows: ExecutionRepository
     driver: Driver
     dispatcher: Dispatcher
@@ -97,8 +96,7 @@ class Owner:
     publisher: Publisher
     vigil: Vigil
     judge: RunJudge
-    settlement: Settlement | None
-    """None where credits are not counted."""
+    charges: Charges
     subscriptions: dict[int, list[Subscription]]
     events_created: datetime
     """Of EVENTS, as far as is known: another value means that the stream was lost."""
@@ -156,7 +154,7 @@ class Owner:
         for lease in leases:
             self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
             self.driver.catching_up.add(lease.partition)
-        await patiently(lambda: self._open_charges(leases))
+        await patiently(lambda: self.charges.open({lease.partition: lease.feed_sequence for lease in leases}))
         log.info("partitions taken", partitions=len(leases))
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
@@ -165,15 +163,6 @@ class Owner:
             await self._open(lease)
         self.dispatcher.share = self.leases.share
         await self.residence.look([lease.partition for lease in leases], None)
-
-    async def _open_charges(self, leases: list[PartitionLease]) -> None:
-        """Before anything of these partitions is driven: what it costs is charged from here on."""
-        if self.settlement is None:
-            await self.charge_rows.leave(self.leases.replica_id)
-            return
-        committed = {lease.partition: lease.feed_sequence for lease in leases}
-        for partition, charged in (await self.charge_rows.begin(self.leases.replica_id, committed)).items():
-            self.settlement.charger.open(partition, committed[partition], charged)
 
     async def _open(self, lease: PartitionLease) -> None:
         partition = lease.partition
@@ -206,12 +195,10 @@ class Owner:
             self.leases.let_go(partitions)
         with suppress(*DATABASE_ERRORS):
             await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
-            if self.settlement is not None:
-                await self.charge_rows.note(self.leases.replica_id, self.settlement.charger.charged())
+            await self.charges.mark()
+        self.charges.close(partitions)
         for partition in partitions:
             self.publisher.close(partition)
-            if self.settlement is not None:
-                self.settlement.charger.close(partition)
             self.driver.catching_up.discard(partition)
         self.dispatcher.share = self.leases.share
         log.info("partitions given up", partitions=len(partitions))
@@ -283,24 +270,6 @@ class Owner:
             self.stream_missing.clear()
             await self.streams_lost()
 
-    async def note_charged(self) -> None:
-        """Notes up to where outcomes are charged, until it is cancelled."""
-        noted: dict[int, int] = {}
-        while self.settlement is not None:
-            await asyncio.sleep(PUBLISHED_SECONDS)
-            changed = {
-                partition: at
-                for partition, at in self.settlement.charger.charged().items()
-                if noted.get(partition) != at
-            }
-            if not changed:
-                continue
-            try:
-                await self.charge_rows.note(self.leases.replica_id, changed)
-                noted.update(changed)
-            except DATABASE_ERRORS as error:
-                log.warning("charged outcomes cannot be noted", error=repr(error))
-
     def granted(self) -> None:
         """There may be credits for tasks that wait."""
         self.sender.send()
@@ -319,21 +288,6 @@ class Owner:
         except DATABASE_ERRORS as error:
             # The account service says it again.
             log.warning("executions without credits cannot be ended", error=repr(error))
-
-    async def note_published(self) -> None:
-        """Notes up to where events are published, until it is cancelled."""
-        noted: dict[int, int] = {}
-        while True:
-            await asyncio.sleep(PUBLISHED_SECONDS)
-            now = self.publisher.published()
-            changed = {partition: at for partition, at in now.items() if noted.get(partition) != at}
-            if not changed:
-                continue
-            try:
-                await self.lease_rows.published(self.leases.replica_id, changed)
-                noted.update(changed)
-            except DATABASE_ERRORS as error:
-                log.warning("published events cannot be noted", error=repr(error))
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -356,9 +310,9 @@ async def owning(
     watchers: Watchers,
     large_values: LargeValues,
     starter: Starter,
-    settlement: Settlement | None,
+    charger: Charger | None,
 ) -> AsyncIterator[Owner]:
-    """An Owner that works until the block is left."""
+    """An Owner that works until the block is left. Credits are counted where there is a charger."""
     watchers.recent.clear()
     lease_rows = LeaseRepository(pool)
     turns = TurnRepository(pool)
@@ -380,7 +334,8 @@ async def owning(
         batch_below_us=settings.batch_below_ms * 1000,
     )
     dispatcher = Dispatcher(limits, runners, leases.replica_id)
-    dispatcher.purse = settlement.purse if settlement is not None else None
+    charges = _charges(ChargeRepository(pool), leases.replica_id, charger)
+    dispatcher.purse = charges.purse
     missing = asyncio.Event()
     publisher = Publisher(bus, turns, settings.event_bytes, missing.set)
     inbox = Inbox()
@@ -408,7 +363,7 @@ async def owning(
             lambda execution_id, partition: owner.tell_of_command(execution_id, partition),
             large_values,
         ),
-        charger=settlement.charger if settlement is not None else None,
+        charges=charges,
     )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
     residence = Residence(driver, leases, turns, dispatcher, loader, settings.loaded_executions)
@@ -432,7 +387,6 @@ async def owning(
         bus,
         leases,
         lease_rows,
-        ChargeRepository(pool),
         ExecutionRepository(pool),
         driver,
         dispatcher,
@@ -444,7 +398,7 @@ async def owning(
         publisher,
         vigil,
         RunJudge(driver, dispatcher, residence.hint),
-        settlement,
+        charges,
         {},
         infos[EVENTS].created,
         missing,
@@ -467,8 +421,8 @@ async def owning(
             "hints": residence.follow_hints(),
             "sweep": residence.sweep(),
             "events": publisher.run(),
-            "published": owner.note_published(),
-            "charged": owner.note_charged(),
+            "published": keep_marks("published", publisher.published, partial(lease_rows.published, leases.replica_id)),
+            "charged": charges.keep_marks(),
             "streams": owner.mend(),
             "stores": stores.run(),
             "vigil": vigil.run(),
@@ -494,9 +448,12 @@ async def owning(
             background.cancel()
             await _end(running.values())
             dispatcher.close()
-            if settlement is not None:
-                settlement.charger.close_all()
+            charges.close_all()
             await turns.close()
+
+
+def _charges(rows: ChargeRepository, replica_id: str, charger: Charger | None) -> Charges:
+    return NoCharges(rows, replica_id) if charger is None else CountedCharges(rows, replica_id, charger)
 
 
 @asynccontextmanager

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
-from blockyard.account.v1.ledger_service_pb2 import Charge, HoldCreditsRequest, SettleChargesRequest
+from blockyard.account.v1.ledger_service_pb2 import HoldCreditsRequest, SettleChargesRequest
 
 from services.common.backoff import delays
-from services.execution.charging import AT_ONCE, Charger
+from services.execution.charging import AT_ONCE, Charger, Due, together
 from services.execution.metrics import METRICS
 from services.execution.purse import Purse
 from services.execution.repository.errors import DATABASE_ERRORS
@@ -83,8 +83,8 @@ class Settlement:
                     await self._tell(charges[start : start + AT_ONCE])
                 self.charger.read_and_booked(partition, through)
 
-    async def _tell(self, charges: Sequence[Charge]) -> None:
-        answer = await self.stub.SettleCharges(SettleChargesRequest(holder=self.holder, charges=charges))
+    async def _tell(self, charges: Sequence[Due]) -> None:
+        answer = await self.stub.SettleCharges(SettleChargesRequest(holder=self.holder, charges=together(charges)))
         self.purse.settled(answer.holds)
 
     async def _hold(self) -> None:

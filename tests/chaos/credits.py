@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +16,7 @@ from blockyard.account.v1.account_service_pb2_grpc import AccountServiceStub
 from blockyard.dev import Stack
 from blockyard.dev.tokens import DEVELOPER
 
+from services.account.bookkeeping import SPAN
 from services.account.repository.verification import verify
 
 AT_FIRST = 10_000_000
@@ -37,7 +38,10 @@ class Credits:
     given: int
     outcomes: Mapping[OutcomeKey, int]
     """What each recorded outcome costs, those that cost nothing included."""
-    charges: Sequence[tuple[OutcomeKey, int]]
+    charged: Collection[OutcomeKey]
+    """Node executions that are booked."""
+    spent: Mapping[str, int]
+    """Credits that were booked, by execution."""
     balance: int
     sum_of_entries: int
     discrepancies: Sequence[str]
@@ -103,7 +107,7 @@ async def settled(database_url: str) -> None:
         async with asyncio.timeout(SETTLED_SECONDS):
             while True:
                 credits = await read_credits(database_url, 0)
-                if sum(amount for _, amount in credits.charges) >= sum(credits.outcomes.values()):
+                if sum(credits.spent.values()) >= sum(credits.outcomes.values()):
                     return
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:
@@ -111,18 +115,30 @@ async def settled(database_url: str) -> None:
 
 
 async def read_credits(database_url: str, given: int) -> Credits:
-    """All outcomes, all charges, and what the ledger says of itself."""
+    """All outcomes, what was charged for them, and what the ledger says of itself."""
     settings = {"search_path": "account"}
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2, server_settings=settings) as pool:
         outcomes = await pool.fetch("SELECT execution_id, number, stats FROM execution.node_executions")
-        charges = await pool.fetch("SELECT execution_id, node_execution, amount FROM charges")
+        marks = await pool.fetch("SELECT execution_id, span, node_executions FROM charges")
+        spent = await pool.fetch(
+            """
+            SELECT execution_id, -sum(amount)::bigint AS amount FROM transfers WHERE execution_id IS NOT NULL
+            GROUP BY execution_id
+            """
+        )
         balance = await pool.fetchval("SELECT balance FROM balances WHERE user_id = $1", DEVELOPER)
         entries = await pool.fetchval("SELECT coalesce(sum(amount), 0)::bigint FROM entries")
         discrepancies = await verify(pool, UUID(int=0))
     return Credits(
         given=given,
         outcomes={(str(row["execution_id"]), row["number"]): _cost(row["stats"]) for row in outcomes},
-        charges=[((str(row["execution_id"]), row["node_execution"]), row["amount"]) for row in charges],
+        charged={
+            (str(row["execution_id"]), row["span"] * SPAN + place)
+            for row in marks
+            for place in range(SPAN)
+            if int.from_bytes(row["node_executions"], "little") >> place & 1
+        },
+        spent={str(row["execution_id"]): row["amount"] for row in spent},
         balance=balance or 0,
         sum_of_entries=entries,
         discrepancies=[f"{one.what}: {one.subject}, {one.expected} and {one.found}" for one in discrepancies],

@@ -7,7 +7,7 @@ from enum import Enum
 
 from blockyard.events import EventKind
 
-from tests.chaos.credits import Credits, OutcomeKey
+from tests.chaos.credits import Credits
 from tests.chaos.histories import Child, History
 from tests.chaos.traffic import Followed
 
@@ -75,10 +75,7 @@ def judge_children(children: Sequence[Child]) -> list[Finding]:
 
 def judge_credits(credits: Credits) -> list[Finding]:
     """Whether each outcome with a cost was charged once and nothing else, and whether all sums fit (rule 26)."""
-    findings = [
-        Finding(Wrong.MISCHARGED, execution, "", f"node execution {number} {what}")
-        for (execution, number), what in _charge_complaints(credits.outcomes, credits.charges)
-    ]
+    findings = [Finding(Wrong.MISCHARGED, execution, "", what) for execution, what in _charge_complaints(credits)]
     expected = credits.given - sum(credits.outcomes.values())
     if credits.balance != expected:
         what = f"the balance is {credits.balance}, but {credits.given} given less what outcomes cost is {expected}"
@@ -90,16 +87,18 @@ def judge_credits(credits: Credits) -> list[Finding]:
     return findings
 
 
-def _charge_complaints(
-    outcomes: Mapping[OutcomeKey, int], charges: Sequence[tuple[OutcomeKey, int]]
-) -> Iterator[tuple[OutcomeKey, str]]:
-    booked: dict[OutcomeKey, list[int]] = {}
-    for key, amount in charges:
-        booked.setdefault(key, []).append(amount)
-    for key in outcomes.keys() | booked.keys():
-        cost, amounts = outcomes.get(key, 0), booked.get(key, [])
-        if amounts != ([cost] if cost else []):
-            yield key, f"costs {cost} and was charged {amounts or 'nothing'}"
+def _charge_complaints(credits: Credits) -> Iterator[tuple[str, str]]:
+    costs: Counter[str] = Counter()
+    for key in credits.outcomes.keys() | credits.charged:
+        execution, number = key
+        cost = credits.outcomes.get(key, 0)
+        costs[execution] += cost
+        if bool(cost) is not (key in credits.charged):
+            was = "was" if key in credits.charged else "was not"
+            yield execution, f"node execution {number} costs {cost} and {was} charged"
+    for execution in costs.keys() | credits.spent.keys():
+        if costs[execution] != credits.spent.get(execution, 0):
+            yield execution, f"its outcomes cost {costs[execution]}, charged was {credits.spent.get(execution, 0)}"
 
 
 def judge_execution(history: History) -> list[Finding]:

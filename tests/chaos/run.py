@@ -183,7 +183,7 @@ async def _verdict(
         crashes=injector.crashes,
         answers=traffic.answers,
         decisions=traffic.decisions.total(),
-        charges=len(credits.charges),
+        charges=len(credits.charged),
         findings=findings,
         evidence=await _evidence(stack, client, findings),
     )

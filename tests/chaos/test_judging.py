@@ -110,7 +110,8 @@ def test_children_that_run_on_or_are_there_twice_are_found() -> None:
 CREDITS = Credits(
     given=100,
     outcomes={("e", 1): 3, ("e", 2): 0, ("f", 1): 5},
-    charges=[(("e", 1), 3), (("f", 1), 5)],
+    charged={("e", 1), ("f", 1)},
+    spent={"e": 3, "f": 5},
     balance=92,
     sum_of_entries=0,
     discrepancies=[],
@@ -124,11 +125,13 @@ def test_outcomes_that_were_charged_once_and_sums_that_fit_give_no_finding() -> 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"charges": CREDITS.charges[:1]},
-        {"charges": [*CREDITS.charges, (("e", 1), 3)]},
-        {"charges": [*CREDITS.charges, (("e", 2), 1)]},
-        {"charges": [*CREDITS.charges, (("g", 1), 1)]},
-        {"charges": [(("e", 1), 4), (("f", 1), 4)]},
+        {"charged": {("e", 1)}},
+        {"charged": {("e", 1), ("e", 2), ("f", 1)}},
+        {"charged": {("e", 1), ("f", 1), ("g", 1)}},
+        {"spent": {"e": 3}},
+        {"spent": {"e": 6, "f": 5}},
+        {"spent": {"e": 4, "f": 4}},
+        {"spent": {"e": 3, "f": 5, "g": 1}},
         {"balance": 91},
         {"balance": 93},
         {"given": 101},

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from blockyard.account.v1.account_pb2 import AuditEntry
 
-from services.account.bookkeeping import Balance, Booking, Charge, ChargeKey, Transfer, TransferKind
+from services.account.bookkeeping import Balance, Booking, Transfer, TransferKind
 from services.account.errors import LedgerChanged
 from services.account.repository.audit import insert_entries
 from services.common.notices import PendingNotice
@@ -21,14 +21,6 @@ UNION ALL
 SELECT transfer_id, CASE kind WHEN {TransferKind.CHARGE.value} THEN 'earned' ELSE 'issued' END, -amount FROM moved
 """
 """What one account gives, the other one gets; written in the statement of their transfer."""
-
-
-@dataclass(frozen=True, slots=True)
-class BookedCharge:
-    """What the ledger has under a charge's key."""
-
-    user_id: str
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,64 +64,18 @@ class LedgerTransaction:
         }
         return balances, max((row["moment"] for row in rows), default=datetime.now(UTC))
 
-    async def insert_charges(
-        self, charges: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]
-    ) -> set[ChargeKey]:
-        """Books each charge whose key is new; the keys of those."""
-        # Not by the ids themselves: those compare themselves in Python.
-        ordered = sorted(charges, key=lambda charge: (charge.execution_id.int, charge.node_execution))
-        try:
-            count = await self._insert_charges(ordered, transfer_ids)
-        except asyncpg.CheckViolationError as error:
-            raise LedgerChanged from error  # a week has no table
-        keys = [charge.key for charge in ordered]
-        if count == len(keys):
-            # Nearly always: to have each key sent back would cost more than the insert.
-            return set(keys)
+    async def charged(self, spans: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], int]:
+        """Which node executions of these spans are charged, as in `Spans`; those of which none is are left out."""
         rows = await self._connection.fetch(
             """
-            SELECT c.execution_id, c.node_execution
-            FROM unnest($1::uuid[], $2::bigint[]) AS k (execution_id, node_execution)
-            JOIN charges c ON c.execution_id = k.execution_id AND c.node_execution = k.node_execution
-            WHERE c.transfer_id = ANY($3::uuid[])
+            SELECT c.execution_id, c.span, c.node_executions
+            FROM unnest($1::uuid[], $2::bigint[]) AS s (execution_id, span)
+            JOIN charges c ON c.execution_id = s.execution_id AND c.span = s.span
             """,
-            [execution_id for execution_id, _ in keys],
-            [number for _, number in keys],
-            list(transfer_ids.values()),
+            [execution_id for execution_id, _ in spans],
+            [span for _, span in spans],
         )
-        return {(row["execution_id"], row["node_execution"]) for row in rows}
-
-    async def _insert_charges(self, ordered: Sequence[Charge], transfer_ids: Mapping[tuple[UUID, str], UUID]) -> int:
-        """How many were new."""
-        done = await self._connection.execute(
-            """
-            INSERT INTO charges (execution_id, node_execution, user_id, block_id, amount, transfer_id)
-            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[])
-            ON CONFLICT DO NOTHING
-            """,
-            [charge.execution_id for charge in ordered],
-            [charge.node_execution for charge in ordered],
-            [charge.user_id for charge in ordered],
-            [charge.block_id for charge in ordered],
-            [charge.amount for charge in ordered],
-            [transfer_ids[charge.execution_id, charge.user_id] for charge in ordered],
-        )
-        return int(done.rpartition(" ")[2])
-
-    async def booked(self, keys: Collection[ChargeKey]) -> dict[ChargeKey, BookedCharge]:
-        """What is booked under these keys."""
-        rows = await self._connection.fetch(
-            """
-            SELECT c.execution_id, c.node_execution, c.user_id, c.amount
-            FROM unnest($1::uuid[], $2::bigint[]) AS k (execution_id, node_execution)
-            JOIN charges c ON c.execution_id = k.execution_id AND c.node_execution = k.node_execution
-            """,
-            [execution_id for execution_id, _ in keys],
-            [number for _, number in keys],
-        )
-        return {
-            (row["execution_id"], row["node_execution"]): BookedCharge(row["user_id"], row["amount"]) for row in rows
-        }
+        return {(row["execution_id"], row["span"]): int.from_bytes(row["node_executions"], "little") for row in rows}
 
     async def by_request(self, actor: str, request_id: str) -> Transfer | None:
         """The transfer that a request has made."""
@@ -145,6 +91,14 @@ class LedgerTransaction:
 
     async def write_charges(self, booking: Booking, notices: Sequence[PendingNotice]) -> None:
         """Writes all that booked charges come to; in few statements, as every one of them takes its time."""
+        try:
+            await self._write_charges(booking)
+        except asyncpg.CheckViolationError as error:
+            raise LedgerChanged from error  # a week has no table
+        await self._set_balances(booking.balances)
+        await self._add_notices(notices)
+
+    async def _write_charges(self, booking: Booking) -> None:
         await self._connection.execute(
             f"""
             WITH moved AS (
@@ -161,6 +115,10 @@ class LedgerTransaction:
                   AS n (user_id, second, block_id, charges, amount)
                 ON CONFLICT (user_id, hour, block_id) DO UPDATE
                     SET charges = s.charges + excluded.charges, amount = s.amount + excluded.amount
+            ), charged AS (
+                INSERT INTO charges (execution_id, span, node_executions)
+                SELECT * FROM unnest($13::uuid[], $14::bigint[], $15::bytea[])
+                ON CONFLICT (execution_id, span) DO UPDATE SET node_executions = excluded.node_executions
             )
             {_INSERT_ENTRIES}
             """,
@@ -176,9 +134,10 @@ class LedgerTransaction:
             [one.block_id for one in booking.spending],
             [one.charges for one in booking.spending],
             [one.amount for one in booking.spending],
+            [execution_id for execution_id, _ in booking.charged],
+            [span for _, span in booking.charged],
+            [_bits(charged) for charged in booking.charged.values()],
         )
-        await self._set_balances(booking.balances)
-        await self._add_notices(notices)
 
     async def write_top_up(self, booking: Booking, notices: Sequence[PendingNotice], entry: AuditEntry) -> bool:
         """Writes all of a top-up; False, and nothing is written, if its request has made a transfer before."""
@@ -282,6 +241,10 @@ class LedgerTransaction:
             list(amounts.values()),
         )
         return {row["user_id"]: row["amount"] for row in rows}
+
+
+def _bits(charged: int) -> bytes:
+    return charged.to_bytes((charged.bit_length() + 7) // 8, "little")
 
 
 class LedgerRepository:

@@ -51,16 +51,18 @@ CHECKS: Mapping[str, str] = {
         ) AS s ON s.user_id = b.user_id
         WHERE coalesce(b.spent, 0) <> coalesce(s.amount, 0)
     """,
-    "a transfer is not the sum of its charges": """
-        SELECT coalesce(t.transfer_id, c.transfer_id)::text AS subject,
-               coalesce(-t.amount, 0) || ' of ' || coalesce(t.charges, 0) || ' charges' AS expected,
-               coalesce(c.amount, 0) || ' of ' || coalesce(c.charges, 0) || ' charges' AS found
-        FROM (SELECT transfer_id, amount, charges FROM transfers WHERE kind = 2 AND execution_id >= $1) AS t
+    "the transfers of an execution are not for as many node executions as are charged": """
+        SELECT coalesce(t.execution_id, c.execution_id)::text AS subject, coalesce(t.charges, 0)::text AS expected,
+               coalesce(c.charges, 0)::text AS found
+        FROM (
+            SELECT execution_id, sum(charges) AS charges FROM transfers WHERE kind = 2 AND execution_id >= $1
+            GROUP BY execution_id
+        ) AS t
         FULL JOIN (
-            SELECT transfer_id, sum(amount) AS amount, count(*) AS charges FROM charges WHERE execution_id >= $1
-            GROUP BY transfer_id
-        ) AS c ON c.transfer_id = t.transfer_id
-        WHERE coalesce(-t.amount, 0) <> coalesce(c.amount, 0) OR coalesce(t.charges, 0) <> coalesce(c.charges, 0)
+            SELECT execution_id, sum(bit_count(node_executions)) AS charges FROM charges WHERE execution_id >= $1
+            GROUP BY execution_id
+        ) AS c ON c.execution_id = t.execution_id
+        WHERE coalesce(t.charges, 0) <> coalesce(c.charges, 0)
     """,
 }
 

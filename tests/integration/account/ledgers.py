@@ -80,7 +80,8 @@ class Replica:
     async def charged(self, execution_ids: Iterable[UUID]) -> int:
         """How many charges there are of these executions."""
         number: int = await self.pool.fetchval(
-            "SELECT count(*) FROM charges WHERE execution_id = ANY($1::uuid[])", list(execution_ids)
+            "SELECT sum(bit_count(node_executions))::bigint FROM charges WHERE execution_id = ANY($1::uuid[])",
+            list(execution_ids),
         )
         return number
 
@@ -113,10 +114,10 @@ async def house(postgres: PostgresServer) -> AsyncIterator[House]:
         yield House(database_url, stack)
 
 
-def charge(user_id: str, execution_id: UUID, node_execution: int = 1, amount: int = 1, **other: Any) -> Charge:
-    """A charge of a node execution."""
+def charge(user_id: str, execution_id: UUID, *node_executions: int, amount: int = 1, **other: Any) -> Charge:
+    """A charge of node executions, of the first one if none is named."""
     values: dict[str, Any] = {"graph_id": "graph", "block_id": "block", "second": int(time.time()), **other}
-    return Charge(execution_id, node_execution, user_id, amount=amount, **values)
+    return Charge(execution_id, node_executions or (1,), user_id, amount=amount, **values)
 
 
 def amounts(holds: Sequence[Hold]) -> dict[str, int]:

@@ -65,8 +65,8 @@ async def test_of_charges_that_are_partly_new_the_new_ones_are_booked(replica: R
     assert await replica.discrepancies() == []
 
 
-async def test_a_key_that_comes_again_with_another_amount_or_user_leaves_the_first_and_books_the_rest(
-    replica: Replica, capsys: pytest.CaptureFixture[str]
+async def test_a_node_execution_that_comes_again_with_another_amount_or_user_leaves_the_first_and_books_the_rest(
+    replica: Replica,
 ) -> None:
     user, somebody, execution = await replica.new_user(credits=100), await replica.new_user(credits=100), new_id()
     await replica.ledger.settle("one", [charge(user, execution, 1, amount=10)])
@@ -75,12 +75,26 @@ async def test_a_key_that_comes_again_with_another_amount_or_user_leaves_the_fir
         [
             charge(user, execution, 1, amount=11),
             charge(somebody, execution, 1, amount=10),
-            charge(user, execution, 2, amount=3),
+            charge(user, execution, 1, 2, amount=3),
         ],
     )
     assert (await replica.has(user)).balance == 87
     assert (await replica.has(somebody)).balance == 100
-    assert "the first stays" in capsys.readouterr().out
+    assert await replica.discrepancies() == []
+
+
+async def test_node_executions_far_apart_that_come_in_other_groups_are_each_booked_once(
+    replica: Replica, other: Replica
+) -> None:
+    user, execution = await replica.new_user(credits=100_000), new_id()
+    numbers = [0, 1, 7, 8, 254, 255, 256, 257, 511, 512, 70_000, 2**40, 2**63 - 1]
+    random_order = random.Random(7)
+    for sender in (replica, other) * 5:
+        some = random_order.sample(numbers, 9)
+        await sender.ledger.settle("one", [charge(user, execution, *some[:4]), charge(user, execution, *some[4:])])
+    await replica.ledger.settle("one", [charge(user, execution, *numbers)])
+    assert (await replica.has(user)).spent == len(numbers)
+    assert await replica.charged([execution]) == len(numbers)
     assert await replica.discrepancies() == []
 
 

@@ -122,7 +122,7 @@ class Trial:
 
     def charge(self, execution: int, number: int) -> Charge:
         amount = self.charged.setdefault((execution, number), number * 3)
-        return charge(self.users[execution % USERS], self.executions[execution], number, amount)
+        return charge(self.users[execution % USERS], self.executions[execution], number, amount=amount)
 
     async def look_at_hold(self, step: HoldStep) -> None:
         """A hold that was just asked for leaves to others what they hold, and is no more than was wanted."""
@@ -177,7 +177,9 @@ TAMPERING = {
     "a balance is not the sum of its entries": "UPDATE balances SET balance = balance + 1",
     "what was spent is not the sum of the charges": "UPDATE balances SET spent = spent - 1",
     "the spending by block is not what was spent": "UPDATE spending SET amount = amount + 1",
-    "a transfer is not the sum of its charges": "UPDATE charges SET amount = amount + 1",
+    "the transfers of an execution are not for as many node executions as are charged": (
+        "UPDATE charges SET node_executions = node_executions || '\\x01'::bytea"
+    ),
 }
 
 

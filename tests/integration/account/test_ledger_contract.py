@@ -142,6 +142,18 @@ async def test_a_charge_that_is_told_twice_counts_once_and_lowers_the_hold_once(
         assert (hold.user_id, hold.amount, hold.balance) == (user, 13, 93)
 
 
+async def test_charges_of_several_node_executions_count_once_for_each_however_they_are_put_together(
+    ledger: Ledger,
+) -> None:
+    user, execution = await ledger.new_user(100), new_id().bytes
+    for numbers in ([1, 2, 3], [4, 2], [1, 2, 3, 4, 5], [5, 5]):
+        one = charge(user, 7, execution, number=numbers[0])
+        one.further_node_executions.extend(numbers[1:])
+        await ledger.settle("one", one)
+    [hold] = await ledger.settle("one", charge(user, 7, execution, number=3))
+    assert hold.balance == 100 - 5 * 7
+
+
 async def test_each_user_who_was_charged_is_answered_for(ledger: Ledger) -> None:
     users = {await ledger.new_user(10) for _ in range(3)}
     holds = await ledger.settle("one", *(charge(user, 1, number=number) for user in users for number in (1, 2)))

@@ -47,17 +47,21 @@ class MemoryLedger(LedgerServiceServicer):
         await self._refuse_if_away(context)
         users: dict[str, None] = {}
         for charge in request.charges:
-            key = (charge.execution_id, charge.node_execution)
             users[charge.user_id] = None
-            if key in self.charges:
-                self.repeated += 1
-                continue
-            self.charges[key] = charge
-            self.balances[charge.user_id] = self.balances.get(charge.user_id, 0) - charge.amount
-            place = (charge.user_id, request.holder)
-            self.holds[place] = max(0, self.holds.get(place, 0) - charge.amount)
+            for number in (charge.node_execution, *charge.further_node_executions):
+                self._book(request.holder, charge, number)
         self.settled += 1
         return messages.SettleChargesResponse(holds=[self._hold(user_id, request.holder) for user_id in users])
+
+    def _book(self, holder: str, charge: messages.Charge, number: int) -> None:
+        key = (charge.execution_id, number)
+        if key in self.charges:
+            self.repeated += 1
+            return
+        self.charges[key] = charge
+        self.balances[charge.user_id] = self.balances.get(charge.user_id, 0) - charge.amount
+        place = (charge.user_id, holder)
+        self.holds[place] = max(0, self.holds.get(place, 0) - charge.amount)
 
     def _hold(self, user_id: str, holder: str) -> messages.CreditHold:
         return messages.CreditHold(

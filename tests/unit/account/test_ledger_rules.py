@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.account.bookkeeping import (
+    SPAN,
     Balance,
     Charge,
     TopUp,
     TransferIds,
     TransferKind,
-    assign,
     book_charges,
     book_top_up,
+    spans_of,
 )
 from services.account.charge_weeks import AHEAD, WEEK, KeptWeeks, first_id, week_at, week_number, week_of
 from services.account.holding import granted
@@ -89,32 +90,61 @@ charges = st.lists(
     st.builds(
         Charge,
         execution_id=st.integers(1, 4).map(lambda number: UUID(int=number)),
-        node_execution=st.integers(0, 1000),
+        node_executions=st.lists(st.integers(0, 1000), min_size=1, max_size=8),
         user_id=st.sampled_from(["anna", "bert"]),
         graph_id=st.just("graph"),
         block_id=st.sampled_from(["x", "y"]),
         amount=st.integers(1, 100),
         second=st.integers(0, 20_000),
     ),
-    unique_by=lambda charge: charge.key,
     max_size=30,
 )
 
 
-@given(charges)
-def test_balances_transfers_and_spending_say_the_same_of_any_charges(some: list[Charge]) -> None:
+marked = st.dictionaries(
+    st.tuples(st.integers(1, 4).map(lambda number: UUID(int=number)), st.integers(0, 3)), st.integers(1, 2**SPAN - 1)
+)
+
+
+@given(charges, marked)
+def test_each_node_execution_is_booked_once_and_balances_transfers_spending_and_marks_say_the_same(
+    some: list[Charge], charged: dict[tuple[UUID, int], int]
+) -> None:
+    done = {
+        (execution_id, span * SPAN + place)
+        for (execution_id, span), marks in charged.items()
+        for place in range(SPAN)
+        if marks >> place & 1
+    }
+    new: dict[tuple[UUID, int], Charge] = {}
+    for charge in some:
+        for number in charge.node_executions:
+            if (charge.execution_id, number) not in done:
+                new.setdefault((charge.execution_id, number), charge)
     balances = {user: Balance(user, 500, 7, low_balance=100) for user in ("anna", "bert")}
-    booking = book_charges(balances, some, assign(some, TransferIds(NOW, 1)))
+
+    booking = book_charges(balances, charged, some, TransferIds(NOW, 1))
+
+    assert {after.user_id for after in booking.balances} == {charge.user_id for charge in new.values()}
     for after in booking.balances:
-        spent = sum(charge.amount for charge in some if charge.user_id == after.user_id)
+        spent = sum(charge.amount for charge in new.values() if charge.user_id == after.user_id)
         assert (after.balance, after.spent) == (500 - spent, 7 + spent)
         moved = [transfer for transfer in booking.transfers if transfer.user_id == after.user_id]
         assert moved == sorted(moved, key=lambda transfer: transfer.transfer_id)
         assert moved[-1].balance == after.balance
         assert sum(each.amount for each in booking.spending if each.user_id == after.user_id) == spent
         assert (after in booking.low) is (after.balance < 100)
-    assert sum(transfer.charges for transfer in booking.transfers) == len(some)
-    assert sum(each.charges for each in booking.spending) == len(some)
+    assert sum(transfer.charges for transfer in booking.transfers) == len(new)
+    assert sum(each.charges for each in booking.spending) == len(new)
+    booked = {key: marks & ~charged.get(key, 0) for key, marks in booking.charged.items()}
+    assert new.keys() == {
+        (execution_id, span * SPAN + place)
+        for (execution_id, span), marks in booked.items()
+        for place in range(SPAN)
+        if marks >> place & 1
+    }
+    assert all(marks | charged.get(key, 0) == marks for key, marks in booking.charged.items())
+    assert spans_of(some) >= booking.charged.keys()
 
 
 def test_a_user_is_told_once_until_the_balance_was_above_the_bound_again() -> None:

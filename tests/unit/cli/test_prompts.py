@@ -1,16 +1,19 @@
 """What commands ask on a terminal."""
 
+import asyncio
 import os
 import signal
-import subprocess
 import sys
+from contextlib import suppress
 
+import psutil
 import pytest
 from blockyard.credentials.v1 import credential_pb2
 from blockyard.graph.v1 import graph_pb2
 
 from tests.unit.client.memory_accounts import CREDENTIAL_ID
 from tests.unit.client.memory_services import Script
+from tests.waiting import until
 
 START = "from blockyard.cli import main; main()"
 
@@ -24,14 +27,19 @@ START = "from blockyard.cli import main; main()"
     ],
     ids=["add", "update", "delete"],
 )
-def test_a_question_ends_at_the_first_interrupt(offices: Script, arguments: tuple[str, ...], question: bytes) -> None:
+async def test_a_question_ends_at_the_first_interrupt(
+    offices: Script, arguments: tuple[str, ...], question: bytes
+) -> None:
     offices.graphs["g1"] = graph_pb2.Graph(id="g1", name="old")
     offices.office.credentials[CREDENTIAL_ID] = credential_pb2.Credential(
         id=CREDENTIAL_ID, provider="github", type=credential_pb2.CREDENTIAL_TYPE_API_KEY
     )
     leader, terminal = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, *arguments],
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        START,
+        *arguments,
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -41,11 +49,16 @@ def test_a_question_ends_at_the_first_interrupt(offices: Script, arguments: tupl
         shown = b""
         while question not in shown:
             shown += os.read(leader, 1024)
+        # Python takes note of a signal that comes just before it reads when it has read: nobody is as quick as that.
+        waiting = psutil.Process(process.pid)
+        await until(lambda: waiting.status() == psutil.STATUS_SLEEPING, "it waits for the answer")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        async with asyncio.timeout(20):
+            assert await process.wait() == 130
     finally:
-        process.kill()
-        process.wait()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
         os.close(terminal)
         os.close(leader)
     assert not {"CreateCredential", "UpdateCredential", "DeleteGraph"} & set(offices.calls)

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)blockyard/account/v1/ledger_service.proto\x12\x14\x62lockyard.account.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x12HoldCreditsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x33\n\x07\x64\x65mands\x18\x02 \x03(\x0b\x32\".blockyard.account.v1.CreditDemand\"/\n\x0c\x43reditDemand\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"p\n\x13HoldCreditsResponse\x12/\n\x05holds\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.CreditHold\x12(\n\x05valid\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\nCreditHold\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\"U\n\x14SettleChargesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12-\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x1c.blockyard.account.v1.Charge\"\xa5\x01\n\x06\x43harge\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\x0c\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x10\n\x08graph_id\x18\x04 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\x03\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x15SettleChargesResponse\x12/\n\x05holds\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.CreditHold2\xe1\x01\n\rLedgerService\x12\x64\n\x0bHoldCredits\x12(.blockyard.account.v1.HoldCreditsRequest\x1a).blockyard.account.v1.HoldCreditsResponse\"\x00\x12j\n\rSettleCharges\x12*.blockyard.account.v1.SettleChargesRequest\x1a+.blockyard.account.v1.SettleChargesResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)blockyard/account/v1/ledger_service.proto\x12\x14\x62lockyard.account.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x12HoldCreditsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x33\n\x07\x64\x65mands\x18\x02 \x03(\x0b\x32\".blockyard.account.v1.CreditDemand\"/\n\x0c\x43reditDemand\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"p\n\x13HoldCreditsResponse\x12/\n\x05holds\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.CreditHold\x12(\n\x05valid\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\nCreditHold\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x03 \x01(\x03\"U\n\x14SettleChargesRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12-\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x1c.blockyard.account.v1.Charge\"\xc6\x01\n\x06\x43harge\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\x0c\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x10\n\x08graph_id\x18\x04 \x01(\t\x12\x10\n\x08\x62lock_id\x18\x05 \x01(\t\x12\x0e\n\x06\x61mount\x18\x06 \x01(\x03\x12(\n\x04time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x17\x66urther_node_executions\x18\x08 \x03(\x03\"H\n\x15SettleChargesResponse\x12/\n\x05holds\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.CreditHold2\xe1\x01\n\rLedgerService\x12\x64\n\x0bHoldCredits\x12(.blockyard.account.v1.HoldCreditsRequest\x1a).blockyard.account.v1.HoldCreditsResponse\"\x00\x12j\n\rSettleCharges\x12*.blockyard.account.v1.SettleChargesRequest\x1a+.blockyard.account.v1.SettleChargesResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,9 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTLECHARGESREQUEST']._serialized_start=450
   _globals['_SETTLECHARGESREQUEST']._serialized_end=535
   _globals['_CHARGE']._serialized_start=538
-  _globals['_CHARGE']._serialized_end=703
-  _globals['_SETTLECHARGESRESPONSE']._serialized_start=705
-  _globals['_SETTLECHARGESRESPONSE']._serialized_end=777
-  _globals['_LEDGERSERVICE']._serialized_start=780
-  _globals['_LEDGERSERVICE']._serialized_end=1005
+  _globals['_CHARGE']._serialized_end=736
+  _globals['_SETTLECHARGESRESPONSE']._serialized_start=738
+  _globals['_SETTLECHARGESRESPONSE']._serialized_end=810
+  _globals['_LEDGERSERVICE']._serialized_start=813
+  _globals['_LEDGERSERVICE']._serialized_end=1038
 # @@protoc_insertion_point(module_scope)

@@ -146,7 +146,7 @@ class SettleChargesRequest(_message.Message):
     """Id of the replica that sends them: what is booked is taken off what it holds."""
     @_builtins.property
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Charge]:
-        """The charges, at most 10,000."""
+        """The charges, for at most 10,000 node executions in all."""
 
     def __init__(
         self,
@@ -164,7 +164,9 @@ Global___SettleChargesRequest: _TypeAlias = SettleChargesRequest  # noqa: Y015
 
 @_typing.final
 class Charge(_message.Message):
-    """One recorded outcome."""
+    """Recorded outcomes of one block in one execution, which cost as much each. What is counted once is each node execution,
+    so they may be put together in another way when they are sent again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -175,10 +177,11 @@ class Charge(_message.Message):
     BLOCK_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    FURTHER_NODE_EXECUTIONS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.bytes
     """Execution, 16 bytes of its UUID."""
     node_execution: _builtins.int
-    """Number of the node execution."""
+    """Number of a node execution."""
     user_id: _builtins.str
     """Who pays."""
     graph_id: _builtins.str
@@ -186,10 +189,14 @@ class Charge(_message.Message):
     block_id: _builtins.str
     """Block."""
     amount: _builtins.int
-    """Credits, above 0."""
+    """Credits of each, above 0."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When the outcome was recorded."""
+        """When the outcomes were recorded: in the hour of this, in UTC."""
+
+    @_builtins.property
+    def further_node_executions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of further node executions."""
 
     def __init__(
         self,
@@ -201,10 +208,11 @@ class Charge(_message.Message):
         block_id: _builtins.str = ...,
         amount: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        further_node_executions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "block_id", b"block_id", "execution_id", b"execution_id", "graph_id", b"graph_id", "node_execution", b"node_execution", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "block_id", b"block_id", "execution_id", b"execution_id", "further_node_executions", b"further_node_executions", "graph_id", b"graph_id", "node_execution", b"node_execution", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,7 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SettleCharges(self, request, context):
-        """Books charges. Each counts once, whoever sends it and however often.
+        """Books charges. Each node execution counts once, whoever sends it and however often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class LedgerServiceStub:
     for each task. A hold is a lease: it ends by itself unless it is renewed by another call.
     """
     SettleCharges: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SettleChargesRequest, _ledger_service_pb2.SettleChargesResponse]
-    """Books charges. Each counts once, whoever sends it and however often."""
+    """Books charges. Each node execution counts once, whoever sends it and however often."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -50,7 +50,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     for each task. A hold is a lease: it ends by itself unless it is renewed by another call.
     """
     SettleCharges: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SettleChargesRequest, _ledger_service_pb2.SettleChargesResponse]  # type: ignore[assignment]
-    """Books charges. Each counts once, whoever sends it and however often."""
+    """Books charges. Each node execution counts once, whoever sends it and however often."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: holds and charges of executions. Service tokens only, those of runners excepted."""
@@ -71,6 +71,6 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.SettleChargesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.SettleChargesResponse, _abc.Awaitable[_ledger_service_pb2.SettleChargesResponse]]:
-        """Books charges. Each counts once, whoever sends it and however often."""
+        """Books charges. Each node execution counts once, whoever sends it and however often."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

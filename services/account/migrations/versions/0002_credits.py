@@ -45,16 +45,16 @@ COMMENT ON COLUMN entries.transfer_id IS
 COMMENT ON COLUMN entries.account IS '''user:'' and the id of a user, ''issued'' or ''earned''';
 
 CREATE TABLE charges (
-    execution_id   uuid NOT NULL,
-    node_execution bigint NOT NULL,
-    user_id        text NOT NULL,
-    block_id       text NOT NULL,
-    amount         bigint NOT NULL,
-    transfer_id    uuid NOT NULL,
-    PRIMARY KEY (execution_id, node_execution)
+    execution_id    uuid NOT NULL,
+    span            bigint NOT NULL,
+    node_executions bytea NOT NULL,
+    PRIMARY KEY (execution_id, span)
 ) PARTITION BY RANGE (execution_id);
 COMMENT ON TABLE charges IS
-    'By week of the execution id, which is a UUIDv7. What a week came to outlasts it in transfers and spending.';
+    'Which node executions are charged. By week of the execution id, which is a UUIDv7; transfers outlast a week.';
+COMMENT ON COLUMN charges.span IS 'Of 256 numbers of node executions each: 0 for 0 to 255.';
+COMMENT ON COLUMN charges.node_executions IS
+    'A bit for each number of the span, the lowest of the first byte for the first; zero bytes at the end left out.';
 
 CREATE TABLE spending (
     user_id  text NOT NULL,
