@@ -76,6 +76,9 @@ class Settlement:
         while batch := self.charger.next():
             await self._tell([charge for noted in batch for charge in noted.charges])
             self.charger.booked(batch)
+            if self.charger.pending < AT_ONCE:
+                # What has come meanwhile gathers as well: told at once, each call would have a few charges only.
+                break
         for partition in self.charger.behind():
             while (found := await self.charger.read(partition)) is not None:
                 charges, through = found

@@ -1,5 +1,6 @@
 """Credits: who has none is refused, who runs out waits or fails, and each recorded outcome is charged once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from blockyard.execution.v1 import execution_service_pb2 as calls
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.execution.settling import SETTLE_SECONDS
 from tests.integration.execution.house import House, house
 from tests.integration.execution.ledger import MemoryLedger, serving
 from tests.integration.execution.protocol_runner import COST, Block, running
@@ -93,6 +95,20 @@ async def test_each_outcome_that_costs_something_is_charged_once(postgres: Postg
     assert sorted(charge.amount for charge in ledger.charges.values()) == [1, *[3] * 20]
     assert {charge.block_id for charge in ledger.charges.values()} == {"fan", "work"}
     assert ledger.repeated == 0
+
+
+async def test_charges_gather_also_while_others_are_told(postgres: PostgresServer) -> None:
+    async with built_with_credits(postgres, hold=10_000) as (built, ledger):
+        ledger.balances["anna"] = 100_000
+        graph_of(built, 2_000)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        async with running(built.bus, BLOCKS):
+            await built.client().start()
+            await until(lambda: len(ledger.charges) == 2_001, "all is charged")
+        seconds = clock() - began
+
+    assert ledger.settled <= 2 + seconds / SETTLE_SECONDS
 
 
 async def test_who_runs_out_waits_and_goes_on_with_new_credits(postgres: PostgresServer) -> None:
