@@ -52,7 +52,7 @@ async def start(settings: CredentialsSettings, resources: AsyncExitStack, proces
     await canaries.look()
     process.hold("canaries", canaries.keep())
     request_key = hashlib.sha256(b"blockyard credential request\0" + secret.encode()).digest()
-    vault = Vault(CredentialRepository(pool), keyring, request_key)
+    vault = Vault(CredentialRepository(pool), keyring, request_key, settings.credentials_of_user)
     oauth = await resources.enter_async_context(open_oauth(settings, vault, pool))
     own = ServiceCredentials(secret, "credentials", settings.tls())
     execution = await resources.enter_async_context(

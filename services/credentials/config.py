@@ -28,6 +28,8 @@ class CredentialsSettings(ServiceSettings, DatabaseSettings):
     lease_retention_days: float = Field(30.0, gt=0, description="How long it is kept which run was given what")
     data_keys_kept: int = Field(10_000, ge=0, description="How many of them at most")
 
+    credentials_of_user: int = Field(1_000, ge=1, description="Credentials that are kept for a user")
+
     provider_files: Path | None = None
     """A folder with files of providers (*.yaml) that add to those of the vault, or replace them by name."""
     oauth_clients: SecretStr = SecretStr("")

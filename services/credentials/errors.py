@@ -9,6 +9,7 @@ from services.common.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
 )
 
@@ -17,6 +18,10 @@ class CredentialNotFound(NotFound):
     """There is no such credential, or it belongs to somebody else."""
 
     reason = errors_pb2.ERROR_REASON_CREDENTIAL_NOT_FOUND
+
+
+class TooManyCredentials(ResourceExhausted):
+    """The user has as many credentials as one may have. Delete some that are not used."""
 
 
 class CredentialInUse(FailedPrecondition):

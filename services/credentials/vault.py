@@ -22,6 +22,7 @@ from services.credentials.errors import (
     CredentialUnreadable,
     KeyUnavailable,
     RequestIdReused,
+    TooManyCredentials,
     VersionConflict,
 )
 from services.credentials.keyring import Keyring
@@ -54,6 +55,8 @@ class Vault:
     keyring: Keyring
     request_key: bytes = dataclasses.field(repr=False)
     """Makes hashes of requests, in which secrets are, so that a guess at a secret cannot be checked by them."""
+    most: int
+    """Credentials of a user."""
 
     async def create(self, new: NewCredential) -> CredentialRecord:
         """A credential at version 1; the one that the same request kept before, if it did."""
@@ -63,13 +66,13 @@ class Vault:
             sealed = await self._seal(new.user_id, credential_id, 1, new.parts)
             action = audit.CONNECT if new.type is CredentialType.OAUTH2 else audit.CREATE
             entry = audit.of_credential(action, credential_id, new.provider)
-            match await self.repository.insert(credential_id, new, request_hash, sealed, entry):
+            match await self.repository.insert(credential_id, new, request_hash, sealed, entry, self.most):
                 case Storing.DONE:
                     return await self.get(new.user_id, credential_id)
-                case Storing.REFUSED:
-                    return await self._made_before(new, request_hash)
                 case Storing.KEY_CHANGED:
                     continue
+                case storing:
+                    return await self._made_before(new, request_hash, full=storing is Storing.FULL)
         raise KeyUnavailable("The vault's keys change just now. Try again.")
 
     async def get(self, user_id: str, credential_id: UUID) -> CredentialRecord:
@@ -215,9 +218,16 @@ class Vault:
             record = replace(record, state=CredentialState.ACTIVE, state_reason="")
         return Opened(record, parts)
 
-    async def _made_before(self, new: NewCredential, request_hash: bytes | None) -> CredentialRecord:
-        found = await self.repository.made_by_request(new.user_id, new.request_id)
+    async def _made_before(
+        self, new: NewCredential, request_hash: bytes | None, full: bool = False
+    ) -> CredentialRecord:
+        found = await self.repository.made_by_request(new.user_id, new.request_id) if new.request_id else None
         if found is None:
+            if full:
+                raise TooManyCredentials(
+                    f"{self.most:,} credentials are kept for a user, which is the limit: delete some that are not "
+                    "used, or ask the operator to raise BLOCKYARD_CREDENTIALS_OF_USER."
+                )
             # It was deleted between the two questions.
             raise VersionConflict("The credential that this request kept was deleted just now. Use another request id.")
         credential_id, hash_then = found

@@ -31,6 +31,8 @@ class Storing(Enum):
     DONE = auto()
     KEY_CHANGED = auto()
     """Another key is active than the one that wraps it: seal it again."""
+    FULL = auto()
+    """The user has as many credentials as one may have."""
     REFUSED = auto()
     """The request id was used before, or the credential is no longer at the version expected."""
 
@@ -42,16 +44,24 @@ class CredentialRepository:
     pool: "asyncpg.Pool[asyncpg.Record]"
 
     async def insert(
-        self, credential_id: UUID, new: NewCredential, request_hash: bytes | None, sealed: Sealed, audit: AuditRow
+        self,
+        credential_id: UUID,
+        new: NewCredential,
+        request_hash: bytes | None,
+        sealed: Sealed,
+        audit: AuditRow,
+        most: int,
     ) -> Storing:
-        """Stores a credential as version 1."""
+        """Stores a credential as version 1, unless the user has `most`; calls at once may pass that by a few."""
         row = await self.pool.fetchrow(
             """
             WITH key AS (SELECT key_id FROM keys WHERE key_id = $13 AND active FOR SHARE),
+            kept AS (SELECT count(*) AS number FROM credentials WHERE user_id = $2),
             new AS (
                 INSERT INTO credentials (credential_id, user_id, provider, type, title, scopes, account_name, host,
                                          header_names, expire_time, request_id, request_hash)
-                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM key
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM key, kept
+                WHERE kept.number < $19
                 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
                 RETURNING credential_id
             ),
@@ -60,7 +70,7 @@ class CredentialRepository:
                 SELECT credential_id, 1, $13, $14, $15, $16 FROM new
             ),
             audit AS (INSERT INTO audit_outbox (entry_id, entry) SELECT $17, $18 FROM new)
-            SELECT (SELECT count(*) FROM key) AS keys, (SELECT count(*) FROM new) AS stored
+            SELECT (SELECT count(*) FROM key) AS keys, (SELECT count(*) FROM new) AS stored, kept.number FROM kept
             """,
             credential_id,
             new.user_id,
@@ -79,11 +89,14 @@ class CredentialRepository:
             sealed.nonce,
             sealed.ciphertext,
             *audit,
+            most,
         )
         assert row is not None, "a SELECT of one row"
         if not row["keys"]:
             return Storing.KEY_CHANGED
-        return Storing.DONE if row["stored"] else Storing.REFUSED
+        if row["stored"]:
+            return Storing.DONE
+        return Storing.FULL if row["number"] >= most else Storing.REFUSED
 
     async def made_by_request(self, user_id: str, request_id: str) -> tuple[UUID, bytes] | None:
         """The credential that a request made, and the hash of that request."""

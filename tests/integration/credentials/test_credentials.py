@@ -21,10 +21,11 @@ from blockyard.credentials.v1.credential_pb2 import (
     HostHeaders,
     UserPassword,
 )
+from blockyard.dev.postgres import PostgresServer
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.integration.credentials.service import Service
+from tests.integration.credentials.service import Service, vault_service
 from tests.waiting import until
 
 SENTINEL = "sk-sentinel-8c1f2a90"
@@ -95,6 +96,29 @@ async def test_no_table_holds_the_secret_in_the_clear(service: Service) -> None:
     assert any(kept.id in row["t"] for row in rows)
     for encoded in (SENTINEL, SENTINEL.encode().hex()):
         assert not [row for row in rows if encoded in row["t"]]
+
+
+async def test_a_user_has_a_bounded_number_of_credentials_and_those_that_are_there_can_be_used(
+    postgres: PostgresServer,
+) -> None:
+    async with vault_service(postgres, credentials_of_user=2) as bounded:
+        caller, other = bounded.user(_user()), bounded.user(_user())
+        first = await caller.keep(request_id="first")
+        second = await caller.keep()
+
+        one_more = messages.CreateCredentialRequest(
+            provider="acme", title="Third", secret=CredentialSecret(api_key=SENTINEL)
+        )
+        refused = await caller.refused("CreateCredential", one_more)
+
+        assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "2 credentials are kept for a user" in refused.message
+        assert "BLOCKYARD_CREDENTIALS_OF_USER" in refused.message
+        # What was asked for again is answered as before, others have room of their own, and what goes makes room.
+        assert (await caller.keep(request_id="first")).id == first.id
+        await other.keep()
+        await caller.call("DeleteCredential", messages.DeleteCredentialRequest(credential_id=second.id))
+        await caller.keep()
 
 
 async def test_somebody_elses_credential_is_not_there(service: Service) -> None:

@@ -27,7 +27,7 @@ from tests.waiting import until
 def vault(service: Service) -> Vault:
     """Beside the one that runs, on the same rows and keys."""
     keyring = Keyring(FolderKeys(service.keys), KeyRepository(service.pool), DataKeys(0, 0))
-    return Vault(CredentialRepository(service.pool), keyring, b"a key for hashes of requests")
+    return Vault(CredentialRepository(service.pool), keyring, b"a key for hashes of requests", most=1_000)
 
 
 def _new() -> NewCredential:
@@ -49,7 +49,7 @@ async def test_what_was_sealed_with_the_key_of_before_is_not_stored(vault: Vault
     await Rotation(vault).rotate("", True, 1000)
 
     credential_id = uuid.uuid4()
-    assert await vault.repository.insert(credential_id, new, None, sealed, entry) is Storing.KEY_CHANGED
+    assert await vault.repository.insert(credential_id, new, None, sealed, entry, 1) is Storing.KEY_CHANGED
     assert await vault.repository.replace(record, None, False, sealed, entry) == (Storing.KEY_CHANGED, None)
     assert await vault.keyring.repository.rewrap(sealed.key_id, [Rewrapped(before, b"")]) is None
     assert await vault.repository.get(new.user_id, credential_id) is None
