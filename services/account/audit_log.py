@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 
@@ -15,7 +14,6 @@ from services.common.callers import IdentitiesAway
 ROUND_SECONDS = 3600.0
 AGAIN_SECONDS = 30.0
 
-TROUBLE: tuple[type[Exception], ...] = (*database.AWAY, asyncpg.PostgresError)
 """No space, no partition: whatever it is, entries wait for an operator rather than being lost."""
 
 log = structlog.stdlib.get_logger(__name__)
@@ -32,7 +30,7 @@ class AuditKeeper:
         """Keep entries; those that are kept already stay as they are."""
         try:
             await self.repository.add(entries)
-        except TROUBLE as error:
+        except database.TROUBLE as error:
             log.warning("audit entries cannot be kept", reason=str(error) or type(error).__name__)
             raise IdentitiesAway from error
 
@@ -50,6 +48,6 @@ class AuditKeeper:
                 try:
                     await self.make_room()
                     break
-                except TROUBLE as error:
+                except database.TROUBLE as error:
                     log.warning("the partitions of the audit log cannot be kept", reason=str(error))
                     await asyncio.sleep(AGAIN_SECONDS)

@@ -54,8 +54,3 @@ def week_number(execution_id: UUID) -> int:
 def week_at(number: int) -> datetime:
     """When the week with a number begins."""
     return EPOCH + number * WEEK
-
-
-def first_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of a moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)

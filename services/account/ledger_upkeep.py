@@ -2,17 +2,15 @@
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from services.account.ledger import Ledger
 from services.account.repository.ledger import LedgerRepository
-from services.common.database import AWAY
+from services.common.database import TROUBLE
 
 EVERY_SECONDS = 3_600.0
 HOLDS_AT_ONCE = 10_000
 
-FAILURES: tuple[type[Exception], ...] = (asyncpg.PostgresError, *AWAY)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -26,6 +24,6 @@ async def keep_up(ledger: Ledger, repository: LedgerRepository) -> None:
                 log.info("charges past retention were dropped", weeks=dropped)
             while await repository.drop_expired_holds(HOLDS_AT_ONCE) == HOLDS_AT_ONCE:
                 pass
-        except FAILURES as error:
+        except TROUBLE as error:
             log.warning("the ledger cannot be kept up", error=repr(error))
         await asyncio.sleep(EVERY_SECONDS)

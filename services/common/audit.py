@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +19,7 @@ import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 from prometheus_client import Counter
 
+from services.common import tasks
 from services.common.backoff import delays
 from services.common.errors import Unavailable
 from services.common.identity import current_caller
@@ -156,9 +157,7 @@ async def gathering(recorder: Recorder, most: int) -> AsyncIterator[AuditLog]:
     try:
         yield gathered
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await tasks.end((task,))
         try:
             async with asyncio.timeout(LAST_SECONDS):
                 await gathered.flush()

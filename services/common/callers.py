@@ -20,6 +20,7 @@ import structlog
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1.identity_service_pb2 import ApiKeyProof, IdentifyRequest, IdentifyResponse, TokenClaims
 
+from services.common import tasks
 from services.common.errors import BlockyardError, Unavailable
 from services.common.identity import ApiKeyInvalid, Caller, TokenInvalid, TokenMissing, UserDisabled
 from services.common.permissions import INTERNAL, PERMISSIONS, Permission, Role
@@ -136,11 +137,7 @@ class Callers:
 
     async def close(self) -> None:
         """Give up the questions that are under way."""
-        tasks = set(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await tasks.end(self._asking.values())
 
     def _ask(self, authorization: str) -> "asyncio.Task[Known]":
         """The question about a caller that is under way, or that begins now."""

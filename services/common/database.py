@@ -13,7 +13,7 @@ from services.common.errors import StartRefused
 
 log = structlog.stdlib.get_logger(__name__)
 
-AWAY: tuple[type[Exception], ...] = (
+AWAY = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -24,7 +24,13 @@ AWAY: tuple[type[Exception], ...] = (
 )
 """What an asyncpg call raises while PostgreSQL is away, or too busy to be connected to."""
 
-NOT_YET: tuple[type[Exception], ...] = (
+PASSING = (*AWAY, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError)
+"""What it raises that passes by itself: PostgreSQL is away or full, or another transaction is in the way."""
+
+TROUBLE = (*AWAY, asyncpg.PostgresError)
+"""Whatever it raises: work in the background tells of it, and tries again."""
+
+NOT_YET = (
     *AWAY,
     asyncpg.InvalidAuthorizationSpecificationError,  # migrations have not made the role yet
     asyncpg.InvalidCatalogNameError,

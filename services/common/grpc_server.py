@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from grpc_health.v1 import health as health_names
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import tls
+from services.common import tasks, tls
 from services.common.admission import admitting
 from services.common.audit import Recorder
 from services.common.callers import Identities
@@ -76,9 +76,7 @@ async def serve(
         try:
             yield Listening(settings.host, port)
         finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await tasks.end((keeping,))
             await health.end()
             await asyncio.sleep(settings.drain_seconds)
             await server.stop(settings.grace_seconds)

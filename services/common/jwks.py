@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from services.common import tasks
 from services.common.errors import Unavailable
 
 PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -63,8 +64,7 @@ class KeySet:
     async def close(self) -> None:
         """End a read that is under way."""
         if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+            await tasks.end((self._reading,))
 
     def _find(self, key_id: str, algorithm: str) -> jwt.PyJWK | None:
         keys = self._keys or {}

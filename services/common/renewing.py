@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from services.common import tasks
 from services.common.tls import Material, TlsFiles, Watched
 
 GRACE_SECONDS = 60.0
@@ -32,9 +33,7 @@ class RenewingChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """End it, and what is left of those before."""
-        for task in tuple(self._closing):
-            task.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await tasks.end(self._closing)
         await self._channel.close(grace)
 
     async def __aenter__(self) -> "RenewingChannel":

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 import uvloop
 
-from services.common import config, telemetry
+from services.common import config, tasks, telemetry
 from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
 
@@ -47,7 +47,7 @@ class Process:
         """
         task = asyncio.create_task(coroutine, name=name)
         task.add_done_callback(self._when_done)
-        self._resources.push_async_callback(_cancel, task)
+        self._resources.push_async_callback(tasks.end, (task,))
         return task
 
     def end(self, reason: str, exit_code: int = 0) -> None:
@@ -126,17 +126,11 @@ async def _start(settings: AnySettings, start: Start[AnySettings], resources: As
             starting.result()
             log.info("started")
     finally:
-        await _cancel(ending)
+        await tasks.end((ending,))
         if not starting.done():
-            await _cancel(starting)
+            await tasks.end((starting,))
             if not starting.cancelled() and (error := starting.exception()):
                 log.warning("the start failed while it was given up", exc_info=error)
-
-
-async def _cancel(task: "asyncio.Future[None]") -> None:
-    task.cancel()
-    # Its own failure has been logged where it happened; here only its end counts.
-    await asyncio.wait({task})
 
 
 def _listen_to_signals(process: Process) -> None:

@@ -24,7 +24,7 @@ AuditRow = tuple[UUID, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Actor:
     """Who acts, and for which call."""
 
     actor: str = THE_VAULT
@@ -32,22 +32,22 @@ class Origin:
     call: audit.Origin = audit.Origin()  # noqa: RUF009 - it is frozen
 
 
-_origin: ContextVar[Origin | None] = ContextVar("acting", default=None)
+_acting: ContextVar[Actor | None] = ContextVar("acting", default=None)
 
 
 @contextmanager
-def acting(origin: Origin) -> Iterator[None]:
+def acting(actor: Actor) -> Iterator[None]:
     """Whatever is done inside is done by this one, whoever has called."""
-    token = _origin.set(origin)
+    token = _acting.set(actor)
     try:
         yield
     finally:
-        _origin.reset(token)
+        _acting.reset(token)
 
 
 def entry(action: str, resource: str, details: Mapping[str, str] | None = None) -> AuditRow:
     """An entry about what is done now; never give it a secret."""
-    by = _origin.get() or _caller()
+    by = _acting.get() or _caller()
     made = audit.entry_of(by.actor, by.api_key_id, by.call, action, resource, "OK", details)
     return UUID(made.id), made.SerializeToString()
 
@@ -59,9 +59,9 @@ def of_credential(
     return entry(action, f"credentials/{credential_id}", {"provider": provider, **(details or {})})
 
 
-def _caller() -> Origin:
+def _caller() -> Actor:
     try:
         caller = current_caller()
     except LookupError:
-        return Origin()
-    return Origin(caller.user_id, caller.api_key_id, audit.current_origin())
+        return Actor()
+    return Actor(caller.user_id, caller.api_key_id, audit.current_origin())

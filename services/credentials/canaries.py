@@ -7,16 +7,15 @@ stays ready, since all replicas would go at once: what it has unwrapped before, 
 import asyncio
 from dataclasses import dataclass, field
 
-import asyncpg
 import structlog
 from prometheus_client import Gauge
 
-from services.common.database import AWAY
+from services.common.database import PASSING
 from services.common.errors import BlockyardError
 from services.credentials.keyring import Finding, Keyring
 from services.credentials.repository.keys import KeyRow
 
-_PASSING: tuple[type[Exception], ...] = (BlockyardError, asyncpg.DiskFullError, *AWAY)
+_PASSING: tuple[type[Exception], ...] = (BlockyardError, *PASSING)
 
 UNUSABLE = Gauge("blockyard_vault_keys_unusable", "Keys that are missing here or are others: not ready above 0")
 

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
 import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 
 from services.common.admission import RemoteRecorder
 from services.common.backoff import delays
-from services.common.database import AWAY
+from services.common.database import PASSING
 from services.common.errors import Unavailable
 from services.credentials.repository.audit import AuditRepository
 
@@ -22,7 +21,7 @@ AT_ONCE = 1000
 """As many as the account service takes."""
 LOOK_SECONDS = 1.0
 
-_PASSING: tuple[type[Exception], ...] = (Unavailable, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError, *AWAY)
+_PASSING: tuple[type[Exception], ...] = (Unavailable, *PASSING)
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -1,22 +1,20 @@
 """What leases leave behind: how often credentials were used, and rows that are deleted when they are old."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import structlog
 
-from services.common.database import AWAY
+from services.common.database import PASSING
+from services.common.ids import first_id
 from services.credentials.repository.leases import LeaseRepository
 
 FLUSH_SECONDS = 1.0
 RETIRE_SECONDS = 600.0
 RETIRED_AT_ONCE = 5_000
 
-_MAY_PASS: tuple[type[Exception], ...] = (*AWAY, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError)
 """It is tried again: none of this is worth the end of a vault."""
 
 log = structlog.stdlib.get_logger(__name__)
@@ -55,7 +53,7 @@ class UseCounts:
             return
         try:
             await self._repository.add_uses(uses)
-        except _MAY_PASS as error:
+        except PASSING as error:
             log.warning("uses of credentials cannot be counted now", reason=str(error) or type(error).__name__)
             for credential_id, (count, last) in uses.items():
                 more, later = self._uses.get(credential_id, (0, last))
@@ -66,13 +64,8 @@ async def retire(repository: LeaseRepository, age: timedelta) -> None:
     """Delete leases that are older than this, in batches, until it is cancelled."""
     while True:
         try:
-            while await repository.delete_before(first_id(time.time() - age.total_seconds()), RETIRED_AT_ONCE):
+            while await repository.delete_before(first_id(datetime.now(UTC) - age), RETIRED_AT_ONCE):
                 log.info("old leases were deleted", at_most=RETIRED_AT_ONCE)
-        except _MAY_PASS as error:
+        except PASSING as error:
             log.warning("old leases cannot be deleted now", reason=str(error) or type(error).__name__)
         await asyncio.sleep(RETIRE_SECONDS)
-
-
-def first_id(moment: float) -> UUID:
-    """The smallest UUIDv7 of a moment, in seconds since 1970."""
-    return UUID(int=max(0, int(moment * 1000)) << 80)

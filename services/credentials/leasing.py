@@ -206,5 +206,5 @@ def _audit_entry(lease: Lease, provider: str) -> tuple[UUID, bytes]:
         "runner": lease.runner_id,
         "version": str(lease.version),
     }
-    with audit.acting(audit.Origin(actor="service:runner")):
+    with audit.acting(audit.Actor(actor="service:runner")):
         return audit.of_credential("credential.lease", lease.credential_id, provider, details)

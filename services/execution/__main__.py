@@ -33,7 +33,7 @@ from services.execution.history import History
 from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues
 from services.execution.loading import Loader
-from services.execution.owner import Owner, owning
+from services.execution.owner import Owner, owning, patiently
 from services.execution.planning import Limits
 from services.execution.purse import Purse
 from services.execution.records import ExecutionRow, NewExecution
@@ -118,7 +118,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     pool = await resources.enter_async_context(connect(pool_size=settings.database_pool_size))
     owner_pool = await resources.enter_async_context(connect(pool_size=OWNER_CONNECTIONS))
     await database.wait_for_schema(pool, "execution")
-    await Retention(pool).make_partitions()
+    await patiently(Retention(pool).make_partitions)
     bus = await resources.enter_async_context(nats.connect(settings.nats_url, "execution", settings.nats_access()))
     secret = settings.service_secret.get_secret_value()
     others = await _others(settings, resources)

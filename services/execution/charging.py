@@ -24,7 +24,10 @@ MOST_PENDING = 50_000
 """Charges held in memory: past that the rows keep them."""
 
 AT_ONCE = 5_000
-"""Charges of a batch, and turns of a partition that are looked through at once. The account service takes 10,000."""
+"""Charges of a call: the account service takes 10,000."""
+
+TURNS_AT_ONCE = 200
+"""Turns of a partition that are looked through at once: each may have hundreds of outcomes."""
 
 HOUR = 3_600
 """Seconds: charges that are told as one were recorded in the same hour."""
@@ -204,7 +207,7 @@ class Charger:
         if meter.charged >= meter.offered:
             meter.behind = False
             return None
-        found, through = await self.rows.after(partition, meter.charged, meter.offered, AT_ONCE)
+        found, through = await self.rows.after(partition, meter.charged, meter.offered, TURNS_AT_ONCE)
         if through == meter.charged:
             # What is known to be committed is not to be seen yet.
             return None

@@ -28,6 +28,7 @@ from blockyard.values import BLOB_KEY
 
 from services.common.backoff import delays
 from services.common.blobs import BlobStoreAway
+from services.common.database import TROUBLE
 from services.common.errors import BlockyardError, Unavailable
 from services.execution.commands import EndChild, Stop, encode_command
 from services.execution.engine import NodeExecution
@@ -41,7 +42,6 @@ from services.execution.loading import CannotLoad
 from services.execution.planning import GraphPart, Runnable
 from services.execution.records import ExecutionRow, OutputPlace, Parent
 from services.execution.repository.children import ChildRepository
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.starting import Starter, StartRequest
 
@@ -201,7 +201,7 @@ class Children:
                 found = await self.rows.untold(partitions, MOST_FOUND) if partitions else []
                 self._ended += (one.execution_id for one in found if one.ended)
                 await self._stop([one.execution_id for one in found if not one.ended])
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("children cannot be looked for", error=repr(error))
             if self._ended:
                 self._ends.set()
@@ -233,7 +233,7 @@ class Children:
                 await self._refuse(live, parent, refusal)
         except Unavailable:
             return False
-        except (grpc.aio.AioRpcError, BlobStoreAway, *DATABASE_ERRORS) as error:
+        except (grpc.aio.AioRpcError, BlobStoreAway, *TROUBLE) as error:
             log.warning("a child cannot be started now", execution_id=str(live.execution_id), error=repr(error))
             return False
         if live.machine.ended:
@@ -247,7 +247,7 @@ class Children:
             return f"limit reached: {MOST_NESTED} graphs that run one another"
         try:
             await self._start_wanted_run(live, execution, parent)
-        except (Unavailable, BlobStoreAway, *DATABASE_ERRORS):
+        except (Unavailable, BlobStoreAway, *TROUBLE):
             raise
         except ValueError as error:
             return str(error)
@@ -332,7 +332,7 @@ class Children:
             kind, body = encode_command(await self._end_of(row, row.parent))
             parent_id = row.parent.execution_id
             partition = await self.rows.tell(execution_id, parent_id, kind, body, end_id(row.parent))
-        except (BlobStoreAway, *DATABASE_ERRORS) as error:
+        except (BlobStoreAway, *TROUBLE) as error:
             # The clock finds it again.
             log.warning("a parent cannot be told of its child's end", execution_id=str(execution_id), error=repr(error))
             return
@@ -393,7 +393,7 @@ class Children:
             parent_id = self._parents.popleft()
             try:
                 await self._stop(await self.rows.unended_of(parent_id))
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("children cannot be stopped", execution_id=str(parent_id), error=repr(error))
 
     async def _stop(self, execution_ids: list[UUID]) -> None:

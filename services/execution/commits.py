@@ -8,12 +8,12 @@ import asyncpg
 import structlog
 
 from services.common.backoff import delays
+from services.common.database import TROUBLE
 from services.execution.engine import Effects
 from services.execution.feed import Publisher
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Live
 from services.execution.metrics import METRICS
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import LeaseLost, TurnBatch, TurnRepository
 
 log = structlog.get_logger()
@@ -98,7 +98,7 @@ class Commits:
             for done in applied:
                 self.publisher.take_back(done.live.partition)
             await self._leave_out(applied, error, outcome)
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             log.error("a commit was not confirmed", error=repr(error), executions=len(applied))
             outcome.unknown += applied
             outcome.error = error
@@ -121,7 +121,7 @@ class Commits:
         requests = [done.live.request for done in applied]
         try:
             taken = await self.turns.taken([request for request in requests if request is not None])
-        except DATABASE_ERRORS as away:
+        except TROUBLE as away:
             log.error("a turn cannot be narrowed down", error=repr(away), executions=len(applied))
             outcome.unknown += applied
             return
@@ -148,7 +148,7 @@ class Commits:
             await asyncio.sleep(next(self._pauses))
             try:
                 sequences = await self.turns.feed_sequences(self.leases.replica_id, list(partitions))
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("the rows cannot be asked what was committed", error=repr(error))
                 continue
             for partition, sequence in sequences.items():

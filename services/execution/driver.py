@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from services.common.database import TROUBLE
 from services.common.errors import Unavailable
 from services.execution import telling
 from services.execution.charges import Charges
@@ -31,7 +32,6 @@ from services.execution.leases import Leases
 from services.execution.live import Arrival, Inbox, Live, NotBegun
 from services.execution.metrics import METRICS
 from services.execution.recording import row_of, rows_of
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 from services.execution.runners import Runners
 from services.execution.sending import TaskSender
@@ -386,7 +386,7 @@ class Driver:
             await self.parts.turns.park(
                 self.parts.leases.replica_id, execution_id, telling.scrub(reason)[:2000], PARKED_SECONDS
             )
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             log.error("an execution could not be parked", execution_id=str(execution_id), error=repr(error))
 
     # Tell

@@ -13,8 +13,8 @@ import structlog
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
 
 from services.common.bus import Ack, Bus, Message, PublishRefused, Refusal
+from services.common.database import TROUBLE
 from services.execution.records import FeedEntry
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 from services.execution.telling import time_text
 
@@ -237,7 +237,7 @@ class Publisher:
                     log.error("events that NATS finds too large are left out: ListEvents has them", partition=partition)
                 self._trouble = ""
                 feed.published = entries[-1].feed_sequence
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             log.warning("events cannot be read for publishing", error=str(error))
             await asyncio.sleep(PAUSE)
             self._work.set()

@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
 
+from services.common.database import TROUBLE
 from services.execution.driver import Driver
 from services.execution.engine.plan import Effect
 from services.execution.engine.state import LiveStatus
@@ -14,7 +15,6 @@ from services.execution.instructions import Instructions
 from services.execution.intake import ID_BYTES
 from services.execution.leases import Leases
 from services.execution.live import Live
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 from services.execution.runners import Runners
 from services.execution.sending import TaskSender
@@ -98,7 +98,7 @@ class Heartbeats:
             unknown, self._unknown = self._unknown, []
             try:
                 await self._look_up(unknown)
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 # The next heartbeat asks again.
                 log.warning("holdings cannot be looked up", error=repr(error))
 

@@ -16,8 +16,8 @@ import psycopg
 import structlog
 
 from services.common.backoff import delays
+from services.common.database import TROUBLE
 from services.execution.records import PartitionLease
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.leases import CLOCK, RENEW, LeaseRepository
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Leases:
         finally:
             self._stopping.set()
             await asyncio.to_thread(thread.join, self._seconds)
-            with contextlib.suppress(*DATABASE_ERRORS):
+            with contextlib.suppress(*TROUBLE):
                 await self._repository.leave(self.replica_id)
 
     async def _join(self) -> None:
@@ -88,7 +88,7 @@ class Leases:
                 # Times are PostgreSQL's from the first turn on, not from the first renewal.
                 local = time.time()
                 self.clock_offset = await self._repository.clock() - (local + time.time()) / 2
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("this replica cannot join yet", error=repr(error))
                 await asyncio.sleep(pause)
             else:
@@ -111,7 +111,7 @@ class Leases:
         while True:
             try:
                 await self._balance_once(taken, release)
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("partitions cannot be balanced", error=str(error))
             await asyncio.sleep(BALANCE)
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from services.execution.repository.errors import DATABASE_ERRORS
+from services.common.database import TROUBLE
 
 EVERY_SECONDS = 1.0
 """How often marks are written."""
@@ -27,5 +27,5 @@ async def keep_marks(
         try:
             await write(changed)
             written.update(changed)
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             log.warning("what is done of partitions cannot be noted", what=what, error=repr(error))

@@ -6,7 +6,7 @@ Owner begins from rows, under a new id.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +21,8 @@ from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common.backoff import delays
 from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
+from services.common.database import TROUBLE
+from services.common.tasks import end
 from services.execution import run_checks
 from services.execution.background import Background
 from services.execution.charges import Charges, CountedCharges, NoCharges
@@ -46,7 +48,6 @@ from services.execution.marks import keep_marks
 from services.execution.records import ExecutionRow, NewExecution, PartitionLease
 from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.turns import TurnRepository
@@ -72,9 +73,6 @@ STORE_LOOKS = 3
 
 SETTLE_SECONDS = 3.0
 """Longest time that an orderly end waits for events to be published, and then for the turn on its way."""
-
-CANCEL_AGAIN_SECONDS = 1.0
-"""A task that has not ended so long after it was cancelled is cancelled again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -193,7 +191,7 @@ class Owner:
                 self.driver.remove(live)
             # From here on nothing of these partitions is loaded; nor is anything placed whose loading has begun.
             self.leases.let_go(partitions)
-        with suppress(*DATABASE_ERRORS):
+        with suppress(*TROUBLE):
             await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
             await self.charges.mark()
         self.charges.close(partitions)
@@ -285,7 +283,7 @@ class Owner:
                 await self.execution_rows.command_each(failing, *encode_command(stop))
             ).items():
                 self.tell_of_command(execution_id, partition)
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             # The account service says it again.
             log.warning("executions without credits cannot be ended", error=repr(error))
 
@@ -295,7 +293,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     for pause in delays():
         try:
             return await ask()
-        except (BusError, *DATABASE_ERRORS) as error:
+        except (BusError, *TROUBLE) as error:
             log.warning("what is needed is away, it is asked again", error=repr(error))
             await asyncio.sleep(pause)
     raise AssertionError("delays never end")
@@ -446,7 +444,7 @@ async def owning(
                 task.cancel()
             await results.close_all()
             background.cancel()
-            await _end(running.values())
+            await end(running.values())
             dispatcher.close()
             charges.close_all()
             await turns.close()
@@ -465,15 +463,6 @@ async def _nobody_waits(driver: Driver) -> AsyncIterator[None]:
         driver.begin_none()
 
 
-async def _end(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Cancels tasks until they have ended: a cancel that comes together with an answer may be lost on its way."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
-
-
 async def _settle_down(owner: Owner) -> None:
     """An orderly end: what is committed is published, and the next owner need not publish it again."""
     try:
@@ -485,5 +474,5 @@ async def _settle_down(owner: Owner) -> None:
         # A turn whose commit was not confirmed is held until the rows can be asked: that may be long after this end.
         async with asyncio.timeout(SETTLE_SECONDS):
             await owner.release(list(owner.subscriptions))
-    except (TimeoutError, *DATABASE_ERRORS) as error:
+    except (TimeoutError, *TROUBLE) as error:
         log.warning("partitions could not be given up in order", error=repr(error))

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from services.common.database import TROUBLE
 from services.execution.children import is_child
 from services.execution.commands import CommandUnreadable, command_fact
 from services.execution.dispatch import Dispatcher
@@ -24,7 +25,6 @@ from services.execution.live import Arrival, Beginning, Live
 from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
 from services.execution.records import CommandRow, ExecutionRow, NewExecution
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Residence:
             loaded = await self._load(list(waiting))
             missing = [UUID(bytes=key) for key in waiting if key not in loaded]
             alive = await self.turns.unended(missing) if missing else set()
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             log.warning("executions cannot be loaded", error=repr(error))
             self.driver.excused.update(waiting)
             for arrivals in waiting.values():
@@ -186,7 +186,7 @@ class Residence:
             try:
                 if marks:
                     await self._take_commands(marks)
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("commands cannot be read", error=repr(error))
 
     def take_new(self, row: ExecutionRow) -> None:
@@ -242,7 +242,7 @@ class Residence:
                 await self._confirm_loads()
                 if whole:
                     await self._count_overdue()
-            except DATABASE_ERRORS as error:
+            except TROUBLE as error:
                 log.warning("the rows cannot be looked at", error=repr(error))
             METRICS.loaded.set(len(self.driver.live))
             METRICS.partitions.set(len(self.leases.held))

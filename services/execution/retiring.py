@@ -8,8 +8,8 @@ from uuid import UUID
 import structlog
 
 from services.common.blobs import BlobError
+from services.common.database import TROUBLE
 from services.execution.large_values import LargeValues
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.retention import Ended, Retention
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ async def retire(retention: Retention, large_values: LargeValues, days: float) -
             dropped = await drop_old(retention, large_values, datetime.now(UTC) - timedelta(days=days))
             if dropped:
                 log.info("executions past retention were dropped", executions=dropped)
-        except (*DATABASE_ERRORS, BlobError) as error:
+        except (*TROUBLE, BlobError) as error:
             log.warning("partitions cannot be made or dropped", error=repr(error))
         await asyncio.sleep(EVERY_SECONDS)
 

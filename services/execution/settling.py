@@ -14,10 +14,10 @@ import structlog
 from blockyard.account.v1.ledger_service_pb2 import HoldCreditsRequest, SettleChargesRequest
 
 from services.common.backoff import delays
+from services.common.database import TROUBLE
 from services.execution.charging import AT_ONCE, Charger, Due, together
 from services.execution.metrics import METRICS
 from services.execution.purse import Purse
-from services.execution.repository.errors import DATABASE_ERRORS
 
 if TYPE_CHECKING:  # the asynchronous form exists for type checkers alone
     from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
@@ -66,7 +66,7 @@ class Settlement:
                     self._settled_at = now
                 await self._hold()
                 pauses = delays()
-            except (grpc.aio.AioRpcError, *DATABASE_ERRORS) as error:
+            except (grpc.aio.AioRpcError, *TROUBLE) as error:
                 METRICS.settlement_failures.inc()
                 log.warning("charges and holds have to wait", error=repr(error))
                 await asyncio.sleep(next(pauses))
@@ -82,13 +82,14 @@ class Settlement:
         for partition in self.charger.behind():
             while (found := await self.charger.read(partition)) is not None:
                 charges, through = found
-                for start in range(0, len(charges), AT_ONCE):
-                    await self._tell(charges[start : start + AT_ONCE])
+                await self._tell(charges)
                 self.charger.read_and_booked(partition, through)
 
     async def _tell(self, charges: Sequence[Due]) -> None:
-        answer = await self.stub.SettleCharges(SettleChargesRequest(holder=self.holder, charges=together(charges)))
-        self.purse.settled(answer.holds)
+        for start in range(0, len(charges), AT_ONCE):
+            told = together(charges[start : start + AT_ONCE])
+            answer = await self.stub.SettleCharges(SettleChargesRequest(holder=self.holder, charges=told))
+            self.purse.settled(answer.holds)
 
     async def _hold(self) -> None:
         demands = self.purse.demands()

@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import structlog
 
+from services.common.database import TROUBLE
 from services.execution.engine import RULES
 from services.execution.live import Live
 from services.execution.records import Snapshot
-from services.execution.repository.errors import DATABASE_ERRORS
 from services.execution.repository.turns import TurnRepository
 
 log = structlog.get_logger()
@@ -41,6 +41,6 @@ class Snapshots:
     async def _save(self, snapshot: Snapshot) -> None:
         try:
             await self._turns.save_snapshot(snapshot)
-        except DATABASE_ERRORS as error:
+        except TROUBLE as error:
             # The facts are there: loading takes longer, that is all.
             log.warning("a snapshot was not saved", execution_id=str(snapshot.execution_id), error=repr(error))

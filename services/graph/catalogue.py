@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import asyncpg
 import structlog
 from blockyard.block import BlockCategory
 from blockyard.graph.v1.block_pb2 import Block
@@ -34,7 +33,6 @@ LONGEST_QUERY = 500
 BLOCKS = Gauge("blockyard_blocks_total", "Blocks in the catalogue, by whether they can run now", ["state"])
 BLOCKS_BY_CATEGORY = Gauge("blockyard_blocks_by_category", "Blocks in the catalogue by category", ["category"])
 
-_TROUBLES: tuple[type[Exception], ...] = (*database.AWAY, asyncpg.PostgresError)
 """Whatever PostgreSQL says when it is read for metrics is no reason to end: calls are told of it."""
 
 log = structlog.stdlib.get_logger(__name__)
@@ -182,7 +180,7 @@ class Catalogue:
         while True:
             try:
                 await self.snapshot()
-            except _TROUBLES as error:
+            except database.TROUBLE as error:
                 log.warning("the catalogue cannot be read, trying on", error=repr(error))
             await asyncio.sleep(MEASURED_SECONDS)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from services.common import tasks
 from services.runner.heartbeats import Heartbeats
 from services.runner.intake import Intake
 from services.runner.kept import Kept
@@ -45,8 +46,7 @@ class Drain:
     async def __call__(self) -> None:
         """Drain."""
         log.info("draining", running=self._scheduler.running, held=len(self._scheduler.held))
-        self._pulling.cancel()
-        await asyncio.wait({self._pulling})
+        await tasks.end((self._pulling,))
         await self._intake.close()
         self._scheduler.stop_waiting()
         self._heartbeats.drain()

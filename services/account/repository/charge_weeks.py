@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from services.account.charge_weeks import WEEK, first_id
+from services.account.charge_weeks import WEEK
 from services.common.backoff import delays
+from services.common.ids import first_id
 
 LOCK = 7_205_759_404
 """Advisory lock of whoever makes or drops partitions of charges."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.common import tasks
 from services.common.bus.errors import BusError
 from services.common.bus.jetstream import NANOSECONDS
 from services.common.bus.messages import Delivery
@@ -76,9 +77,7 @@ class PushConsumer:
         self._forget_reconnects()
         self._bus.client.remove_subscription(self._subscription)
         if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+            await tasks.end((self._watcher,))
         try:
             async with asyncio.timeout(1.0):
                 await self._bus.jetstream.delete_consumer(self.stream, self.name)

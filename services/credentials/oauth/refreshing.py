@@ -18,7 +18,7 @@ from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
 from prometheus_client import Counter
 
 from services.common.backoff import delays
-from services.common.database import AWAY
+from services.common.database import PASSING
 from services.common.errors import BlockyardError, Unavailable
 from services.common.ids import new_id
 from services.credentials import audit
@@ -32,11 +32,9 @@ from services.credentials.repository.refreshes import RefreshLease, RefreshRepos
 from services.credentials.vault import Vault
 
 _MAY_PASS: tuple[type[Exception], ...] = (
-    *AWAY,
+    *PASSING,
     KeyUnavailable,
-    asyncpg.DiskFullError,
     asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
 )
 """What may keep a token from being refreshed, or stored, for now."""
 
@@ -143,7 +141,7 @@ class AccessTokens:
         """Refreshes, or waits for who does. `seen` is what was too old: any later version is what is wanted."""
         deadline = asyncio.get_running_loop().time() + self.limits.wait
         # Whoever asked first, it is the vault that does this.
-        with audit.acting(audit.Origin()):
+        with audit.acting(audit.Actor()):
             for pause in delays(0.02, 0.5):
                 opened = await self.vault.open(seen.record.user_id, seen.record.credential_id)
                 if opened.record.state in _OVER:

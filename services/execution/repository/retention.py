@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from services.common.backoff import delays
+from services.common.ids import first_id
 
 TABLES = ("commands", "node_executions", "incomplete_sets", "outputs", "snapshots", "value_writes", "turns")
 """Partitioned by week. As long as the last one has a week, dropping that week has not ended."""
@@ -39,11 +40,6 @@ class Ended:
     execution_id: UUID
     size: int
     """Its events and node executions: about as many rows as there are of it, or more."""
-
-
-def first_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of a moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def week_of(moment: datetime) -> datetime:

@@ -14,7 +14,7 @@ import asyncpg
 from blockyard.dev.postgres import PostgresServer
 
 from services.account.bookkeeping import Charge, TopUp
-from services.account.charge_weeks import KeptWeeks, first_id
+from services.account.charge_weeks import KeptWeeks
 from services.account.credits import TOP_UP_ACTION
 from services.account.ledger import Hold, HoldRules, Ledger
 from services.account.repository.audit import AuditRepository
@@ -24,7 +24,7 @@ from services.account.repository.ledger import LedgerRepository
 from services.account.repository.notices import NoticeRepository
 from services.account.repository.verification import Discrepancy, verify
 from services.common import audit, bus, database, migrate
-from services.common.ids import new_id
+from services.common.ids import first_id, new_id
 from services.common.notices import NoticePublisher
 from tests.stack.postgres import as_role, fresh_database
 

@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 from blockyard.dev.postgres import PostgresServer
 
-from services.account.charge_weeks import WEEK, first_id, week_of
+from services.account.charge_weeks import WEEK, week_of
 from services.account.errors import LedgerChanged
 from services.account.repository.verification import verify
-from services.common.ids import new_id
+from services.common.ids import first_id, new_id
 from tests.integration.account.ledgers import KEPT, House, Replica, amounts, charge, house
 
 

@@ -21,8 +21,8 @@ from blockyard.runner.v1.lease_service_pb2 import LeaseCredentialsResponse, Leas
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.common.ids import new_id
-from services.credentials.lease_upkeep import UseCounts, first_id, retire
+from services.common.ids import first_id, new_id
+from services.credentials.lease_upkeep import UseCounts, retire
 from services.credentials.leasing import QUESTIONS_AT_ONCE
 from services.credentials.records import CredentialState
 from services.credentials.repository.credentials import CredentialRepository
@@ -473,10 +473,10 @@ async def test_a_lease_waits_for_no_transaction_that_holds_the_credentials_row(h
 
 async def test_leases_go_when_they_are_old_in_batches(house: House) -> None:
     repository = LeaseRepository(house.service.pool)
-    old = [_lease(uuid.UUID(int=first_id(time.time() - 86_400).int + number)) for number in range(7)]
+    old = [_lease(uuid.UUID(int=first_id(datetime.now(UTC) - timedelta(days=1)).int + number)) for number in range(7)]
     young = _lease(new_id())
     await repository.insert([*old, young], [])
-    before = first_id(time.time() - 3_600)
+    before = first_id(datetime.now(UTC) - timedelta(hours=1))
 
     assert [await repository.delete_before(before, 5) for _ in range(3)] == [5, 2, 0]
     left = await house.leases_of(str(young.credential_id))
@@ -485,7 +485,7 @@ async def test_leases_go_when_they_are_old_in_batches(house: House) -> None:
 
 async def test_retention_deletes_what_is_older_than_it(house: House) -> None:
     repository = LeaseRepository(house.service.pool)
-    old, young = _lease(first_id(time.time() - 86_400)), _lease(new_id())
+    old, young = _lease(first_id(datetime.now(UTC) - timedelta(days=1))), _lease(new_id())
     await repository.insert([old, young], [])
     retiring = asyncio.ensure_future(retire(repository, timedelta(hours=12)))
 

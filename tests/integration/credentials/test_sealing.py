@@ -255,7 +255,7 @@ async def test_something_small_opens_with_its_own_context_alone(vault: Vault) ->
 
 async def test_what_the_vault_does_by_itself_is_its_own_doing(vault: Vault, service: Service) -> None:
     record = await vault.create(_new())
-    with audit.acting(audit.Origin()):
+    with audit.acting(audit.Actor()):
         await vault.replace(record, {"api_key": "secret 2"}, expected_version=1)
 
     rows = await service.pool.fetch("SELECT entry FROM audit_outbox")

@@ -15,10 +15,10 @@ from blockyard.execution.v1.execution_pb2 import ExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.blobs import BlobStore
-from services.common.ids import new_id
+from services.common.ids import first_id, new_id
 from services.execution.commands import Stop, encode_command
 from services.execution.large_values import LargeValues
-from services.execution.repository.retention import TABLES, WEEK, Retention, first_id, week_of
+from services.execution.repository.retention import TABLES, WEEK, Retention, week_of
 from services.execution.retiring import drop_old
 from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, running

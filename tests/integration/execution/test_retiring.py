@@ -12,9 +12,9 @@ from blockyard.egress import open_egress
 from blockyard.files import Access, FileMissing, FilePlace, Files
 
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
-from services.common.ids import new_id
+from services.common.ids import first_id, new_id
 from services.execution.large_values import LargeValues
-from services.execution.repository.retention import TABLES, WEEK, WEEKS_AHEAD, Retention, first_id, week_of
+from services.execution.repository.retention import TABLES, WEEK, WEEKS_AHEAD, Retention, week_of
 from services.execution.retiring import DELETED_AT_ONCE, drop_old, retire
 from services.runner.files import BlobFiles
 from tests.integration.execution.house import House, house

@@ -20,9 +20,9 @@ from blockyard.runner.v1 import value_service_pb2 as messages
 from blockyard.runner.v1.value_service_pb2_grpc import ValueServiceStub
 
 from services.common import identity, migrate
-from services.common.ids import new_id
+from services.common.ids import first_id, new_id
 from services.execution.large_values import LargeValues
-from services.execution.repository.retention import Retention, first_id
+from services.execution.repository.retention import Retention
 from services.execution.retiring import drop_old
 from tests import signing
 from tests.integration.execution.house import SECRET, House, house

@@ -18,8 +18,9 @@ from services.account.bookkeeping import (
     book_top_up,
     spans_of,
 )
-from services.account.charge_weeks import AHEAD, WEEK, KeptWeeks, first_id, week_at, week_number, week_of
+from services.account.charge_weeks import AHEAD, WEEK, KeptWeeks, week_at, week_number, week_of
 from services.account.holding import granted
+from services.common.ids import first_id
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 123_456, UTC)
 credits = st.integers(min_value=0, max_value=10_000)
