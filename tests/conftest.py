@@ -12,8 +12,17 @@ from blockyard.dev.postgres import PostgresServer
 
 from tests.stack.postgres import fresh_database, running_postgres
 
-# Services in this process say what matters; each call would fill the output of a test that fails.
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+# Services in this process say what matters; each call would fill the output of a test that fails. Stack traces are
+# plain, as in a service of its own: with local variables, one of them holds the event loop up for seconds.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ],
+    wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+)
 
 _RUNNER = pytest.StashKey[asyncio.Runner]()
 
