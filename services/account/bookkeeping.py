@@ -15,8 +15,18 @@ HOUR = 3_600
 SPAN = 256
 """Node executions of which one row says which are charged."""
 
-Spans = Mapping[tuple[UUID, int], int]
-"""By execution and span, which of its node executions are charged: the lowest bit stands for the first one."""
+SpanKey = tuple[UUID, int]
+"""Execution, and number of the span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which node executions of a span are charged."""
+
+    marks: int = 0
+    """A bit for each; the lowest stands for the first one."""
+    version: int = 0
+    """One more with each change; 0 where nothing is charged yet."""
 
 
 class TransferKind(IntEnum):
@@ -109,7 +119,7 @@ class Booking:
     balances: Sequence[Balance]
     """As they are afterwards, of those that changed."""
     spending: Sequence[Spending] = ()
-    charged: Spans = field(default_factory=dict)
+    charged: Mapping[SpanKey, Span] = field(default_factory=dict)
     """As they are afterwards, of those that changed."""
     low: Sequence[Balance] = ()
     """Of those, the ones whose users are to be told that their balance is low."""
@@ -138,68 +148,91 @@ class TransferIds:
         return UUID(int=self._high | low)
 
 
-def spans_of(charges: Iterable[Charge]) -> set[tuple[UUID, int]]:
+def spans_of(charges: Iterable[Charge]) -> set[SpanKey]:
     """Execution and span of all that charges name."""
     return {(charge.execution_id, number // SPAN) for charge in charges for number in charge.node_executions}
 
 
 def book_charges(
-    balances: Mapping[str, Balance], charged: Spans, charges: Iterable[Charge], ids: Iterator[UUID]
+    balances: Mapping[str, Balance],
+    charged: Mapping[SpanKey, Span],
+    charges: Iterable[Charge],
+    transfer_ids: Iterator[UUID],
 ) -> Booking:
     """What charges do to their users' balances: those of node executions that are in `charged` do nothing.
 
-    There is one transfer for each execution and user. Transfers are in the order of `ids`, so that each balance is the
-    one that its neighbours say.
+    There is one transfer for each execution and user. Transfers are in the order of their ids, so that each balance is
+    the one that its neighbours say.
     """
-    spans: dict[tuple[UUID, int], int] = {}
-    sums: dict[tuple[UUID, str], tuple[str, int, int]] = {}
-    spending: dict[tuple[str, int, str], tuple[int, int]] = {}
+    marks = {key: span.marks for key, span in charged.items()}
+    by_execution: dict[tuple[UUID, str], _Sum] = {}
+    by_hour: dict[tuple[str, int, str], _Sum] = {}
     for charge in charges:
-        count = _mark(spans, charged, charge)
-        if not count:
-            continue
-        amount = count * charge.amount
-        place = charge.execution_id, charge.user_id
-        graph_id, earlier_count, earlier = sums.get(place, (charge.graph_id, 0, 0))
-        sums[place] = graph_id, earlier_count + count, earlier + amount
-        hour = charge.user_id, charge.second - charge.second % HOUR, charge.block_id
-        earlier_count, earlier = spending.get(hour, (0, 0))
-        spending[hour] = earlier_count + count, earlier + amount
+        if count := _mark(marks, charge):
+            execution = by_execution.setdefault((charge.execution_id, charge.user_id), _Sum(charge.graph_id))
+            execution.add(count, charge.amount)
+            hour = charge.user_id, charge.second - charge.second % HOUR, charge.block_id
+            by_hour.setdefault(hour, _Sum()).add(count, charge.amount)
     changed: dict[str, Balance] = {}
     transfers: list[Transfer] = []
-    for (execution_id, user_id), (graph_id, count, amount) in sums.items():
-        after = changed[user_id] = changed.get(user_id, balances[user_id]).moved(-amount, spent=amount)
-        transfers.append(
-            Transfer(
-                next(ids),
-                TransferKind.CHARGE,
-                user_id,
-                -amount,
-                after.balance,
-                execution_id=execution_id,
-                graph_id=graph_id,
-                charges=count,
-            )
-        )
-    # Rows of users' hours are written in an order that is the same for everybody.
-    by_hour = [Spending(*hour, *spending[hour]) for hour in sorted(spending)]
-    return Booking(transfers, list(changed.values()), by_hour, spans, _newly_low(balances, changed.values()))
+    for (execution_id, user_id), total in by_execution.items():
+        before = changed.get(user_id) or balances[user_id]
+        changed[user_id] = before.moved(-total.amount, spent=total.amount)
+        transfers.append(_transfer(next(transfer_ids), execution_id, changed[user_id], total))
+    return Booking(
+        transfers,
+        list(changed.values()),
+        # Rows are written in an order that is the same for everybody.
+        [Spending(*hour, by_hour[hour].charges, by_hour[hour].amount) for hour in sorted(by_hour)],
+        _changed_spans(charged, marks),
+        _newly_low(balances, changed.values()),
+    )
 
 
-def _mark(spans: dict[tuple[UUID, int], int], charged: Spans, charge: Charge) -> int:
-    """Marks a charge's node executions in `spans`; how many were in neither before."""
-    asked: dict[int, int] = {}
+@dataclass(slots=True)
+class _Sum:
+    graph_id: str = ""
+    charges: int = 0
+    amount: int = 0
+
+    def add(self, count: int, amount: int) -> None:
+        self.charges += count
+        self.amount += count * amount
+
+
+def _mark(marks: dict[SpanKey, int], charge: Charge) -> int:
+    """Marks a charge's node executions; how many were not marked before."""
+    count = 0
     for number in charge.node_executions:
         span, place = divmod(number, SPAN)
-        asked[span] = asked.get(span, 0) | 1 << place
-    count = 0
-    for span, wanted in asked.items():
         key = charge.execution_id, span
-        known = spans.get(key) or charged.get(key, 0)
-        if new := wanted & ~known:
-            spans[key] = known | new
-            count += new.bit_count()
+        known = marks.get(key, 0)
+        if not known >> place & 1:
+            marks[key] = known | 1 << place
+            count += 1
     return count
+
+
+def _transfer(transfer_id: UUID, execution_id: UUID, after: Balance, total: _Sum) -> Transfer:
+    return Transfer(
+        transfer_id,
+        TransferKind.CHARGE,
+        after.user_id,
+        -total.amount,
+        after.balance,
+        execution_id=execution_id,
+        graph_id=total.graph_id,
+        charges=total.charges,
+    )
+
+
+def _changed_spans(before: Mapping[SpanKey, Span], marks: Mapping[SpanKey, int]) -> dict[SpanKey, Span]:
+    changed: dict[SpanKey, Span] = {}
+    for key in sorted(marks, key=lambda key: (key[0].int, key[1])):
+        known = before.get(key, Span())
+        if marks[key] != known.marks:
+            changed[key] = Span(marks[key], known.version + 1)
+    return changed
 
 
 def book_top_up(before: Balance, transfer_id: UUID, top_up: TopUp) -> Booking:

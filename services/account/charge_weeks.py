@@ -22,9 +22,10 @@ class KeptWeeks:
 
     days: float
 
-    def takes(self, week: datetime, now: datetime) -> bool:
-        """Whether charges of a week are taken: neither past retention nor further ahead than a clock can be wrong."""
-        return now - timedelta(days=self.days) < week + WEEK and week <= now + AHEAD
+    def taken(self, now: datetime) -> range:
+        """Numbers of the weeks of which charges are taken: neither past retention nor further ahead than a clock can be
+        wrong."""
+        return range((now - timedelta(days=self.days) - EPOCH) // WEEK, (now + AHEAD - EPOCH) // WEEK + 1)
 
     def is_past(self, week: datetime, now: datetime) -> bool:
         """Whether a week may go."""

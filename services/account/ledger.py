@@ -153,7 +153,7 @@ class Ledger:
         """
         now = datetime.now(UTC)
         weeks = {week_number(charge.execution_id) for charge in charges}
-        taken = {number for number in weeks if self._kept.takes(week_at(number), now)}
+        taken = weeks & set(self._kept.taken(now))
         if missing := taken - self._made:
             async with self._making:
                 await self._weeks.make([week_at(number) for number in missing])

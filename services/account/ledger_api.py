@@ -19,7 +19,7 @@ MOST_CHARGES = 10_000
 """Node executions of a call."""
 MOST_DEMANDS = 10_000
 LARGEST_AMOUNT = 10**12
-"""Credits of one outcome: far above any cost, and ten thousand calls full of it fit into a balance."""
+"""Credits of one outcome: far above any cost, and hundreds of calls full of it fit into a balance."""
 LONGEST_NAME = 200
 
 Context = ServicerContext[Any, Any]

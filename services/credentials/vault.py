@@ -56,7 +56,7 @@ class Vault:
     request_key: bytes = dataclasses.field(repr=False)
     """Makes hashes of requests, in which secrets are, so that a guess at a secret cannot be checked by them."""
     most: int
-    """Credentials of a user."""
+    """Credentials that a user may have."""
 
     async def create(self, new: NewCredential) -> CredentialRecord:
         """A credential at version 1; the one that the same request kept before, if it did."""
@@ -72,8 +72,19 @@ class Vault:
                 case Storing.KEY_CHANGED:
                     continue
                 case storing:
-                    return await self._made_before(new, request_hash, full=storing is Storing.FULL)
+                    if (made := await self._made_before(new, request_hash)) is not None:
+                        return made
+                    if storing is Storing.FULL:
+                        raise self._full()
+                    raise VersionConflict(
+                        "The credential that this request kept was deleted just now. Use another request id."
+                    )
         raise KeyUnavailable("The vault's keys change just now. Try again.")
+
+    async def check_room(self, user_id: str) -> None:
+        """Raises TooManyCredentials if the user has as many as one may have."""
+        if await self.repository.count(user_id) >= self.most:
+            raise self._full()
 
     async def get(self, user_id: str, credential_id: UUID) -> CredentialRecord:
         """A credential without its secret."""
@@ -218,22 +229,21 @@ class Vault:
             record = replace(record, state=CredentialState.ACTIVE, state_reason="")
         return Opened(record, parts)
 
-    async def _made_before(
-        self, new: NewCredential, request_hash: bytes | None, full: bool = False
-    ) -> CredentialRecord:
+    async def _made_before(self, new: NewCredential, request_hash: bytes | None) -> CredentialRecord | None:
+        """The credential that this request has kept."""
         found = await self.repository.made_by_request(new.user_id, new.request_id) if new.request_id else None
         if found is None:
-            if full:
-                raise TooManyCredentials(
-                    f"{self.most:,} credentials are kept for a user, which is the limit: delete some that are not "
-                    "used, or ask the operator to raise BLOCKYARD_CREDENTIALS_OF_USER."
-                )
-            # It was deleted between the two questions.
-            raise VersionConflict("The credential that this request kept was deleted just now. Use another request id.")
+            return None
         credential_id, hash_then = found
         if request_hash is None or not hmac.compare_digest(hash_then, request_hash):
             raise RequestIdReused
         return await self.get(new.user_id, credential_id)
+
+    def _full(self) -> TooManyCredentials:
+        return TooManyCredentials(
+            f"{self.most:,} credentials are kept for a user, which is the limit: delete some that are not used, or ask "
+            "the operator to raise BLOCKYARD_CREDENTIALS_OF_USER."
+        )
 
     def _request_hash(self, new: NewCredential) -> bytes:
         said = [new.provider, new.type, new.title, new.host, new.expire_time, new.parts]

@@ -1,9 +1,7 @@
-"""What an owner does about charges: where credits are counted, and where they are not."""
+"""What an owner does about charges: nothing where credits are not counted, and what must be done where they are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from services.execution.charging import Charger
 from services.execution.commits import Applied
@@ -12,16 +10,22 @@ from services.execution.purse import Purse
 from services.execution.repository.charges import ChargeRepository
 
 
-class Charges(Protocol):
-    """Those of the partitions of one owner."""
+class Charges:
+    """Where credits are not counted: what is driven there is never charged, by later owners neither."""
 
-    @property
-    def purse(self) -> Purse | None:
-        """What tasks are sent against; None where they need nothing."""
+    purse: Purse | None = None
+    """What tasks are sent against; None where they need nothing."""
+
+    def __init__(self, rows: ChargeRepository, replica_id: str) -> None:
+        self._rows = rows
+        self._replica_id = replica_id
+
+    def expect(self, partition: int, committed: int) -> None:
+        """A partition was taken; `committed` is the feed sequence of its last turn. It may be driven from now on."""
 
     async def open(self, committed: Mapping[int, int]) -> None:
-        """Partitions were taken, and nothing of them is driven yet. `committed` are the feed sequences of their last
-        turns."""
+        """Looks into the rows of partitions that were expected, for what their owners before have charged."""
+        await self._rows.leave(self._replica_id)
 
     def note(self, committed: Sequence[Applied]) -> None:
         """Turns were committed."""
@@ -35,84 +39,52 @@ class Charges(Protocol):
     async def keep_marks(self) -> None:
         """Does so again and again, until it is cancelled or there is nothing to be marked."""
 
-    def close(self, partitions: Sequence[int]) -> None:
+    def close(self, partitions: Iterable[int]) -> None:
         """Partitions were given up."""
 
     def close_all(self) -> None:
         """All were."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoCharges:
-    """Where credits are not counted: what is driven there is never charged, by later owners neither."""
-
-    rows: ChargeRepository
-    replica_id: str
-    purse: None = None
-
-    async def open(self, committed: Mapping[int, int]) -> None:
-        """Takes away the marks of owners who charged."""
-        await self.rows.leave(self.replica_id)
-
-    def note(self, committed: Sequence[Applied]) -> None:
-        """Nothing."""
-
-    def doubt(self, partition: int, committed: int) -> None:
-        """Nothing."""
-
-    async def mark(self) -> None:
-        """Nothing."""
-
-    async def keep_marks(self) -> None:
-        """Nothing."""
-
-    def close(self, partitions: Sequence[int]) -> None:
-        """Nothing."""
-
-    def close_all(self) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class CountedCharges:
+class CountedCharges(Charges):
     """Where each outcome that costs something is charged."""
 
-    rows: ChargeRepository
-    replica_id: str
-    charger: Charger
+    def __init__(self, rows: ChargeRepository, replica_id: str, charger: Charger) -> None:
+        super().__init__(rows, replica_id)
+        self.purse = charger.purse
+        self._charger = charger
 
-    @property
-    def purse(self) -> Purse:
-        """That of the charger."""
-        return self.charger.purse
+    def expect(self, partition: int, committed: int) -> None:
+        """What is committed from now on is charged, whatever rows say of before."""
+        self._charger.expect(partition, committed)
 
     async def open(self, committed: Mapping[int, int]) -> None:
-        """What costs something is charged from the marks on, or from here on where there were none."""
-        for partition, charged in (await self.rows.begin(self.replica_id, committed)).items():
-            self.charger.open(partition, committed[partition], charged)
+        """Charges from the marks of the owners before on, or from here on where there are none."""
+        for partition, charged in (await self._rows.begin(self._replica_id, committed)).items():
+            self._charger.open(partition, charged)
 
     def note(self, committed: Sequence[Applied]) -> None:
         """Their outcomes are to be charged."""
         for done in committed:
-            self.charger.note(done.live, done.feed_sequence, done.effects.outcomes, done.live.last_ms)
+            self._charger.note(done.live, done.feed_sequence, done.effects.outcomes, done.live.last_ms)
 
     def doubt(self, partition: int, committed: int) -> None:
         """Rows say what is to be charged."""
-        self.charger.doubt(partition, committed)
+        self._charger.doubt(partition, committed)
 
     async def mark(self) -> None:
         """Writes down up to where all is charged."""
-        await self.rows.note(self.replica_id, self.charger.charged())
+        await self._rows.note(self._replica_id, self._charger.charged())
 
     async def keep_marks(self) -> None:
         """Does so again and again, until it is cancelled."""
-        await keep_marks("charged", self.charger.charged, partial(self.rows.note, self.replica_id))
+        await keep_marks("charged", self._charger.charged, partial(self._rows.note, self._replica_id))
 
-    def close(self, partitions: Sequence[int]) -> None:
-        """Their next owner charges the rest."""
+    def close(self, partitions: Iterable[int]) -> None:
+        """Their next owners charge the rest."""
         for partition in partitions:
-            self.charger.close(partition)
+            self._charger.close(partition)
 
     def close_all(self) -> None:
         """The next owners charge the rest."""
-        self.charger.close_all()
+        self._charger.close_all()

@@ -47,10 +47,11 @@ class Stats(msgspec.Struct):
 class Meter:
     """A partition's: up to which feed sequence all is booked, and what is known beyond."""
 
-    charged: int
     offered: int
     """Newest that is known to be committed."""
-    behind: bool
+    charged: int | None = None
+    """None until it is known what the owner before has charged."""
+    behind: bool = True
     """True while what is above `charged` is to be read from rows."""
     pending: int = 0
     """Turns with charges that wait in memory."""
@@ -94,9 +95,15 @@ class Charger:
 
     # What the owner says
 
-    def open(self, partition: int, committed: int, charged: int) -> None:
-        """A partition was taken; what its last owner has not told is read from rows."""
-        self._meters[partition] = Meter(charged, committed, behind=charged < committed)
+    def expect(self, partition: int, committed: int) -> None:
+        """A partition was taken. What is committed before it is opened is read from rows."""
+        self._meters[partition] = Meter(committed)
+
+    def open(self, partition: int, charged: int) -> None:
+        """It is known up to where the last owner has told charges; what it has not told is read from rows."""
+        meter = self._meters.get(partition)
+        if meter is not None:
+            meter.charged, meter.behind = charged, charged < meter.offered
 
     def close(self, partition: int) -> None:
         """The partition was given up: its next owner tells the rest."""
@@ -128,7 +135,7 @@ class Charger:
             if not meter.pending:
                 meter.charged = feed_sequence
             return
-        if self._count + len(charges) > MOST_PENDING:
+        if len(charges) > AT_ONCE or self._count + len(charges) > MOST_PENDING:
             self._leave_to_rows(meter)
             return
         amount = sum([charge.amount for charge in charges])
@@ -202,7 +209,7 @@ class Charger:
         """The next charges of a partition that is behind, and the feed sequence up to which these are all; None if
         there are none to be seen."""
         meter = self._meters.get(partition)
-        if meter is None or not meter.behind:
+        if meter is None or meter.charged is None or not meter.behind:
             return None
         if meter.charged >= meter.offered:
             meter.behind = False
@@ -217,12 +224,12 @@ class Charger:
     def read_and_booked(self, partition: int, through: int) -> None:
         """The account service has what was read of a partition."""
         meter = self._meters.get(partition)
-        if meter is not None and meter.behind:
+        if meter is not None and meter.charged is not None and meter.behind:
             meter.charged = max(meter.charged, through)
 
     def charged(self) -> dict[int, int]:
         """Feed sequence by partition up to which everything is booked."""
-        return {partition: meter.charged for partition, meter in self._meters.items()}
+        return {partition: meter.charged for partition, meter in self._meters.items() if meter.charged is not None}
 
 
 def cost_of(stats: bytes) -> int:

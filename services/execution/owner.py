@@ -25,7 +25,7 @@ from services.common.database import TROUBLE
 from services.common.tasks import end
 from services.execution import run_checks
 from services.execution.background import Background
-from services.execution.charges import Charges, CountedCharges, NoCharges
+from services.execution.charges import Charges, CountedCharges
 from services.execution.charging import Charger
 from services.execution.children import Children
 from services.execution.commands import Stop, encode_command, hint_payload, hint_subject
@@ -151,6 +151,7 @@ class Owner:
         """
         for lease in leases:
             self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
+            self.charges.expect(lease.partition, lease.feed_sequence)
             self.driver.catching_up.add(lease.partition)
         await patiently(lambda: self.charges.open({lease.partition: lease.feed_sequence for lease in leases}))
         log.info("partitions taken", partitions=len(leases))
@@ -451,7 +452,7 @@ async def owning(
 
 
 def _charges(rows: ChargeRepository, replica_id: str, charger: Charger | None) -> Charges:
-    return NoCharges(rows, replica_id) if charger is None else CountedCharges(rows, replica_id, charger)
+    return Charges(rows, replica_id) if charger is None else CountedCharges(rows, replica_id, charger)
 
 
 @asynccontextmanager

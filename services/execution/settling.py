@@ -53,37 +53,49 @@ class Settlement:
     async def run(self) -> None:
         """Goes round until it is cancelled."""
         pauses = delays()
+        more = False
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PAUSE):
-                    await self.purse.wanting.wait()
-                    await asyncio.sleep(GATHER)
+            if not more:
+                await self._gather()
             self.purse.wanting.clear()
             try:
                 now = asyncio.get_running_loop().time()
-                if now - self._settled_at >= SETTLE_SECONDS or self.charger.pending >= AT_ONCE:
-                    await self._settle()
+                if more or now - self._settled_at >= SETTLE_SECONDS or self.charger.pending >= AT_ONCE:
+                    more = await self._settle()
                     self._settled_at = now
                 await self._hold()
                 pauses = delays()
             except (grpc.aio.AioRpcError, *TROUBLE) as error:
                 METRICS.settlement_failures.inc()
                 log.warning("charges and holds have to wait", error=repr(error))
+                more = False
                 await asyncio.sleep(next(pauses))
             METRICS.charges_pending.set(self.charger.pending)
 
-    async def _settle(self) -> None:
-        while batch := self.charger.next():
+    async def _gather(self) -> None:
+        """Charges and wishes gather; not for long where somebody waits for credits."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE):
+                await self.purse.wanting.wait()
+                await asyncio.sleep(GATHER)
+
+    async def _settle(self) -> bool:
+        """Tells some charges. True if there is more to be told at once.
+
+        What has come meanwhile gathers instead: each call would have a few charges only.
+        """
+        if batch := self.charger.next():
             await self._tell([charge for noted in batch for charge in noted.charges])
             self.charger.booked(batch)
-            if self.charger.pending < AT_ONCE:
-                # What has come meanwhile gathers as well: told at once, each call would have a few charges only.
-                break
+        more = self.charger.pending >= AT_ONCE
         for partition in self.charger.behind():
-            while (found := await self.charger.read(partition)) is not None:
+            found = await self.charger.read(partition)
+            if found is not None:
                 charges, through = found
                 await self._tell(charges)
                 self.charger.read_and_booked(partition, through)
+                more = True
+        return more
 
     async def _tell(self, charges: Sequence[Due]) -> None:
         for start in range(0, len(charges), AT_ONCE):

@@ -135,8 +135,9 @@ async def read_credits(database_url: str, given: int) -> Credits:
         charged={
             (str(row["execution_id"]), row["span"] * SPAN + place)
             for row in marks
-            for place in range(SPAN)
-            if int.from_bytes(row["node_executions"], "little") >> place & 1
+            for bits in (int.from_bytes(row["node_executions"], "little"),)
+            for place in range(bits.bit_length())
+            if bits >> place & 1
         },
         spent={str(row["execution_id"]): row["amount"] for row in spent},
         balance=balance or 0,

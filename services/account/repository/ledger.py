@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
 
 import asyncpg
 from blockyard.account.v1.account_pb2 import AuditEntry
 
-from services.account.bookkeeping import Balance, Booking, Transfer, TransferKind
+from services.account.bookkeeping import Balance, Booking, Span, SpanKey, Transfer, TransferKind
 from services.account.errors import LedgerChanged
 from services.account.repository.audit import insert_entries
 from services.common.notices import PendingNotice
@@ -64,18 +63,27 @@ class LedgerTransaction:
         }
         return balances, max((row["moment"] for row in rows), default=datetime.now(UTC))
 
-    async def charged(self, spans: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], int]:
-        """Which node executions of these spans are charged, as in `Spans`; those of which none is are left out."""
+    async def charged(self, spans: Collection[SpanKey]) -> dict[SpanKey, Span]:
+        """Which node executions of these spans are charged; spans of which none is are left out.
+
+        LATERAL and LIMIT have each span looked up by its key: planned as a join, all weeks may be read.
+        """
         rows = await self._connection.fetch(
             """
-            SELECT c.execution_id, c.span, c.node_executions
-            FROM unnest($1::uuid[], $2::bigint[]) AS s (execution_id, span)
-            JOIN charges c ON c.execution_id = s.execution_id AND c.span = s.span
+            SELECT s.execution_id, s.span, c.node_executions, c.version
+            FROM unnest($1::uuid[], $2::bigint[]) AS s (execution_id, span),
+            LATERAL (
+                SELECT node_executions, version FROM charges
+                WHERE execution_id = s.execution_id AND span = s.span LIMIT 1
+            ) AS c
             """,
             [execution_id for execution_id, _ in spans],
             [span for _, span in spans],
         )
-        return {(row["execution_id"], row["span"]): int.from_bytes(row["node_executions"], "little") for row in rows}
+        return {
+            (row["execution_id"], row["span"]): Span(int.from_bytes(row["node_executions"], "little"), row["version"])
+            for row in rows
+        }
 
     async def by_request(self, actor: str, request_id: str) -> Transfer | None:
         """The transfer that a request has made."""
@@ -92,14 +100,18 @@ class LedgerTransaction:
     async def write_charges(self, booking: Booking, notices: Sequence[PendingNotice]) -> None:
         """Writes all that booked charges come to; in few statements, as every one of them takes its time."""
         try:
-            await self._write_charges(booking)
+            marked = await self._write_charges(booking)
         except asyncpg.CheckViolationError as error:
             raise LedgerChanged from error  # a week has no table
+        if marked != len(booking.charged):
+            # Somebody charges an execution to another user at this moment: who has locked other balances.
+            raise LedgerChanged
         await self._set_balances(booking.balances)
         await self._add_notices(notices)
 
-    async def _write_charges(self, booking: Booking) -> None:
-        await self._connection.execute(
+    async def _write_charges(self, booking: Booking) -> int:
+        """How many spans are as they were read, and so were written."""
+        marked: int = await self._connection.fetchval(
             f"""
             WITH moved AS (
                 INSERT INTO transfers (transfer_id, kind, user_id, execution_id, graph_id, amount, balance, charges)
@@ -116,11 +128,14 @@ class LedgerTransaction:
                 ON CONFLICT (user_id, hour, block_id) DO UPDATE
                     SET charges = s.charges + excluded.charges, amount = s.amount + excluded.amount
             ), charged AS (
-                INSERT INTO charges (execution_id, span, node_executions)
-                SELECT * FROM unnest($13::uuid[], $14::bigint[], $15::bytea[])
-                ON CONFLICT (execution_id, span) DO UPDATE SET node_executions = excluded.node_executions
-            )
-            {_INSERT_ENTRIES}
+                INSERT INTO charges AS c (execution_id, span, node_executions, version)
+                SELECT * FROM unnest($13::uuid[], $14::bigint[], $15::bytea[], $16::bigint[])
+                ON CONFLICT (execution_id, span) DO UPDATE
+                    SET node_executions = excluded.node_executions, version = excluded.version
+                    WHERE c.version = excluded.version - 1
+                RETURNING 1
+            ), moved_between AS ({_INSERT_ENTRIES})
+            SELECT count(*) FROM charged
             """,
             [one.transfer_id for one in booking.transfers],
             [one.user_id for one in booking.transfers],
@@ -136,8 +151,10 @@ class LedgerTransaction:
             [one.amount for one in booking.spending],
             [execution_id for execution_id, _ in booking.charged],
             [span for _, span in booking.charged],
-            [_bits(charged) for charged in booking.charged.values()],
+            [_bytes(span.marks) for span in booking.charged.values()],
+            [span.version for span in booking.charged.values()],
         )
+        return marked
 
     async def write_top_up(self, booking: Booking, notices: Sequence[PendingNotice], entry: AuditEntry) -> bool:
         """Writes all of a top-up; False, and nothing is written, if its request has made a transfer before."""
@@ -243,8 +260,8 @@ class LedgerTransaction:
         return {row["user_id"]: row["amount"] for row in rows}
 
 
-def _bits(charged: int) -> bytes:
-    return charged.to_bytes((charged.bit_length() + 7) // 8, "little")
+def _bytes(marks: int) -> bytes:
+    return marks.to_bytes((marks.bit_length() + 7) // 8, "little")
 
 
 class LedgerRepository:

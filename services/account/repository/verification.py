@@ -51,6 +51,14 @@ CHECKS: Mapping[str, str] = {
         ) AS s ON s.user_id = b.user_id
         WHERE coalesce(b.spent, 0) <> coalesce(s.amount, 0)
     """,
+    "the spending by block is not of as many node executions as transfers": """
+        SELECT coalesce(t.user_id, s.user_id) AS subject, coalesce(t.charges, 0)::text AS expected,
+               coalesce(s.charges, 0)::text AS found
+        FROM (SELECT user_id, sum(charges) AS charges FROM transfers WHERE kind = 2 GROUP BY user_id) AS t
+        FULL JOIN (SELECT user_id, sum(charges) AS charges FROM spending GROUP BY user_id) AS s
+            ON s.user_id = t.user_id
+        WHERE coalesce(t.charges, 0) <> coalesce(s.charges, 0)
+    """,
     "the transfers of an execution are not for as many node executions as are charged": """
         SELECT coalesce(t.execution_id, c.execution_id)::text AS subject, coalesce(t.charges, 0)::text AS expected,
                coalesce(c.charges, 0)::text AS found

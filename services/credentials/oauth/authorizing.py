@@ -73,7 +73,9 @@ class Authorizations:
         connection = self.providers.connection(provider)
         self._check(connection, scopes, redirect_uri, title)
         asked = tuple(dict.fromkeys(scopes or connection.oauth2.default_scopes))
-        if credential_id is not None:
+        if credential_id is None:
+            await self.vault.check_room(user_id)
+        else:
             record = await self._extended(user_id, provider, credential_id)
             asked = tuple(dict.fromkeys([*record.scopes, *asked]))
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
@@ -98,6 +100,9 @@ class Authorizations:
         pending = taken.pending
         connection = self.providers.connection(pending.provider)
         _check_answer(connection, code, error, issuer)
+        if pending.credential_id is None:
+            # Before the code is of use: what it is exchanged for could not be kept.
+            await self.vault.check_room(user_id)
         verifier = await self.vault.open_small(_context(pending.state_hash), pending.verifier)
         tokens = await self._exchange(connection, code, pending.redirect_uri, verifier.decode())
         account_name = await self.accounts.name(connection, tokens)

@@ -98,6 +98,11 @@ class CredentialRepository:
             return Storing.DONE
         return Storing.FULL if row["number"] >= most else Storing.REFUSED
 
+    async def count(self, user_id: str) -> int:
+        """How many credentials a user has."""
+        number: int = await self.pool.fetchval("SELECT count(*) FROM credentials WHERE user_id = $1", user_id)
+        return number
+
     async def made_by_request(self, user_id: str, request_id: str) -> tuple[UUID, bytes] | None:
         """The credential that a request made, and the hash of that request."""
         row = await self.pool.fetchrow(

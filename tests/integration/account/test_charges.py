@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -98,7 +98,7 @@ async def test_node_executions_far_apart_that_come_in_other_groups_are_each_book
     assert await replica.discrepancies() == []
 
 
-async def test_two_amounts_under_one_key_in_one_call_book_the_first(replica: Replica) -> None:
+async def test_two_amounts_for_one_node_execution_in_one_call_book_the_first(replica: Replica) -> None:
     user, execution = await replica.new_user(credits=100), new_id()
     await replica.ledger.settle("one", [charge(user, execution, 1, amount=10), charge(user, execution, 1, amount=20)])
     assert (await replica.has(user)).balance == 90
@@ -162,6 +162,14 @@ async def test_an_execution_from_before_the_service_was_there_is_charged(replica
     assert await replica.discrepancies() == []
 
 
+async def test_an_execution_id_that_is_no_time_is_not_booked_and_harms_no_other(replica: Replica) -> None:
+    user = await replica.new_user(credits=100)
+    outside = [UUID(int=0), UUID(int=2**128 - 1)]
+    await replica.ledger.settle("one", [*(charge(user, one, amount=5) for one in outside), charge(user, new_id())])
+    assert (await replica.has(user)).balance == 99
+    assert await replica.discrepancies() == []
+
+
 @pytest.mark.parametrize("age", [timedelta(days=500), timedelta(days=-90), timedelta(days=20_000)])
 async def test_a_charge_that_can_no_longer_be_told_from_a_booked_one_is_not_booked(
     replica: Replica, age: timedelta
@@ -213,6 +221,25 @@ async def test_replicas_that_send_the_same_charges_of_many_users_at_once_book_ea
     await replica.ledger.settle("last", charges)
     assert [(await replica.has(user)).balance for user in users] == [10_000 - 3 * 15] * 12
     assert await replica.charged(execution for _, execution in executions) == len(charges)
+    assert await replica.discrepancies() == []
+
+
+async def test_replicas_that_charge_an_execution_to_two_users_at_once_book_each_node_execution_once(
+    replica: Replica, other: Replica
+) -> None:
+    users = [await replica.new_user(credits=1_000) for _ in range(2)]
+    executions = [new_id() for _ in range(20)]
+
+    async def send(sender: Replica, user: str) -> None:
+        left = [charge(user, execution, *range(10)) for execution in executions]
+        while left:
+            with suppress(LedgerChanged):
+                await sender.ledger.settle("one", left)
+                left = []
+
+    await asyncio.gather(send(replica, users[0]), send(other, users[1]))
+    assert sum([(await replica.has(user)).spent for user in users]) == 200
+    assert await replica.charged(executions) == 200
     assert await replica.discrepancies() == []
 
 

@@ -177,6 +177,7 @@ TAMPERING = {
     "a balance is not the sum of its entries": "UPDATE balances SET balance = balance + 1",
     "what was spent is not the sum of the charges": "UPDATE balances SET spent = spent - 1",
     "the spending by block is not what was spent": "UPDATE spending SET amount = amount + 1",
+    "the spending by block is not of as many node executions as transfers": "UPDATE spending SET charges = charges + 1",
     "the transfers of an execution are not for as many node executions as are charged": (
         "UPDATE charges SET node_executions = node_executions || '\\x01'::bytea"
     ),

@@ -48,6 +48,7 @@ CREATE TABLE charges (
     execution_id    uuid NOT NULL,
     span            bigint NOT NULL,
     node_executions bytea NOT NULL,
+    version         bigint NOT NULL,
     PRIMARY KEY (execution_id, span)
 ) PARTITION BY RANGE (execution_id);
 COMMENT ON TABLE charges IS
@@ -55,6 +56,9 @@ COMMENT ON TABLE charges IS
 COMMENT ON COLUMN charges.span IS 'Of 256 numbers of node executions each: 0 for 0 to 255.';
 COMMENT ON COLUMN charges.node_executions IS
     'A bit for each number of the span, the lowest of the first byte for the first; zero bytes at the end left out.';
+
+COMMENT ON COLUMN charges.version IS
+    'One more with each change: who writes says which one was read, so that nobody undoes what another one has marked.';
 
 CREATE TABLE spending (
     user_id  text NOT NULL,

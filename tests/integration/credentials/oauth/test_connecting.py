@@ -11,11 +11,12 @@ from services.credentials.errors import (
     ProviderNotConfigured,
     ProviderRefused,
     StateInvalid,
+    TooManyCredentials,
 )
 from services.credentials.oauth.checking import Verdict
 from services.credentials.records import CredentialRecord, CredentialState, CredentialType
 from tests.integration.credentials.oauth.connecting import CALLBACK, begin, connect, finish, one
-from tests.integration.credentials.oauth.openid_provider import OpenIdProvider, Returned
+from tests.integration.credentials.oauth.openid_provider import OpenIdProvider, Returned, clients
 from tests.integration.credentials.oauth.vaults import Vaults
 
 
@@ -55,6 +56,23 @@ async def test_the_browser_gets_a_challenge_and_never_the_verifier(
 async def test_the_account_names_a_credential_without_a_title(vault_database: Vaults, provider: OpenIdProvider) -> None:
     replica = await one(vault_database, provider)
     assert (await connect(replica, provider)).title == "anna@example.com"
+
+
+async def test_who_may_have_no_more_credentials_is_refused_before_a_code_is_exchanged(
+    vault_database: Vaults, provider: OpenIdProvider
+) -> None:
+    replica = await vault_database.shared(provider.definition(), clients("vault-basic"), credentials_of_user=2)
+    late = await provider.sign_in((await begin(replica, "full")).url)
+    record = await connect(replica, provider, "full")
+    await connect(replica, provider, "full")
+    with pytest.raises(TooManyCredentials, match="2 credentials are kept for a user"):
+        await begin(replica, "full")
+    exchanged = await provider.calls()
+    with pytest.raises(TooManyCredentials):
+        await finish(replica, late, "full")
+    assert await provider.calls() == exchanged
+    # More for one that is there is no further one.
+    assert (await connect(replica, provider, "full", credential_id=record.credential_id)).version == 2
 
 
 async def test_a_replayed_state_is_refused(vault_database: Vaults, provider: OpenIdProvider) -> None:

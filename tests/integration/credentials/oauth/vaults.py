@@ -128,8 +128,10 @@ class Vaults:
         async with database.connect(url, "credentials", pool_size=10) as pool:
             keyring = Keyring(FolderKeys(self.folder / "keys"), KeyRepository(pool), DataKeys(100, 60))
             await keyring.begin()
-            vault = Vault(CredentialRepository(pool), keyring, b"a key for hashes of requests", most=1_000)
-            async with open_oauth(CredentialsSettings(**values), vault, pool) as oauth:
+            configured = CredentialsSettings(**values)
+            most = configured.credentials_of_user
+            vault = Vault(CredentialRepository(pool), keyring, b"a key for hashes of requests", most)
+            async with open_oauth(configured, vault, pool) as oauth:
                 yield Replica(vault, oauth, pool)
 
 
