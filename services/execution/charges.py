@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from services.execution.charging import Charger
+from services.execution.charging import Charger, charges_of
 from services.execution.commits import Applied
 from services.execution.marks import keep_marks
 from services.execution.purse import Purse
@@ -66,7 +66,8 @@ class CountedCharges(Charges):
     def note(self, committed: Sequence[Applied]) -> None:
         """Their outcomes are to be charged."""
         for done in committed:
-            self._charger.note(done.live, done.feed_sequence, done.effects.outcomes, done.live.last_ms)
+            charges = charges_of(done.live, done.effects.outcomes, self._charger.purse)
+            self._charger.note(done.live.partition, done.feed_sequence, charges)
 
     def doubt(self, partition: int, committed: int) -> None:
         """Rows say what is to be charged."""

@@ -5,7 +5,7 @@ A charge may be told twice, by two owners or after a lost answer: the account se
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ class Noted:
     user_id: str
     amount: int
     """Of all of them."""
-    charges: list[Due]
+    charges: Sequence[Due]
 
 
 @dataclass(slots=True, eq=False)
@@ -122,13 +122,12 @@ class Charger:
             self._leave_to_rows(meter)
             meter.offered = max(meter.offered, committed)
 
-    def note(self, live: Live, feed_sequence: int, outcomes: Iterable[NodeOutcome], now_ms: int) -> None:
-        """A turn was committed."""
-        meter = self._meters.get(live.partition)
+    def note(self, partition: int, feed_sequence: int, charges: Sequence[Due]) -> None:
+        """A turn of one execution was committed, with these charges."""
+        meter = self._meters.get(partition)
         if meter is None:
             return
         meter.offered = feed_sequence
-        charges = list(self._charges(live, outcomes, now_ms))
         if meter.behind:
             return
         if not charges:
@@ -139,21 +138,11 @@ class Charger:
             self._leave_to_rows(meter)
             return
         amount = sum([charge.amount for charge in charges])
-        self.purse.owes(live.user_id, amount)
-        self._noted.append(Noted(live.partition, meter, feed_sequence, live.user_id, amount, charges))
+        noted = Noted(partition, meter, feed_sequence, charges[0].user_id, amount, charges)
+        self.purse.owes(noted.user_id, noted.amount)
+        self._noted.append(noted)
         self._count += len(charges)
         meter.pending += 1
-
-    def _charges(self, live: Live, outcomes: Iterable[NodeOutcome], now_ms: int) -> Iterator[Due]:
-        nodes = live.machine.topology.plan.nodes
-        for outcome in outcomes:
-            if COST not in outcome.stats:
-                continue
-            block_id = nodes[outcome.node].block_id
-            amount = cost_of(outcome.stats)
-            self.purse.costs(block_id, amount)
-            if amount > 0:
-                yield Due(live.key, live.user_id, live.graph_id, block_id, amount, now_ms // 1000, outcome.number)
 
     def _leave_to_rows(self, meter: Meter) -> None:
         meter.behind = True
@@ -230,6 +219,22 @@ class Charger:
     def charged(self) -> dict[int, int]:
         """Feed sequence by partition up to which everything is booked."""
         return {partition: meter.charged for partition, meter in self._meters.items() if meter.charged is not None}
+
+
+def charges_of(live: Live, outcomes: Iterable[NodeOutcome], purse: Purse) -> list[Due]:
+    """What a turn of an execution costs; the purse gets to know what its blocks cost."""
+    nodes = live.machine.topology.plan.nodes
+    charges: list[Due] = []
+    for outcome in outcomes:
+        if COST not in outcome.stats:
+            continue
+        block_id = nodes[outcome.node].block_id
+        amount = cost_of(outcome.stats)
+        purse.costs(block_id, amount)
+        if amount > 0:
+            second = live.last_ms // 1000
+            charges.append(Due(live.key, live.user_id, live.graph_id, block_id, amount, second, outcome.number))
+    return charges
 
 
 def cost_of(stats: bytes) -> int:

@@ -150,6 +150,10 @@ class Purse:
         budget.unsettled += amount
         budget.spent += amount
 
+    def free(self, user_id: str) -> int:
+        """Credits that further tasks of a user may cost, of those that are held."""
+        return self._budget(user_id).free
+
     def forget(self, user_id: str, amount: int) -> None:
         """A charge is not this replica's to tell any more: it was booked, or is found in the rows again."""
         self._budget(user_id).unsettled -= amount

@@ -24,7 +24,7 @@ BLOCKS = {"BLOCKYARD_PACKAGES": '["tests.integration.runner.blocks"]', "PYTHONPA
 @asynccontextmanager
 async def configured_runner(stack: Stack) -> AsyncIterator[ServiceProcess]:
     """A second runner of the same pool, which has what the block needs."""
-    environment = {**BLOCKS, VARIABLE: "mail.example", "BLOCKYARD_AI_VLLM_BASE_URL": "http://127.0.0.1:1/v1"}
+    environment = {**BLOCKS, VARIABLE: "mail.example"}
     surroundings = replace(stack.surroundings, overrides=environment)
     runner = service(surroundings, "configured", "runner", port=free_port())
     await runner.start()
@@ -56,6 +56,10 @@ async def test_a_block_is_unavailable_with_the_reason_until_a_runner_that_is_con
     ):
         found = await client.blocks.get("ConfiguredBlock")
         assert (found.availability, found.unavailable_reason) == ("NOT_CONFIGURED", REASON)
+        # A key is something that users bring: without one, the block can be placed, and its run says what is missing.
+        assert (await client.blocks.get("AIResponseBlock")).availability == "AVAILABLE"
+        keyless = await client.blocks.run("AIResponseBlock", {"prompt": "Hello"}, timeout=30)
+        assert "there is no key for it: give the block credentials" in keyless.error
         available = {block.name async for block in client.blocks.list("configured", available_only=True)}
         assert available == set()
         with pytest.raises(InvalidArgument) as refused:

@@ -12,12 +12,15 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.errors import from_rpc_error
 from blockyard.execution.v1 import execution_service_pb2 as calls
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
 from blockyard.runner.v1.task_pb2 import Task
 
+from services.common.bus import Message
 from services.execution.settling import SETTLE_SECONDS
 from tests.integration.execution.house import House, house
 from tests.integration.execution.ledger import MemoryLedger, serving
-from tests.integration.execution.protocol_runner import COST, Block, running
+from tests.integration.execution.protocol_runner import COST, Block, Held, running
+from tests.integration.execution.test_lost_commits import looking
 from tests.waiting import until
 
 FAILED = ExecutionStatus.EXECUTION_STATUS_FAILED
@@ -214,6 +217,86 @@ async def test_who_takes_over_charges_what_was_not_charged(postgres: PostgresSer
         await until(lambda: len(ledger.charges) == 10, "the next owner charges the rest")
 
     assert ledger.balances["anna"] == 1_000 - 2 * 13
+
+
+MARKS_WAIT = """
+CREATE FUNCTION execution.wait() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock_shared(26); RETURN NEW; END';
+CREATE TRIGGER wait BEFORE UPDATE OF charged_through ON execution.partitions FOR EACH ROW
+    EXECUTE FUNCTION execution.wait();
+"""
+
+
+def hold(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    raise Held
+    yield
+
+
+def paid(task: Task, partition: int) -> Message:
+    """The end of a held task in a message to a partition, which need not be its own."""
+    finish = Finish(outcome=Outcome.OUTCOME_COMPLETED, outputs=1, stats=b'{"cost": 3}')
+    result = Result(
+        execution_id=task.execution_id,
+        node_execution=task.node_execution,
+        attempt=task.attempt,
+        partition=task.partition,
+        run_id=1,
+        outputs=[Output(pin="value", index=0, value=b"1")],
+        finish=finish,
+    )
+    batch = ResultBatch(runner_id="another", batch=task.execution_id[-1] + 1, pool="default", results=[result])
+    return Message(f"blockyard.result.{partition}", batch.SerializeToString())
+
+
+async def test_what_a_new_owner_commits_before_it_knows_the_marks_is_charged(postgres: PostgresServer) -> None:
+    async with built_with_credits(postgres, replicas=2, hold=500) as (built, ledger), looking(built) as rows:
+        ledger.balances["anna"] = 1_000
+        graph = built.graph()
+        graph.node("hold")
+        graph.output("out")
+        graph.link("hold.value", "out.value")
+        built.catalogue.add(graph)
+
+        async def partitions() -> dict[str, list[int]]:
+            """By owner."""
+            found = await rows.fetch("SELECT owner, array_agg(partition) FROM partitions GROUP BY owner")
+            return {row[0]: row[1] for row in found}
+
+        async def shared() -> bool:
+            owners = await partitions()
+            return len(owners) == 2 and None not in owners
+
+        await until(shared, "both have partitions")
+        async with running(built.bus, {"hold": hold}) as runner:
+            for number in range(20):
+                await built.client(replica=number % 2).start()
+            await until(lambda: len(runner.held) == 20, "all wait for their ends")
+            before = await partitions()
+            await rows.execute(MARKS_WAIT)
+            await rows.execute("SELECT pg_advisory_lock(26)")
+            await built.replicas.pop(0).close()
+            [living] = await rows.fetchval("SELECT array_agg(replica_id) FROM replicas")
+            kept = before[living]
+            taken = [task for task in runner.held.values() if task.partition not in kept]
+
+            async def waits() -> int:
+                waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 26 AND NOT granted"
+                count: int = await rows.fetchval(waiting)
+                return count
+
+            async def recorded() -> bool:
+                count = await rows.fetchval("SELECT count(*) FROM node_executions WHERE stats <> ''")
+                return bool(count == len(taken))
+
+            await until(waits, "the new owner asks for the marks")
+            await built.bus.publish_all([paid(task, kept[0]) for task in taken])
+            await until(recorded, "their outcomes are recorded")
+            assert not ledger.charges
+            await rows.execute("SELECT pg_advisory_unlock(26)")
+            await until(lambda: len(ledger.charges) == len(taken), "they are charged")
+
+    assert taken
+    assert ledger.balances["anna"] == 1_000 - 3 * len(taken)
 
 
 async def test_what_was_done_without_credits_is_never_charged(postgres: PostgresServer) -> None:

@@ -23,6 +23,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import BusError
 from tests.integration.execution.house import Client, House, house
+from tests.integration.execution.ledger import MemoryLedger, serving
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, node_executions, one_node
 from tests.stack.postgres import running_postgres
@@ -102,8 +103,14 @@ AND pid <> pg_backend_pid()
 """
 
 
-async def test_a_commit_that_happened_but_was_not_confirmed_counts_once() -> None:
-    async with running_postgres() as own, house(own, lease_seconds=30) as built, looking(built) as rows:
+async def test_a_commit_that_happened_but_was_not_confirmed_counts_and_is_charged_once() -> None:
+    ledger = MemoryLedger(balances={"anna": 100})
+    async with (
+        running_postgres() as own,
+        serving(ledger) as address,
+        house(own, lease_seconds=30, credits_enabled=True, account_address=address, credits_hold=10) as built,
+        looking(built) as rows,
+    ):
         one_node(built)
         await built.add_replica()
         async with running(built.bus, {"work": hold}) as runner:
@@ -119,6 +126,8 @@ async def test_a_commit_that_happened_but_was_not_confirmed_counts_once() -> Non
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
             assert await client.results(execution.id) == {"out": [1]}
             assert [node.node_id for node in await node_executions(client, execution.id)] == ["work", "out"]
+            await until(lambda: ledger.charges, "it is charged")
+            assert (ledger.balances["anna"], ledger.repeated) == (97, 0)
             # A statement that is repeated fails again and again, until the lease ends and all memory is dropped.
             assert await rows.fetchval(ROLLBACKS) < 20
 
@@ -230,7 +239,8 @@ async def let_go(runner: ProtocolRunner, execution_id: str) -> None:
         if task.execution_id == UUID(execution_id).bytes:
             del runner.held[key]
             value = json.dumps(json.loads(task.inputs)["a"]).encode()
-            await runner.say(task, 1, [Output(pin="result", value=value)], Finish(outcome=Outcome.OUTCOME_COMPLETED))
+            finish = Finish(outcome=Outcome.OUTCOME_COMPLETED, stats=b'{"cost": 3}')
+            await runner.say(task, 1, [Output(pin="result", value=value)], finish)
 
 
 async def let_go_all_until_it_ends(runner: ProtocolRunner, client: Client, execution_id: str) -> None:

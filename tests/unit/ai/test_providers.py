@@ -3,16 +3,24 @@
 import os
 
 import pytest
-from blockyard.block import ApiKeyCredentials, CredentialsReference, CredentialsRequirement
+from blockyard.block import ApiKeyCredentials, Block, CredentialsReference, CredentialsRequirement
+from blockyard.block.loader import load_blocks
 from pydantic import SecretStr
 
+from blocks.ai.calls import AIBlockBase
+from blocks.ai.embeddings import EmbeddingBlockBase
 from blocks.ai.errors import ProviderNotConfigured
 from blocks.ai.models import EMBEDDING_MODELS, KNOWN_MODELS, cost_usd
 from blocks.ai.providers import BUILT_IN, Access, Protocol, access, choose
-from blocks.ai.text import AIResponseBlock, AITextGeneratorBlock
+from blocks.ai.text import AITextGeneratorBlock
 
 KEYS = {f"BLOCKYARD_AI_{name}_KEY": f"key-of-{name}" for name in ("OPENAI", "ANTHROPIC", "GROQ", "OPENROUTER")}
 MINE = ApiKeyCredentials(api_key=SecretStr("mine"))
+ASKING = [
+    block
+    for block in load_blocks(["blocks.ai"], entry_points=False).blocks.values()
+    if isinstance(block, (AIBlockBase, EmbeddingBlockBase))
+]
 VLLM = {"BLOCKYARD_AI_VLLM_BASE_URL": "http://gpu.example:8000/v1/"}
 
 
@@ -224,10 +232,17 @@ def test_cost_is_counted_for_a_million_tokens() -> None:
     assert cost_usd(KNOWN_MODELS["gpt-4o"], 1_000_000, 500_000) == 7.5
 
 
-def test_blocks_that_ask_models_are_available_where_no_operator_has_set_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_no_key_is_told_who_may_give_one() -> None:
+    assert choose("gpt-4o", Access("openai", SecretStr("key")), {}).provider.name == "openai"
+    with pytest.raises(ProviderNotConfigured, match="give the block credentials, or an operator sets"):
+        choose("gpt-4o", Access(), {})
+
+
+@pytest.mark.parametrize("block", ASKING, ids=lambda block: block.name)
+def test_blocks_that_ask_models_take_keys_of_users_and_so_are_available_without_an_operators(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in os.environ if name.startswith("BLOCKYARD_AI_")]:
         monkeypatch.delenv(name)
-    assert AIResponseBlock().unavailable_reason() == ""
-    assert choose("gpt-4o", Access("openai", SecretStr("key"))).provider.name == "openai"
-    with pytest.raises(ProviderNotConfigured, match="give the block credentials, or an operator sets"):
-        choose("gpt-4o", Access())
+    assert block.unavailable_reason() == ""
+    assert "credentials" in block.input_schema.model_fields
