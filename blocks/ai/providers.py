@@ -66,6 +66,7 @@ _BEGINNINGS = {
 # Before models of theirs; names of others stand before models that several serve: openai/gpt-oss-120b.
 _OWN_PREFIXES = ("groq", "ollama", "openrouter", "open_router")
 _BASE_URL = re.compile(rf"{PREFIX}(.+)_BASE_URL")
+_CONFIGURES = re.compile(rf"{PREFIX}((.+)_(BASE_URL|KEY)|OLLAMA_HOSTS|DEFAULT_PROVIDER|MODEL_ALIASES)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def choose(model: str, access: Access, environment: Mapping[str, str] | None = N
         provider = _with(provider, base_url=_ollama_base_url(provider.base_url, access.ollama_host, environment))
     if provider.needs_key and provider.key is None:
         raise ProviderNotConfigured(
-            f"{provider.name}: there is no key for it: give the block credentials, "
+            f"{provider.name}: there is no key for it: give the block credentials, if it takes any, "
             f"or an operator sets {_variable(provider.name, 'KEY')}"
         )
     remarks = []
@@ -130,6 +131,19 @@ def providers_by_model() -> dict[str, str]:
     families = {f"{beginning}*": provider for beginning, provider in _BEGINNINGS.items()}
     prefixed = {f"{prefix}/*": _plain_name(prefix) for prefix in _OWN_PREFIXES}
     return {**families, **prefixed, **known}
+
+
+def unavailable_reason(environment: Mapping[str, str] | None = None) -> str:
+    """Why no model can be asked with an operator's key: nothing of a provider is set. Empty if something is, be it only
+    where Ollama is."""
+    environment = os.environ if environment is None else environment
+    if any(environment.get(name) for name in environment if _CONFIGURES.fullmatch(name)):
+        return ""
+    return (
+        "no provider of models is configured: an operator sets, for runners, the key of one, such as "
+        f"{_variable('openai', 'KEY')}, or the base URL of a server that needs none, such as "
+        f"{_variable('ollama', 'BASE_URL')}={BUILT_IN['ollama'].base_url}"
+    )
 
 
 def _alias(model: str, environment: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from blocks.ai.errors import AnswerRejected
 from blocks.ai.json_answers import NotJSON, read_json
 from blocks.ai.messages import Answer, Question, Tool, check_tools, dialogue, user
 from blocks.ai.prompts import fill
-from blocks.ai.providers import access
+from blocks.ai.providers import Access, access, unavailable_reason
 
 # Times that a model is asked for JSON, or for calls that fit its tools.
 _ATTEMPTS = 3
@@ -21,7 +21,6 @@ class AIResponseBlock(AIBlockBase):
     class Input(BlockSchema):
         prompt: str = SchemaField(description="What to ask.")
         model: str = model_field()
-        credentials: CredentialsReference | None = credentials_field()
         system_prompt: str = SchemaField(description="How the model is to behave.", default="")
         max_tokens: int = SchemaField(description="Longest answer, in tokens.", default=1024, ge=1, le=4096)
         temperature: float = SchemaField(
@@ -66,9 +65,11 @@ class AIResponseBlock(AIBlockBase):
             answers={"hello": "Hello!", "colour": '```json\n{"colour": "blue"}\n```'},
         )
 
-    async def run(
-        self, input_data: Input, *, context: Context, credentials: ApiKeyCredentials | None = None
-    ) -> BlockOutput:
+    def unavailable_reason(self) -> str:
+        """Why no model can be asked from here: it has no pin for a user's key, and so needs an operator's."""
+        return unavailable_reason()
+
+    async def run(self, input_data: Input, *, context: Context) -> BlockOutput:
         tools = check_tools(input_data.tools)
         system = input_data.system_prompt
         if input_data.json_format:
@@ -82,15 +83,13 @@ class AIResponseBlock(AIBlockBase):
             tools=tools,
         )
 
-        who = access(input_data.credentials, credentials)
-
         def read(answer: Answer) -> tuple[Answer, list[dict[str, Any]]]:
             calls = _read_calls(answer, tools)
             if input_data.json_format and not calls:
                 return replace(answer, text=_as_json(answer.text)), calls
             return answer, calls
 
-        (answer, calls), _ = await self.ask_until(question, who, context, read, _ATTEMPTS)
+        (answer, calls), _ = await self.ask_until(question, Access(), context, read, _ATTEMPTS)
         yield "response", answer.text
         yield "usage", answer.usage()
         yield "model_used", answer.model

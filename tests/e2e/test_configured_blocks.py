@@ -1,5 +1,6 @@
 """A block that needs something of an operator, on the whole stack: without it, and beside a runner that has it."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,8 +49,10 @@ async def refusal(client: Client) -> str:
 
 
 async def test_a_block_is_unavailable_with_the_reason_until_a_runner_that_is_configured_for_it_registers(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in os.environ if name.startswith("BLOCKYARD_AI_")]:
+        monkeypatch.delenv(name)
     async with (
         Stack(tmp_path, runners=1, environment=BLOCKS) as stack,
         blockyard.connect(home=tmp_path) as client,
@@ -57,9 +60,10 @@ async def test_a_block_is_unavailable_with_the_reason_until_a_runner_that_is_con
         found = await client.blocks.get("ConfiguredBlock")
         assert (found.availability, found.unavailable_reason) == ("NOT_CONFIGURED", REASON)
         # A key is something that users bring: without one, the block can be placed, and its run says what is missing.
-        assert (await client.blocks.get("AIResponseBlock")).availability == "AVAILABLE"
-        keyless = await client.blocks.run("AIResponseBlock", {"prompt": "Hello"}, timeout=30)
+        assert (await client.blocks.get("AITextGeneratorBlock")).availability == "AVAILABLE"
+        keyless = await client.blocks.run("AITextGeneratorBlock", {"prompt": "Hello"}, timeout=30)
         assert "there is no key for it: give the block credentials" in keyless.error
+        assert (await client.blocks.get("AIResponseBlock")).availability == "NOT_CONFIGURED"
         available = {block.name async for block in client.blocks.list("configured", available_only=True)}
         assert available == set()
         with pytest.raises(InvalidArgument) as refused:

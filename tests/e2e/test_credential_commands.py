@@ -13,6 +13,7 @@ from blockyard.graphs import Graph, save_graph
 
 from tests.e2e.commands import Shell
 from tests.unit.ai.model_server import ModelServer
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -127,7 +128,12 @@ async def test_a_graph_is_run_with_the_credential_that_is_named(
         assert done.code == 0, done.errors
         assert "answer = Lima" in done.output
         assert keys_asked_with(models)[-1] == f"Bearer {key}"
-    assert (await shell("credentials", "show", credential_id, "--json")).json["uses"] >= 1
+
+    async def counted() -> bool:
+        # Uses are written some seconds later, together.
+        return bool((await shell("credentials", "show", credential_id, "--json")).json["uses"])
+
+    await until(counted, "the use is counted")
 
 
 async def test_a_credential_that_does_not_fit_is_refused_before_anything_runs(

@@ -12,6 +12,9 @@ from blockyard.files.references import read_reference
 from blockyard.files.spool import PIECE_BYTES
 from blockyard.files.stores import FileStore
 
+REPLACEMENTS = 20
+"""How often in a row a kept file may be written again while one piece of it is read."""
+
 
 @dataclass(slots=True)
 class OpenFile:
@@ -76,12 +79,7 @@ async def kept(store: FileStore, key: str, info: FileInfo, version: str) -> Asyn
     for start in range(0, info.size, PIECE_BYTES):
         length = min(PIECE_BYTES, info.size - start)
         try:
-            try:
-                piece = await store.read(key, start, length, version)
-            except FileCorrupt:
-                # Another attempt of the run that keeps it has written it again: most likely the same.
-                version = await _same(store, key, info)
-                piece = await store.read(key, start, length, version)
+            piece, version = await _piece(store, key, info, start, length, version)
         except FileMissing:
             raise FileMissing(f"{info.name}: was deleted while it was read") from None
         except FileCorrupt:
@@ -90,6 +88,18 @@ async def kept(store: FileStore, key: str, info: FileInfo, version: str) -> Asyn
         yield piece
     if digest.hexdigest() != info.sha256:
         raise FileCorrupt(f"{info.name}: has another hash than the file that was kept")
+
+
+async def _piece(
+    store: FileStore, key: str, info: FileInfo, start: int, length: int, version: str
+) -> tuple[bytes, str]:
+    """A piece, and the version that it is of: other attempts of the run that keeps the file may write it again."""
+    for _ in range(REPLACEMENTS):
+        try:
+            return await store.read(key, start, length, version), version
+        except FileCorrupt:
+            version = await _same(store, key, info)
+    return await store.read(key, start, length, version), version
 
 
 async def _same(store: FileStore, key: str, info: FileInfo) -> str:

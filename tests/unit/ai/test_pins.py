@@ -25,7 +25,7 @@ PINS: list[tuple[Block, str, dict[str, Any], list[str]]] = [
         "4b3d4c5e-6f7a-8b9c-0d1e-2f3a4b5c6d7e",
         {
             "prompt": REQUIRED,
-            **ACCESS,
+            "model": DEFAULT_MODEL,
             "system_prompt": "",
             "max_tokens": 1024,
             "temperature": 0.7,

@@ -11,15 +11,15 @@ from blocks.ai.calls import AIBlockBase
 from blocks.ai.embeddings import EmbeddingBlockBase
 from blocks.ai.errors import ProviderNotConfigured
 from blocks.ai.models import EMBEDDING_MODELS, KNOWN_MODELS, cost_usd
-from blocks.ai.providers import BUILT_IN, Access, Protocol, access, choose
-from blocks.ai.text import AITextGeneratorBlock
+from blocks.ai.providers import BUILT_IN, Access, Protocol, access, choose, unavailable_reason
+from blocks.ai.text import AIResponseBlock, AITextGeneratorBlock
 
 KEYS = {f"BLOCKYARD_AI_{name}_KEY": f"key-of-{name}" for name in ("OPENAI", "ANTHROPIC", "GROQ", "OPENROUTER")}
 MINE = ApiKeyCredentials(api_key=SecretStr("mine"))
 ASKING = [
     block
     for block in load_blocks(["blocks.ai"], entry_points=False).blocks.values()
-    if isinstance(block, (AIBlockBase, EmbeddingBlockBase))
+    if isinstance(block, (AIBlockBase, EmbeddingBlockBase)) and block.name != "AIResponseBlock"
 ]
 VLLM = {"BLOCKYARD_AI_VLLM_BASE_URL": "http://gpu.example:8000/v1/"}
 
@@ -80,7 +80,7 @@ def test_key_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("model", "environment", "message"),
     [
-        ("gpt-4o", {}, "give the block credentials, or an operator sets BLOCKYARD_AI_OPENAI_KEY"),
+        ("gpt-4o", {}, "give the block credentials, if it takes any, or an operator sets BLOCKYARD_AI_OPENAI_KEY"),
         ("m", {"BLOCKYARD_AI_MODEL_ALIASES": "gpt-4o:qwen"}, "MODEL_ALIASES: expected name=model"),
         (" ", KEYS, "model: expected the name of a model"),
         ("m", {"BLOCKYARD_AI_DEFAULT_PROVIDER": "nobody"}, "nobody: there is no such provider"),
@@ -234,7 +234,7 @@ def test_cost_is_counted_for_a_million_tokens() -> None:
 
 def test_who_has_no_key_is_told_who_may_give_one() -> None:
     assert choose("gpt-4o", Access("openai", SecretStr("key")), {}).provider.name == "openai"
-    with pytest.raises(ProviderNotConfigured, match="give the block credentials, or an operator sets"):
+    with pytest.raises(ProviderNotConfigured, match="give the block credentials, if it takes any, or an operator sets"):
         choose("gpt-4o", Access(), {})
 
 
@@ -246,3 +246,43 @@ def test_blocks_that_ask_models_take_keys_of_users_and_so_are_available_without_
         monkeypatch.delenv(name)
     assert block.unavailable_reason() == ""
     assert "credentials" in block.input_schema.model_fields
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"BLOCKYARD_AI_GROQ_KEY": "key"},
+        VLLM,
+        {"BLOCKYARD_AI_OLLAMA_HOSTS": "gpu:1"},
+        {"BLOCKYARD_AI_DEFAULT_PROVIDER": "ollama"},
+        {"BLOCKYARD_AI_MODEL_ALIASES": "gpt-4o=ollama/llama3"},
+    ],
+)
+def test_with_anything_of_a_provider_set_models_can_be_asked(environment: dict[str, str]) -> None:
+    assert unavailable_reason(environment) == ""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"BLOCKYARD_AI_OPENAI_KEY": ""}, {"BLOCKYARD_AI_OPENAI_TIMEOUT_SECONDS": "3"}, {"OPENAI_API_KEY": "key"}],
+)
+def test_without_a_provider_it_is_said_what_an_operator_sets(environment: dict[str, str]) -> None:
+    reason = unavailable_reason(environment)
+
+    assert reason.startswith("no provider of models is configured: an operator sets, for runners, the key of one")
+    assert "BLOCKYARD_AI_OPENAI_KEY" in reason
+    assert "BLOCKYARD_AI_OLLAMA_BASE_URL=http://localhost:11434/v1" in reason
+
+
+def test_what_is_named_there_makes_them_available() -> None:
+    named = "BLOCKYARD_AI_OLLAMA_BASE_URL=http://localhost:11434/v1"
+    assert named in unavailable_reason({})
+    assert unavailable_reason(dict([named.split("=")])) == ""
+
+
+def test_the_block_that_takes_no_key_of_a_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BLOCKYARD_AI_")]:
+        monkeypatch.delenv(name)
+    assert AIResponseBlock().unavailable_reason() == unavailable_reason({})
+    monkeypatch.setenv("BLOCKYARD_AI_OPENAI_KEY", "key")
+    assert AIResponseBlock().unavailable_reason() == ""

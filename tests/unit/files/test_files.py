@@ -139,6 +139,28 @@ async def test_a_reader_is_not_disturbed_by_another_attempt_that_keeps_the_same_
     assert content == LARGE
 
 
+async def test_readers_are_not_disturbed_by_attempts_that_keep_the_same_on_and_on(tmp_path: Path) -> None:
+    store = store_of("folder", tmp_path)
+    files = files_of(store)
+    reference = await files.store(LARGE, "a")
+    over = asyncio.Event()
+
+    async def write() -> None:
+        while not over.is_set():
+            await files_of(store).store(LARGE, "a")
+
+    async def read() -> set[bytes]:
+        return {hashlib.sha256(await files.read_bytes(reference)).digest() for _ in range(10)}
+
+    writers = [asyncio.create_task(write()) for _ in range(3)]
+    try:
+        found = await asyncio.gather(*(read() for _ in range(3)))
+    finally:
+        over.set()
+        await asyncio.gather(*writers)
+    assert found == [{hashlib.sha256(LARGE).digest()}] * 3
+
+
 async def test_a_reader_is_told_if_the_file_is_replaced_or_deleted_under_its_hands(store: FileStore) -> None:
     files = files_of(store)
     reference = await files.store(LARGE, "a")
