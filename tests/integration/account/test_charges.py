@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from blockyard.dev.postgres import PostgresServer
+from prometheus_client import REGISTRY
 
 from services.account.charge_weeks import WEEK, week_of
 from services.account.errors import LedgerChanged
@@ -55,6 +56,19 @@ async def test_charges_that_are_sent_again_change_nothing(replica: Replica, othe
     assert (await replica.has(user)).balance == 80
     assert await replica.charged([execution]) == 4
     assert await replica.discrepancies() == []
+
+
+async def test_it_is_counted_by_node_execution_what_was_booked_and_what_was_repeated(replica: Replica) -> None:
+    def counted() -> list[float]:
+        names = [("blockyard_ledger_charges_total", {"outcome": outcome}) for outcome in ("booked", "repeated")]
+        names.append(("blockyard_ledger_credits_charged_total", {}))
+        return [REGISTRY.get_sample_value(name, labels) or 0.0 for name, labels in names]
+
+    user, execution = await replica.new_user(credits=100), new_id()
+    await replica.ledger.settle("one", [charge(user, execution, 1, 2, amount=5)])
+    before = counted()
+    await replica.ledger.settle("one", [charge(user, execution, 1, 2, 3, amount=5), charge(user, execution, 3)])
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 3, 5]
 
 
 async def test_of_charges_that_are_partly_new_the_new_ones_are_booked(replica: Replica) -> None:

@@ -291,6 +291,7 @@ async def test_a_hold_is_answered_with_how_long_it_lasts(service: Service) -> No
         ("HoldCredits", {"holder": "r", "demands": [{}] * 10_001}, "demands"),
         ("SettleCharges", {"holder": "a\0"}, "holder"),
         ("SettleCharges", {"holder": "r", "charges": [{}] * 10_001}, "charges"),
+        ("SettleCharges", {"holder": "r", "charges": [{"further_node_executions": range(10_000)}]}, "charges"),
     ],
 )
 async def test_a_call_to_the_ledger_that_is_malformed_names_the_field(
@@ -307,6 +308,7 @@ async def test_a_call_to_the_ledger_that_is_malformed_names_the_field(
         {"execution_id": b"short"},
         {"execution_id": b""},
         {"node_execution": -1},
+        {"further_node_executions": [3, -1]},
         {"amount": 0},
         {"amount": -5},
         {"amount": 2**62},
