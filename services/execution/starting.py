@@ -26,6 +26,7 @@ from services.execution.planning import GraphPart, Runnable
 from services.execution.purse import Purse
 from services.execution.records import ExecutionRow, NewExecution, Parent
 from services.execution.repository.executions import ExecutionRepository
+from services.execution.secret_inputs import secrets_of
 from services.execution.translation import depth
 
 MOST_LABELS = 32
@@ -33,6 +34,9 @@ LONGEST_LABEL = 100
 LONGEST_REQUEST_ID = 100
 PRIORITIES = range(-100, 101)
 MOST_CREDENTIALS = 1_000
+SECRET_KEPT = (
+    "is secret, and would be kept here: let the graph take it from a credential (CreateCredential) and name that one"
+)
 
 
 Startable: TypeAlias = Runnable | RunnableBlock | GraphPart
@@ -96,6 +100,21 @@ class Starter:
             if earlier is None:
                 raise
             return earlier
+
+    async def check_start(self, request: StartRequest) -> None:
+        """Raises what `start` would refuse now; for what is kept to be started later, again and again.
+
+        Secret inputs are refused as well: they would be kept, and shown, for as long.
+        """
+        check(request)
+        runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
+        kept = sorted(secrets_of(runnable.plan).inputs & request.inputs.keys())
+        if kept:
+            raise InputsInvalid(violations=[Violation(f"inputs.{name}", SECRET_KEPT) for name in kept])
+        self._inputs(runnable, request.inputs)
+        await self.credentials.settle(
+            request.user_id, runnable.graph_id, runnable.credentials_fields, request.credentials
+        )
 
     async def accept(
         self,
