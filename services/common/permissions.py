@@ -38,6 +38,8 @@ class Permission(Enum):
     MANAGE_CREDITS = auto()
     READ_AUDIT = auto()
     MANAGE_VAULT = auto()
+    READ_NOTIFICATIONS = auto()
+    WRITE_NOTIFICATIONS = auto()
 
 
 _READ = frozenset(
@@ -47,6 +49,7 @@ _READ = frozenset(
         Permission.READ_EXECUTIONS,
         Permission.READ_CREDENTIALS,
         Permission.READ_ACCOUNT,
+        Permission.READ_NOTIFICATIONS,
     }
 )
 _WRITE = frozenset(
@@ -55,6 +58,7 @@ _WRITE = frozenset(
         Permission.RUN_EXECUTIONS,
         Permission.WRITE_CREDENTIALS,
         Permission.WRITE_ACCOUNT,
+        Permission.WRITE_NOTIFICATIONS,
     }
 )
 _MANAGE = frozenset(
@@ -136,6 +140,9 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.runner.v1.TaskService/CheckRuns": Permission.SERVICE,
     "/blockyard.runner.v1.TaskService/FindCredentialUses": Permission.SERVICE,
     "/blockyard.runner.v1.CatalogueService/FindCredentialUses": Permission.SERVICE,
+    "/blockyard.runner.v1.FeedService/GetFeedHeads": Permission.SERVICE,
+    "/blockyard.runner.v1.FeedService/ReadFeeds": Permission.SERVICE,
+    "/blockyard.notification.v1.NotificationService/Subscribe": Permission.READ_EXECUTIONS,
     "/grpc.health.v1.Health/Check": Permission.PUBLIC,
     "/grpc.health.v1.Health/List": Permission.PUBLIC,
     "/grpc.health.v1.Health/Watch": Permission.PUBLIC,

@@ -11,6 +11,7 @@ from uuid import UUID
 from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from blockyard.runner.v1.feed_service_pb2_grpc import add_FeedServiceServicer_to_server
 from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceStub
 from blockyard.runner.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from blockyard.runner.v1.value_service_pb2_grpc import add_ValueServiceServicer_to_server
@@ -29,6 +30,7 @@ from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
 from services.execution.credentials import Credentials
 from services.execution.deciding import Decider
+from services.execution.feed_api import FeedApi
 from services.execution.history import History
 from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues
@@ -40,6 +42,7 @@ from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.feeds import FeedRepository
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
@@ -192,6 +195,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             (add_ExecutionServiceServicer_to_server, api),
             (add_ValueServiceServicer_to_server, value_api),
             (add_TaskServiceServicer_to_server, TaskApi(bus, executions, present.judge)),
+            (add_FeedServiceServicer_to_server, FeedApi(FeedRepository(pool))),
         ],
         checks,
     )

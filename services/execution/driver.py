@@ -457,6 +457,7 @@ class Driver:
             last=last,
             kinds=telling.kinds(done.effects),
             time=telling.time_text(live.last_ms),
+            place=self.parts.publisher.place(live.partition, done.feed_sequence),
         )
         self.parts.publisher.offer(Told(live.partition, done.feed_sequence, message, live.machine.ended))
         self.parts.watchers.tell(live.key, done.events)

@@ -6,7 +6,7 @@ Rows have them all: what cannot be held in memory is dropped and read again from
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +24,7 @@ AT_ONCE = 512
 """Messages published in one go."""
 
 GATHER = 0.005
-"""Seconds for which messages are gathered, unless one tells the end of an execution: each wave costs two wake-ups."""
+"""Seconds between two waves of messages, unless one tells the end of an execution: each costs two wake-ups."""
 
 PAUSE = 0.5
 """Seconds before publishing is tried again."""
@@ -40,6 +40,8 @@ class Feed:
     """True while messages above `published` are to be read from rows."""
     offered: int = 0
     """Newest that was known to be committed when it was left to the rows."""
+    told: int = 0
+    """Newest that has a message, or may have one: what a reader must have before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Told:
     """Whether it tells the end of its execution."""
 
 
+PLACE_HEADER = "Blockyard-Feed"
 NO_GRAPH = "block"
 """Stands for the graph in the subject of a run of one block: NATS takes no empty part."""
 
@@ -62,15 +65,37 @@ def subject(user_id: str, graph_id: str, execution_id: str) -> str:
     return f"blockyard.event.{user_id.replace('.', '%2E')}.{graph_id or NO_GRAPH}.{execution_id}"
 
 
-def event_message(batch: EventBatch, payload: bytes, first: int, last: int, kinds: str) -> Message:
+def event_message(batch: EventBatch, entry: FeedEntry, kinds: str, place: str) -> Message:
     """The message of a turn: CloudEvents 1.0 attributes in headers (binary mode)."""
-    execution_id = batch.execution_id
     time = time_text(batch.events[0].time.ToMilliseconds())
-    return message_of(batch.user_id, batch.graph_id, execution_id, payload, first, last, kinds, time)
+    return message_of(
+        batch.user_id,
+        batch.graph_id,
+        batch.execution_id,
+        entry.events,
+        entry.first_event,
+        entry.last_event,
+        kinds,
+        time,
+        place,
+    )
+
+
+def place_text(partition: int, before: int, feed_sequence: int) -> str:
+    """A turn's place in its feed. Whoever has all up to `before` lacks nothing that comes before this message."""
+    return f"{partition} {before} {feed_sequence}"
 
 
 def message_of(
-    user_id: str, graph_id: str, execution_id: str, payload: bytes, first: int, last: int, kinds: str, time: str
+    user_id: str,
+    graph_id: str,
+    execution_id: str,
+    payload: bytes,
+    first: int,
+    last: int,
+    kinds: str,
+    time: str,
+    place: str,
 ) -> Message:
     """As event_message, from what is at hand at the commit."""
     identity = f"{execution_id}:{first}-{last}"
@@ -79,6 +104,7 @@ def message_of(
         payload=payload,
         message_id=identity,
         headers={
+            PLACE_HEADER: place,
             "Blockyard-Kinds": kinds,
             "ce-specversion": "1.0",
             "ce-id": identity,
@@ -104,10 +130,12 @@ class Publisher:
         self._work = asyncio.Event()
         self._went_on = asyncio.Event()
         self._trouble = ""
+        self._last_wave = 0.0
+        """When messages were published last, in seconds of the loop."""
 
     def open(self, partition: int, committed: int, published: int) -> None:
         """A partition was taken; what its last owner has not published is read from rows."""
-        self._feeds[partition] = Feed(committed, published, behind=published < committed)
+        self._feeds[partition] = Feed(committed, published, behind=published < committed, told=committed)
         self._work.set()
 
     def close(self, partition: int) -> None:
@@ -141,10 +169,18 @@ class Publisher:
         """After a commit that was not confirmed: the rows say how far the feed got."""
         if partition in self._feeds:
             feed = self._feeds[partition]
-            feed.committed = committed
+            feed.committed = feed.told = committed
             feed.offered = min(feed.offered, committed)
             feed.behind = True
             self._work.set()
+
+    def place(self, partition: int, feed_sequence: int) -> str:
+        """The place of a committed turn that has events, for its message. Asked once for each, in their order."""
+        feed = self._feeds.get(partition)
+        if feed is None:
+            return place_text(partition, feed_sequence - 1, feed_sequence)
+        before, feed.told = feed.told, feed_sequence
+        return place_text(partition, before, feed_sequence)
 
     def offer(self, told: Told) -> None:
         """Takes a committed turn's message; past the bound it is left to the rows."""
@@ -161,7 +197,9 @@ class Publisher:
         if told.ends:
             self._work.set()
         elif len(self._queue) == 1:
-            asyncio.get_running_loop().call_later(GATHER, self._work.set)
+            loop = asyncio.get_running_loop()
+            # At once after a pause: a lone message need not wait for company.
+            loop.call_at(max(loop.time(), self._last_wave + GATHER), self._work.set)
 
     def published(self) -> dict[int, int]:
         """Feed sequence by partition up to which everything is in the stream."""
@@ -186,6 +224,7 @@ class Publisher:
             self._went_on.clear()
 
     async def _publish_queued(self) -> None:
+        self._last_wave = asyncio.get_running_loop().time()
         batch = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
         self._bytes -= sum(len(told.message.payload) for told in batch)
         answers = await self._bus.publish_all([told.message for told in batch])
@@ -216,8 +255,7 @@ class Publisher:
                     # Known to be committed, and not to be seen yet.
                     await asyncio.sleep(PAUSE)
                     continue
-                told = [(entry, self._message(entry)) for entry in entries]
-                messages = [message for _, message in told if message is not None]
+                messages = _messages(partition, feed.published, entries)
                 answers = await self._bus.publish_all(messages)
                 refused = [
                     answer
@@ -246,9 +284,14 @@ class Publisher:
         if any(isinstance(answer, PublishRefused) and answer.refusal is Refusal.NO_STREAM for answer in answers):
             self._stream_missing()
 
-    def _message(self, entry: FeedEntry) -> Message | None:
-        if not entry.events:
-            return None
-        batch = EventBatch.FromString(entry.events)
-        kinds = ",".join(sorted({EventKind.Name(event.kind).removeprefix("EVENT_KIND_") for event in batch.events}))
-        return event_message(batch, entry.events, entry.first_event, entry.last_event, kinds)
+
+def _messages(partition: int, before: int, entries: Sequence[FeedEntry]) -> list[Message]:
+    """The messages of turns that follow each other in a feed, behind `before`."""
+    messages: list[Message] = []
+    for entry in entries:
+        if entry.events:
+            batch = EventBatch.FromString(entry.events)
+            kinds = ",".join(sorted({EventKind.Name(event.kind).removeprefix("EVENT_KIND_") for event in batch.events}))
+            messages.append(event_message(batch, entry, kinds, place_text(partition, before, entry.feed_sequence)))
+            before = entry.feed_sequence
+    return messages

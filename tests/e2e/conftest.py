@@ -36,7 +36,7 @@ def stack(runner: asyncio.Runner, home: Path, models: ModelServer) -> Iterator[S
     resources = AsyncExitStack()
     try:
         settings = {"BLOCKYARD_AI_OPENAI_BASE_URL": f"{models.url}/v1", "BLOCKYARD_AI_OPENAI_KEY": "test"}
-        yield runner.run(resources.enter_async_context(Stack(home, environment=settings)))
+        yield runner.run(resources.enter_async_context(Stack(home, notifications=1, environment=settings)))
     finally:
         runner.run(resources.aclose())
 

@@ -22,6 +22,7 @@ BLOCKS = "blockyard.graph.v1.BlockService/"
 EXECUTIONS = "blockyard.execution.v1.ExecutionService/"
 CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
+NOTIFICATIONS = "blockyard.notification.v1.NotificationService/"
 RUNNER = "blockyard.runner.v1."
 
 
@@ -123,6 +124,9 @@ EXPECTED: dict[str, Row] = {
     RUNNER + "ValueService/PutValue": internal(RUNNERS),
     RUNNER + "LeaseService/LeaseCredentials": internal(RUNNERS, runner_id="a test"),
     RUNNER + "LeaseService/MatchCredentials": internal(SERVICES, user_id="$user"),
+    NOTIFICATIONS + "Subscribe": row(READERS),
+    RUNNER + "FeedService/GetFeedHeads": internal(SERVICES),
+    RUNNER + "FeedService/ReadFeeds": internal(SERVICES),
     RUNNER + "TaskService/CheckRuns": internal(SERVICES),
     RUNNER + "TaskService/FindCredentialUses": internal(SERVICES, credential_id="$credential", user_id="$user"),
     "grpc.health.v1.Health/Check": row(EVERYBODY),

@@ -28,6 +28,7 @@ from services.common.config import DatabaseSettings, ServiceSettings
 from services.credentials.config import CredentialsSettings
 from services.execution.config import ExecutionSettings
 from services.graph.config import GraphSettings
+from services.notification.config import NotificationSettings
 from services.runner.config import RunnerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,7 @@ def real_defaults(classes: list[type[BaseSettings]], besides: list[type[BaseSett
         ("Settings", SHARED, []),
         ("The graph service", [GraphSettings], SHARED),
         ("The execution service", [ExecutionSettings], SHARED),
+        ("The notification service", [NotificationSettings], SHARED),
         ("A runner", [RunnerSettings], SHARED),
     ],
 )
@@ -138,6 +140,7 @@ def test_every_variable_is_read_somewhere(page: Path) -> None:
         CredentialsSettings,
         GraphSettings,
         ExecutionSettings,
+        NotificationSettings,
         RunnerSettings,
     ]
     settings = real_defaults([*SHARED, *services], []).keys()

@@ -66,6 +66,7 @@ class House:
             stack.execution_address,
             stack.credentials_address,
             stack.account_address,
+            *stack.notification_addresses,
         ):
             channel = await resources.enter_async_context(grpc.aio.insecure_channel(address))
             for name in await services_of(channel):

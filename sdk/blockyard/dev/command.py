@@ -17,7 +17,7 @@ async def run_stack(
     """
     ending = asyncio.Event()
     on_ending_signals(ending.set, this_task().cancel)
-    stack = Stack(home, runners=runners, replicas=replicas, supervise=True, report=say)
+    stack = Stack(home, runners=runners, replicas=replicas, notifications=1, supervise=True, report=say)
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(ending.wait())
     try:

@@ -18,7 +18,7 @@ from blockyard.dev.process import ChildProcess
 from blockyard.dev.starting import failed, start_whole, until_ready
 from blockyard.dev.tokens import StackSecrets
 
-MIGRATED = ("graph", "execution", "credentials", "account")
+MIGRATED = ("graph", "execution", "credentials", "account", "notification")
 MIGRATE = "migrate"
 VAULT = "credentials"
 SECRETS = frozenset(
@@ -44,7 +44,6 @@ class Surroundings:
     credentials_address: str = ""
     """Of all replicas."""
     account_address: str = ""
-
     certificates: Certificates | None = None
     """Where there are some, services and NATS speak TLS."""
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -48,14 +48,16 @@ class Stack:
         runners: int = 2,
         replicas: int = 1,
         vaults: int = 1,
+        notifications: int = 0,
         supervise: bool = False,
         environment: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
         certificates: Certificates | None = None,
         report: Callable[[str], None] = _silent,
     ) -> None:
-        """Plan a stack of so many runners and replicas of the execution service and the vault; nothing is started yet.
+        """Plan a stack of so many runners and replicas of the execution service, of vault and notifications.
 
+        Nothing is started yet.
         `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
         With `certificates`, for 127.0.0.1, services and NATS speak TLS alone, with those who have one of the authority;
         PostgreSQL does not, since the one of the laptop stack is built without it.
@@ -64,6 +66,7 @@ class Stack:
         self.runners = runners
         self.replicas = replicas
         self.vaults = vaults
+        self.notifications = notifications
         self._supervise = supervise
         self._environment = dict(environment or {})
         self._postgres_settings = dict(postgres_settings or {})
@@ -151,6 +154,10 @@ class Stack:
         for number, port in enumerate(execution_ports, 1):
             name = f"execution-{number}"
             self._members[name] = service(surroundings, name, "execution", execution_url, port)
+        for number in range(1, self.notifications + 1):
+            name = f"notification-{number}"
+            url = self.postgres.url_of("notification")
+            self._members[name] = service(surroundings, name, "notification", url)
         for number in range(1, self.runners + 1):
             name = f"runner-{number}"
             self._members[name] = service(surroundings, name, "runner")
@@ -160,7 +167,7 @@ class Stack:
         if not self._started:
             return
         self._started = False
-        groups = ("runner", "execution", "credentials", "graph", "account", "nats", "postgres")
+        groups = ("runner", "notification", "execution", "credentials", "graph", "account", "nats", "postgres")
         try:
             await self._stop_watching()
             self.folder.state.unlink(missing_ok=True)
@@ -223,6 +230,11 @@ class Stack:
     def execution_address(self) -> str:
         """host:port of the first replica of the execution service."""
         return self.execution_addresses[0]
+
+    @property
+    def notification_addresses(self) -> list[str]:
+        """host:port of each replica of the notification service."""
+        return [member.address for name, member in self.services().items() if name.startswith("notification-")]
 
     def services(self) -> dict[str, ServiceProcess]:
         """The services' processes by name, in the order of their start."""
@@ -292,6 +304,7 @@ class Stack:
                 **addresses,
                 "execution": addresses["execution-1"],
                 "credentials": addresses["credentials-1"],
+                **({"notification": addresses["notification-1"]} if self.notifications else {}),
             },
             postgres_url=self.postgres.url,
             nats_url=self.nats.url,

@@ -36,6 +36,7 @@ class Replica:
     resources: AsyncExitStack
     channel: grpc.aio.Channel
     process: run.Process
+    address: str
 
     async def close(self) -> None:
         await self.channel.close()
@@ -81,7 +82,8 @@ class House:
         process = run.Process(resources)
         await start(ExecutionSettings(**values), resources, process)
         port = int(port_file.read_text())
-        replica = Replica(resources, grpc.aio.insecure_channel(f"127.0.0.1:{port}"), process)
+        address = f"127.0.0.1:{port}"
+        replica = Replica(resources, grpc.aio.insecure_channel(address), process, address)
         self.replicas.append(replica)
         return replica
 

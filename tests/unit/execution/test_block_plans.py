@@ -1,6 +1,7 @@
 """The plan of a run of one block, how its inputs are judged, and what of them is told."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from blockyard.event.v1.event_pb2 import EventBatch
@@ -20,6 +21,7 @@ from services.execution.engine.plan import NodeKind, decode_plan
 from services.execution.feed import event_message, subject
 from services.execution.live import Live
 from services.execution.planning import Limits
+from services.execution.records import FeedEntry
 from services.execution.runners import Runners
 from tests.unit.execution.test_dispatch import limits
 
@@ -128,7 +130,8 @@ def test_events_of_single_runs_have_a_subject_that_nats_takes() -> None:
     assert subject("anna", "", "one") == "blockyard.event.anna.block.one"
     batch = EventBatch(execution_id="one", user_id="anna")
     batch.events.add(sequence=1)
-    message = event_message(batch, batch.SerializeToString(), 1, 1, "EXECUTION_STARTED")
+    entry = FeedEntry(1, UUID(int=1), batch.SerializeToString(), 1, 1)
+    message = event_message(batch, entry, "EXECUTION_STARTED", "0 0 1")
     assert message.headers is not None
     assert message.headers["ce-source"] == "/executions/one"
 

@@ -106,6 +106,10 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read the audit log."""
     PERMISSION_MANAGE_VAULT: _Permission.ValueType  # 13
     """Rotate the keys of the vault."""
+    PERMISSION_READ_NOTIFICATIONS: _Permission.ValueType  # 14
+    """Look at one's webhooks and what is sent by e-mail."""
+    PERMISSION_WRITE_NOTIFICATIONS: _Permission.ValueType  # 15
+    """Make and change webhooks, and say what is sent by e-mail."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What methods need of their callers. A role has some of them, and an API key those of its role that it was made with."""
@@ -138,6 +142,10 @@ PERMISSION_READ_AUDIT: Permission.ValueType  # 12
 """Read the audit log."""
 PERMISSION_MANAGE_VAULT: Permission.ValueType  # 13
 """Rotate the keys of the vault."""
+PERMISSION_READ_NOTIFICATIONS: Permission.ValueType  # 14
+"""Look at one's webhooks and what is sent by e-mail."""
+PERMISSION_WRITE_NOTIFICATIONS: Permission.ValueType  # 15
+"""Make and change webhooks, and say what is sent by e-mail."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 class _CreditTransactionKind:

@@ -112,6 +112,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Too many calls in too short a time; RetryInfo says when the next one is taken. RESOURCE_EXHAUSTED."""
     ERROR_REASON_INSUFFICIENT_CREDITS: _ErrorReason.ValueType  # 43
     """The user has no credits left. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 44
+    """What came right after the cursor is not kept any more: list executions for what they did, and begin anew.
+    OUT_OF_RANGE.
+    """
+    ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 45
+    """The cursor is ahead of what there is: it is of another installation, or the database was restored. OUT_OF_RANGE."""
+    ERROR_REASON_SUBSCRIBER_TOO_SLOW: _ErrorReason.ValueType  # 46
+    """The subscriber reads more slowly than events come: resume with the last cursor. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_TOO_MANY_SUBSCRIPTIONS: _ErrorReason.ValueType  # 47
+    """The user has as many subscriptions open as one may have. RESOURCE_EXHAUSTED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, as google.rpc.ErrorInfo.reason carries it (the name without the prefix ERROR_REASON_), with
@@ -208,6 +218,16 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 42
 """Too many calls in too short a time; RetryInfo says when the next one is taken. RESOURCE_EXHAUSTED."""
 ERROR_REASON_INSUFFICIENT_CREDITS: ErrorReason.ValueType  # 43
 """The user has no credits left. RESOURCE_EXHAUSTED."""
+ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 44
+"""What came right after the cursor is not kept any more: list executions for what they did, and begin anew.
+OUT_OF_RANGE.
+"""
+ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 45
+"""The cursor is ahead of what there is: it is of another installation, or the database was restored. OUT_OF_RANGE."""
+ERROR_REASON_SUBSCRIBER_TOO_SLOW: ErrorReason.ValueType  # 46
+"""The subscriber reads more slowly than events come: resume with the last cursor. RESOURCE_EXHAUSTED."""
+ERROR_REASON_TOO_MANY_SUBSCRIPTIONS: ErrorReason.ValueType  # 47
+"""The user has as many subscriptions open as one may have. RESOURCE_EXHAUSTED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _NodeErrorReason:

@@ -1,0 +1,97 @@
+"""Feeds of partitions, for other services: what was committed, whoever drove it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from services.execution.repository.portions import BYTES_READ
+
+READ = """
+WITH asked AS (
+    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS u(partition, after, through)
+), seen AS MATERIALIZED (
+    SELECT a.partition, t.feed_sequence, t.execution_id, t.turn
+    FROM asked a CROSS JOIN LATERAL (
+        SELECT feed_sequence, execution_id, turn FROM turns t
+        WHERE t.partition = a.partition AND t.feed_sequence > a.after AND t.feed_sequence <= a.through
+        ORDER BY feed_sequence LIMIT $4
+    ) AS t
+), found AS (
+    SELECT s.partition, s.feed_sequence, t.events,
+        sum(octet_length(t.events)) OVER (ORDER BY s.partition, s.feed_sequence) - octet_length(t.events) AS before
+    FROM seen s JOIN turns t ON t.execution_id = s.execution_id AND t.turn = s.turn
+    WHERE octet_length(t.events) > 0
+      AND ($5 = '' OR EXISTS (SELECT FROM executions e WHERE e.execution_id = s.execution_id AND e.user_id = $5))
+)
+SELECT s.partition, s.feed_sequence, f.events, coalesce(f.before >= $6, false) AS too_much
+FROM seen s LEFT JOIN (
+    SELECT partition, feed_sequence, before, CASE WHEN before < $6 THEN events END AS events FROM found
+) AS f USING (partition, feed_sequence)
+ORDER BY s.partition, s.feed_sequence
+"""
+"""First which turns there are, by the index alone; then the events of those that are wanted, if there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPart:
+    """What was read of a partition's feed."""
+
+    turns: Sequence[tuple[int, bytes]]
+    """Feed sequence and events of those that have some that are wanted, in order."""
+    reached: int
+    """Up to where all is told."""
+    gap: bool
+    """Whether what comes right behind the place that was asked for is not kept any more."""
+
+
+class FeedRepository:
+    """Questions about feeds."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def heads(self) -> dict[int, int]:
+        """Feed sequence of the last committed turn of each partition."""
+        rows = await self._pool.fetch(
+            """
+            SELECT p.partition, greatest(p.published_through, coalesce((
+                SELECT max(feed_sequence) FROM turns t WHERE t.partition = p.partition
+            ), 0)) AS head FROM partitions p ORDER BY p.partition
+            """
+        )
+        return {row["partition"]: row["head"] for row in rows}
+
+    async def read(
+        self, after: Mapping[int, int], through: Mapping[int, int], user_id: str, limit: int
+    ) -> dict[int, FeedPart]:
+        """The next turns of each partition in `after`, at most `limit` of each; of one user, or of all if it is ""."""
+        partitions = list(after)
+        rows = await self._pool.fetch(
+            READ,
+            partitions,
+            [after[one] for one in partitions],
+            [through[one] for one in partitions],
+            limit,
+            user_id,
+            BYTES_READ // 4,
+        )
+        by_partition: dict[int, list[asyncpg.Record]] = {one: [] for one in partitions}
+        for row in rows:
+            by_partition[row["partition"]].append(row)
+        return {one: _part(found, after[one], through[one], limit) for one, found in by_partition.items()}
+
+
+def _part(rows: Sequence[asyncpg.Record], after: int, through: int, limit: int) -> FeedPart:
+    first = rows[0]["feed_sequence"] if rows else through + 1
+    gap = first > after + 1
+    turns: list[tuple[int, bytes]] = []
+    reached = after
+    for row in rows:
+        if row["too_much"]:
+            return FeedPart(turns, reached, gap)
+        reached = row["feed_sequence"]
+        if row["events"]:
+            turns.append((reached, row["events"]))
+    # What is not kept any more does not come: where nothing follows, all was looked at.
+    return FeedPart(turns, reached if len(rows) >= limit else through, gap)

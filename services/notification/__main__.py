@@ -1,0 +1,54 @@
+"""Starts the notification service: subscribers are told what executions do."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+
+from blockyard.notification.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
+from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
+
+from services.common import bus as nats
+from services.common import database, grpc_client, grpc_server, run
+from services.notification.api import NotificationApi
+from services.notification.config import NotificationSettings
+from services.notification.feeds import IDEMPOTENT, Feeds
+from services.notification.following import Following
+from services.notification.hub import Hub
+from services.notification.places import Places
+from services.notification.tail import Tail
+
+START_SECONDS = 3.0
+"""Waited for the execution service before calls are taken."""
+
+
+async def start(settings: NotificationSettings, resources: AsyncExitStack, process: run.Process) -> None:
+    """Builds everything, top to bottom."""
+    url = settings.database_url.get_secret_value()
+    pool = await resources.enter_async_context(
+        database.connect(url, "notification", pool_size=settings.database_pool_size)
+    )
+    await database.wait_for_schema(pool, "notification")
+    bus = await resources.enter_async_context(nats.connect(settings.nats_url, "notification", settings.nats_access()))
+    secret = settings.service_secret.get_secret_value()
+    credentials = grpc_client.ServiceCredentials(secret, "notification", settings.tls())
+    execution = await resources.enter_async_context(
+        grpc_client.channel(settings.execution_address, credentials, idempotent=IDEMPOTENT)
+    )
+    feeds = Feeds(FeedServiceStub(execution))
+    hub = Hub()
+    tail = Tail(bus, feeds, hub.tell)
+    process.hold("tail", tail.run())
+    with suppress(TimeoutError):
+        # Whoever starts everything at once finds it ready; without the execution service it serves all the same.
+        async with asyncio.timeout(START_SECONDS):
+            await tail.begun.wait()
+    following = Following(tail, hub, feeds)
+    places = Places(settings.subscriptions_per_user)
+    checks = {"postgresql": lambda: database.is_healthy(pool), "feeds": tail.is_healthy}
+    servicers: list[grpc_server.Registration] = [
+        (add_NotificationServiceServicer_to_server, NotificationApi(following, places)),
+    ]
+    await resources.enter_async_context(grpc_server.serve(settings, servicers, checks))
+
+
+if __name__ == "__main__":
+    run.main(NotificationSettings, start)

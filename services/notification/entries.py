@@ -1,0 +1,72 @@
+"""What an execution did in one committed turn, as subscribers are told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from blockyard.event.v1.event_pb2 import EventBatch, ValueAbsence
+from blockyard.values import BLOB_KEY
+
+from services.common.bus import Delivery
+
+PLACE_HEADER = "Blockyard-Feed"
+MARK = BLOB_KEY.encode()
+"""Stands in every value that is, or holds, a reference to the blob store."""
+TOO_LARGE = "The value is larger than events carry. ListEvents has it."
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A turn with events. It is shared by all who are told of it."""
+
+    partition: int
+    sequence: int
+    """Its place in the feed of the partition."""
+    user_id: str
+    execution_id: str
+    data: bytes
+    """A message EventBatch, with references to large values."""
+    _batch: EventBatch | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_turn(cls, partition: int, sequence: int, data: bytes) -> Self:
+        """From what ReadFeeds gives."""
+        batch = EventBatch.FromString(data)
+        return cls(partition, sequence, batch.user_id, batch.execution_id, data)
+
+    @property
+    def batch(self) -> EventBatch:
+        """Its events as they are told: what is not in the message, but in the blob store, is absent."""
+        if self._batch is None:
+            self._batch = EventBatch.FromString(self.data)
+            if MARK in self.data:
+                for event in self._batch.events:
+                    if MARK in event.value:
+                        event.value = b""
+                        event.value_absence = ValueAbsence.VALUE_ABSENCE_TOO_LARGE
+                        event.message = TOO_LARGE
+        return self._batch
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands in the feeds."""
+
+    partition: int
+    before: int
+    """Whoever has all up to here lacks nothing that comes before the message."""
+    sequence: int
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> "Place | None":
+        """As the headers say; None where they do not."""
+        words = headers.get(PLACE_HEADER, "").split(" ")
+        if len(words) != 3 or not all(word.isdigit() for word in words):
+            return None
+        return cls(*map(int, words))
+
+
+def entry_of(delivery: Delivery, place: Place) -> Entry:
+    """From a message of the stream EVENTS, whose subject names user, graph and execution."""
+    _, _, user, _, execution_id = delivery.subject.split(".", 4)
+    return Entry(place.partition, place.sequence, user.replace("%2E", "."), execution_id, delivery.data)

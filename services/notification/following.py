@@ -1,0 +1,152 @@
+"""A subscription from its cursor on: what was there before it from rows, then what comes, without a gap between.
+
+A subscription begins with its queue, at the places that the tail has reached then. What the cursor lacks up to those
+places is read from rows; what the queue has follows exactly. A queue that overflows meanwhile begins anew, and the rest
+is read from rows too. Once it is live, one that overflows is the end: its subscriber reads too slowly.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from blockyard.event.v1.event_pb2 import EventBatch
+
+from services.common.cursors import decode_cursor
+from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
+from services.notification.feeds import ALL_USERS, Feeds, Positions, behind
+from services.notification.filters import EventFilter
+from services.notification.hub import Hub, Queue
+from services.notification.tail import Tail
+
+QUIET_SECONDS = 10.0
+"""So often a subscriber hears something, however quiet it is."""
+MOST_BYTES = 2_000_000
+"""Of events told at once, unless one turn alone has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A part of what a subscriber is told; without batches it is a sign of life."""
+
+    batches: Sequence[EventBatch]
+    positions: Positions
+    """Where all is told behind it. It changes as the subscription goes on: read it at once."""
+    live: bool
+
+
+@dataclass(slots=True, eq=False)
+class Following:
+    """What subscriptions need."""
+
+    tail: Tail
+    hub: Hub
+    feeds: Feeds
+    quiet_seconds: float = QUIET_SECONDS
+
+    async def follow(self, filter: EventFilter, cursor: str) -> AsyncIterator[Told]:
+        """What is told to a subscriber, for as long as it asks. Raises CursorInvalid, CursorExpired, CursorAhead and
+        SubscriberTooSlow."""
+        asked = decode_cursor(cursor) if cursor else None
+        await self.tail.begun.wait()
+        with self.hub.queue(filter) as queue:
+            end = dict(self.tail.positions)
+            one = _Subscription(self, queue, dict(end) if asked is None else await self._checked(asked))
+            yield Told((), one.positions, live=False)
+            async for told in one.told(end):
+                yield told
+
+    async def _checked(self, positions: Positions) -> Positions:
+        if behind(self.tail.positions, positions) and behind(await self.feeds.heads(), positions):
+            raise CursorAhead
+        return positions
+
+
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    following: Following
+    queue: Queue
+    positions: Positions
+    _first: bool = True
+    """Until something was read: what is dropped later on, by retention, is no error of the cursor."""
+
+    async def told(self, end: Positions) -> AsyncIterator[Told]:
+        while True:
+            async for told in self._stored(end):
+                yield told
+            if not self.queue.overflowed:
+                break
+            self.queue.reset()
+            end = dict(self.following.tail.positions)
+        yield Told((), self.positions, live=True)
+        loop, quiet = asyncio.get_running_loop(), self.following.quiet_seconds
+        last = loop.time()
+        while True:
+            if self.queue.overflowed:
+                raise SubscriberTooSlow
+            batches = self._queued()
+            if batches or loop.time() >= last + quiet:
+                yield Told(batches, self.positions, live=True)
+                last = loop.time()
+            else:
+                await self._wait(last + quiet)
+
+    async def _stored(self, end: Positions) -> AsyncIterator[Told]:
+        filter, feeds = self.queue.filter, self.following.feeds
+        while missing := behind(self.positions, end):
+            page = await feeds.read(self.positions, missing, filter.user_id or ALL_USERS)
+            if page.expired and self._first:
+                raise CursorExpired
+            self._first = False
+            batches = [batch for entry in page.entries if filter.wants(entry) and (batch := filter.wanted(entry))]
+            *portions, last = _portions(batches)
+            for portion in portions:
+                yield Told(portion, self.positions, live=False)
+            self.positions.update(page.reached)
+            if last:
+                yield Told(last, self.positions, live=False)
+
+    def _queued(self) -> list[EventBatch]:
+        """What is in the queue, as much as is told at once."""
+        batches: list[EventBatch] = []
+        size = 0
+        for entry in self.queue.take():
+            if entry.sequence <= self.positions.get(entry.partition, 0):
+                continue
+            self.positions[entry.partition] = entry.sequence
+            if (batch := self.queue.filter.wanted(entry)) is not None:
+                batches.append(batch)
+                size += len(entry.data)
+            if size > MOST_BYTES:
+                return batches
+        self._advance()
+        return batches
+
+    def _advance(self) -> None:
+        """With the queue empty, all that the tail has told was told, or is not wanted."""
+        if not self.queue.overflowed:
+            for partition, sequence in self.following.tail.positions.items():
+                if self.positions.get(partition, 0) < sequence:
+                    self.positions[partition] = sequence
+
+    async def _wait(self, until: float) -> None:
+        """Returns when there is something in the queue, or at this time of the loop."""
+        self.queue.work.clear()
+        if self.queue.entries or self.queue.overflowed:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self.queue.work.wait()
+
+
+def _portions(batches: Sequence[EventBatch]) -> list[list[EventBatch]]:
+    """What was read, in parts that are told one after the other; the last one may be empty."""
+    portions: list[list[EventBatch]] = [[]]
+    size = 0
+    for batch in batches:
+        if size >= MOST_BYTES:
+            portions.append([])
+            size = 0
+        portions[-1].append(batch)
+        size += batch.ByteSize()
+    return portions
