@@ -11,9 +11,11 @@ from services.common import database, grpc_client, grpc_server, run
 from services.notification.api import NotificationApi
 from services.notification.config import NotificationSettings
 from services.notification.feeds import IDEMPOTENT, Feeds
+from services.notification.followers import Follower
 from services.notification.following import Following
 from services.notification.hub import Hub
 from services.notification.places import Places
+from services.notification.repository.followers import FollowerRepository
 from services.notification.tail import Tail
 
 START_SECONDS = 3.0
@@ -42,6 +44,8 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
         async with asyncio.timeout(START_SECONDS):
             await tail.begun.wait()
     following = Following(tail, hub, feeds)
+    follower = Follower(FollowerRepository(pool), following, takes=(), taken=lambda: None)
+    process.hold("outgoing", follower.run())
     places = Places(settings.subscriptions_per_user)
     checks = {"postgresql": lambda: database.is_healthy(pool), "feeds": tail.is_healthy}
     servicers: list[grpc_server.Registration] = [

@@ -1,0 +1,148 @@
+"""Takes in what executions did, each turn exactly once, for what is sent out by itself: webhooks and e-mail.
+
+feeds -> follow          from the stored cursor on; one replica at a time, by a lease in the row
+turns -> transaction     each part inserts what it owes somebody; the same transaction moves the cursor
+somebody else stepped    the version in the row has changed, so nothing of the transaction stays
+nothing was owed         the cursor is moved later: a step costs a commit, and looking again costs nothing
+
+Whoever sends works from those rows, on any replica.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import asyncpg
+import grpc
+import structlog
+from blockyard.event.v1.event_pb2 import EventBatch
+
+from services.common.backoff import delays
+from services.common.cursors import CursorInvalid, encode_cursor
+from services.common.database import AWAY, PASSING
+from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
+from services.notification.filters import EventFilter
+from services.notification.following import Following
+from services.notification.repository.followers import Connection, FollowerRepository, Held, NotHeld
+
+NAME = "outgoing"
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+MOVE_SECONDS = 5.0
+"""The cursor is moved so often at least, while there are turns that nobody is owed anything for."""
+GATHER_SECONDS = 0.02
+"""Between two steps: each is a commit."""
+
+Take = Callable[[Connection, Sequence[EventBatch]], Awaitable[bool]]
+"""Inserts what is owed for these turns, and says whether that was anything. It may be called again for the same turns,
+by a transaction of which nothing stays."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Follower:
+    """Follows for as long as `run` runs, whenever no other replica does. `taken` is called after each step that owed
+    something: there is work for senders."""
+
+    def __init__(
+        self, rows: FollowerRepository, following: Following, takes: Sequence[Take], taken: Callable[[], None]
+    ) -> None:
+        self._rows = rows
+        self._following = following
+        self._takes = takes
+        self._taken = taken
+        self._me = secrets.token_hex(16)
+        self._held: Held | None = None
+        self._moved_at = 0.0
+
+    async def run(self) -> None:
+        """Follows until it is cancelled."""
+        pauses = delays()
+        await self._following.tail.begun.wait()
+        try:
+            while True:
+                try:
+                    if await self._hold():
+                        pauses = delays()
+                        await self._follow()
+                        continue
+                except (NotHeld, SubscriberTooSlow):
+                    continue
+                except (*PASSING, grpc.aio.AioRpcError) as error:
+                    log.warning("what executions do waits to be taken in", reason=str(error) or type(error).__name__)
+                    await asyncio.sleep(next(pauses))
+                    continue
+                await asyncio.sleep(RENEW_SECONDS)
+        finally:
+            with suppress(*AWAY, asyncpg.PostgresError):
+                await self._rows.release(NAME, self._me)
+
+    async def _hold(self) -> bool:
+        """Takes or keeps the lease. A new installation begins with what comes from now on."""
+        now = encode_cursor(self._following.tail.positions)
+        held = await self._rows.hold(NAME, self._me, LEASE_SECONDS, now)
+        if held is not None and (self._held is None or self._held.version != held.version):
+            self._held = held
+        return held is not None
+
+    async def _follow(self) -> None:
+        """Follows until another replica does, or something fails."""
+        assert self._held is not None, "it was taken"
+        self._moved_at = renewed = time.monotonic()
+        try:
+            async for told in self._following.follow(EventFilter(None), self._held.cursor):
+                if told.batches:
+                    await self._step(told.batches, encode_cursor(told.positions))
+                    await asyncio.sleep(GATHER_SECONDS)
+                if time.monotonic() - renewed > RENEW_SECONDS:
+                    renewed = time.monotonic()
+                    if not await self._hold():
+                        return
+        except (CursorAhead, CursorExpired, CursorInvalid) as error:
+            await self._begin_anew(error)
+
+    async def _step(self, batches: Sequence[EventBatch], cursor: str) -> None:
+        try:
+            await self._take(batches, cursor, self._owe)
+        except (*PASSING, NotHeld):
+            raise
+        except Exception:  # noqa: BLE001 - an edge: what one turn has must not keep all others waiting
+            await self._take(batches, cursor, self._owe_each)
+
+    async def _owe(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
+        return any([await take(connection, batches) for take in self._takes])
+
+    async def _owe_each(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
+        """One turn after the other; those that fail are left out, and told."""
+        owed = False
+        for batch in batches:
+            try:
+                async with connection.transaction():
+                    owed |= await self._owe(connection, (batch,))
+            except PASSING:
+                raise
+            except Exception:
+                log.exception("a turn cannot be taken in and is left out", execution_id=batch.execution_id)
+        return owed
+
+    async def _take(self, batches: Sequence[EventBatch], cursor: str, owe: Take) -> None:
+        """One transaction, which moves the cursor if it inserts something, or has not been moved for a while."""
+        assert self._held is not None, "it was taken"
+        stepped: Held | None = None
+        async with self._rows.transaction() as connection:
+            owed = await owe(connection, batches)
+            now = time.monotonic()
+            if owed or not batches or now - self._moved_at > MOVE_SECONDS:
+                stepped = await self._rows.step(connection, self._held, cursor)
+        if stepped is not None:
+            self._held, self._moved_at = stepped, now
+        if owed:
+            self._taken()
+
+    async def _begin_anew(self, error: Exception) -> None:
+        """The cursor is of no use: what lies before this moment is lost to subscribers, and said so."""
+        assert self._held is not None, "it was taken"
+        log.error("what executions did before now is not told by webhook and e-mail", reason=str(error))
+        await self._take((), encode_cursor(self._following.tail.positions), self._owe)

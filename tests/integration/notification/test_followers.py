@@ -1,0 +1,114 @@
+"""What is owed for events is inserted exactly once, whoever follows and whatever ends in between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+from blockyard.dev.postgres import PostgresServer
+from blockyard.event.v1.event_pb2 import EventBatch
+from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
+
+from services.common import bus as nats
+from services.common import database, grpc_client, tasks
+from services.notification.feeds import Feeds
+from services.notification.followers import Follower, Take
+from services.notification.following import Following
+from services.notification.hub import Hub
+from services.notification.repository.followers import Connection, FollowerRepository
+from services.notification.tail import Tail
+from tests import signing
+from tests.integration.execution.house import House
+from tests.integration.execution.protocol_runner import running
+from tests.integration.execution.test_guarantees import echo, one_node
+from tests.integration.notification.house import notifying
+from tests.integration.notification.test_subscribing import run_some
+from tests.stack.postgres import as_role
+from tests.waiting import until
+
+NOTES = "CREATE TABLE notes (execution_id text NOT NULL, sequence bigint NOT NULL)"
+
+
+async def note(connection: Connection, batches: Sequence[EventBatch]) -> bool:
+    """Owes a row for each event."""
+    rows = [(batch.execution_id, event.sequence) for batch in batches for event in batch.events]
+    await connection.executemany("INSERT INTO notes VALUES ($1, $2)", rows)
+    return True
+
+
+@asynccontextmanager
+async def followed(built: House, take: Take) -> AsyncIterator[None]:
+    """A replica that follows, until it is ended without any order."""
+    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "test")
+    url = as_role(built.database_url, "notification")
+    async with (
+        database.connect(url, "notification", pool_size=3) as pool,
+        nats.connect(built.nats.url, "test") as bus,
+        grpc_client.channel(built.replicas[0].address, credentials) as channel,
+    ):
+        feeds, hub = Feeds(FeedServiceStub(channel)), Hub()
+        tail = Tail(bus, feeds, hub.tell)
+        follower = Follower(FollowerRepository(pool), Following(tail, hub, feeds), [take], lambda: None)
+        work = [asyncio.create_task(tail.run()), asyncio.create_task(follower.run())]
+        try:
+            yield
+        finally:
+            await tasks.end(work)
+
+
+async def noted(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[int]]:
+    rows = await connection.fetch(
+        "SELECT execution_id, array_agg(sequence ORDER BY sequence) FROM notes GROUP BY execution_id"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def test_each_event_is_taken_in_once_though_replicas_come_and_go(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        await connection.execute("SET search_path TO notification")
+        await connection.execute(NOTES)
+        lengths: dict[str, int] = {}
+
+        async def complete() -> bool:
+            return await noted(connection) == {key: list(range(1, last + 1)) for key, last in lengths.items()}
+
+        async with running(built.bus, {"work": echo}):
+            for _ in range(3):
+                async with followed(built, note), followed(built, note):
+                    lengths |= await run_some(built, 3)
+                # Nobody follows meanwhile.
+                lengths |= await run_some(built, 2)
+            async with followed(built, note):
+                await until(complete, "each event was taken in once")
+        await connection.close()
+
+
+async def test_a_turn_that_cannot_be_taken_in_keeps_no_other_waiting(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        await connection.execute("SET search_path TO notification")
+        await connection.execute(NOTES)
+        bad: list[str] = []
+
+        async def choosy(connection: Connection, batches: Sequence[EventBatch]) -> bool:
+            await note(connection, batches)
+            bad.extend(() if bad else [batches[0].execution_id])
+            if any(batch.execution_id in bad for batch in batches):
+                raise ValueError("this one cannot be taken in")
+            return True
+
+        async with running(built.bus, {"work": echo}), followed(built, choosy):
+            lengths = await run_some(built, 4)
+            await until(lambda: bool(bad), "one is refused")
+            wanted = {key: list(range(1, last + 1)) for key, last in lengths.items() if key not in bad}
+            await until(lambda: _same(connection, wanted), "the others were taken in")
+        await connection.close()
+
+
+async def _same(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[str, list[int]]) -> bool:
+    return await noted(connection) == wanted
