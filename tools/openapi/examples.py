@@ -1,0 +1,74 @@
+"""What the main methods are sent and answer with. A test reads each as the method's message and by its schema."""
+
+from collections.abc import Mapping
+from typing import Any
+
+GRAPH_ID = "1f3f4c9e-6c57-4e0b-9a0e-2f4ad3f6b1c2"
+EXECUTION_ID = "019a3c1e-7b1a-7c55-8a43-52a1f5d0c9aa"
+INPUT, UPPER, OUTPUT = "AgentInputBlock", "TextProcessingBlock", "AgentOutputBlock"
+
+GRAPH: Mapping[str, Any] = {
+    "name": "shout",
+    "nodes": [
+        {"id": "text", "blockId": INPUT, "inputs": {"name": "text"}},
+        {"id": "upper", "blockId": UPPER, "inputs": {"operation": "upper"}},
+        {"id": "result", "blockId": OUTPUT, "inputs": {"name": "result"}},
+    ],
+    "links": [
+        {"sourceNodeId": "text", "sourcePin": "result", "sinkNodeId": "upper", "sinkPin": "text"},
+        {"sourceNodeId": "upper", "sourcePin": "processed_text", "sinkNodeId": "result", "sinkPin": "value"},
+    ],
+}
+
+_EXECUTION: Mapping[str, Any] = {
+    "id": EXECUTION_ID,
+    "graphId": GRAPH_ID,
+    "graphVersion": 1,
+    "userId": "ada",
+    "status": "EXECUTION_STATUS_RUNNING",
+    "inputs": {"text": "hello"},
+    "labels": {"source": "docs"},
+    "createTime": "2026-11-22T09:30:00.123456Z",
+    "startTime": "2026-11-22T09:30:00.130Z",
+    "nodeExecutions": "3",
+    "lastEventSequence": "5",
+}
+
+REQUESTS: Mapping[str, Any] = {
+    "CreateGraph": GRAPH,
+    "ValidateGraph": GRAPH,
+    "UpdateGraph": {"description": "Says it louder."},
+    "ForkGraph": {"name": "shout again"},
+    "SetActiveVersion": {"version": 1},
+    "StartExecution": {"inputs": {"text": "hello"}, "labels": {"source": "docs"}, "requestId": "order-4711"},
+    "StopExecution": {},
+    "StopExecutions": {"graphId": GRAPH_ID},
+    "ResumeNode": {"decision": "DECISION_APPROVE", "message": "Looks good."},
+    "RunBlock": {"inputs": {"text": "hello", "operation": "upper"}},
+    "CreateCredential": {
+        "provider": "acme",
+        "title": "Acme, production",
+        "secret": {"apiKey": "not-a-real-key-0123456789"},
+    },
+    "UpdateCredential": {"updateMask": "title", "title": "Acme, staging"},
+    "UpdateUser": {"updateMask": "timeZone", "timeZone": "Europe/Berlin"},
+    "CreateApiKey": {"name": "nightly import", "permissions": ["PERMISSION_READ_GRAPHS", "PERMISSION_RUN_EXECUTIONS"]},
+    "CreateUser": {"userId": "grace", "name": "Grace", "role": "USER_ROLE_VIEWER"},
+    "SetUserAccess": {"role": "USER_ROLE_USER"},
+    "TopUpCredits": {"amount": "1000", "note": "a present"},
+}
+"""By the method's name; in its first address."""
+
+ANSWERS: Mapping[str, Any] = {
+    "StartExecution": {"execution": _EXECUTION},
+    "GetExecution": {"execution": _EXECUTION},
+    "GetExecutionResults": {"status": "EXECUTION_STATUS_COMPLETED", "results": {"result": ["HELLO"]}},
+    "GetCredits": {"credits": {"userId": "ada", "balance": "990", "held": "5", "spent": "10", "enabled": True}},
+    "ExplainExecution": {
+        "execution": _EXECUTION,
+        "summary": "It waits for upper: a runner of pool default. It is driven by replica execution-1.",
+        "owner": "execution-1",
+        "nextLookTime": "2026-11-22T09:31:00Z",
+        "waiting": [{"nodeExecution": "2", "nodeId": "upper", "reason": "a runner of pool default"}],
+    },
+}
