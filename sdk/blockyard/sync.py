@@ -19,6 +19,7 @@ from blockyard.client.blocks import BlocksClient
 from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.client.presets import PresetsClient
 from blockyard.events import Event
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Execution",
     "Executions",
     "Graphs",
+    "Presets",
     "Users",
     "Vault",
     "connect",
@@ -132,6 +134,16 @@ class Graphs(_Blocking[GraphsClient]):
     export = _blocking(GraphsClient.export)
 
 
+class Presets(_Blocking[PresetsClient]):
+    """The caller's presets; see blockyard.client.presets.PresetsClient."""
+
+    create = _blocking(PresetsClient.create)
+    get = _blocking(PresetsClient.get)
+    list = _iterating(PresetsClient.list)
+    update = _blocking(PresetsClient.update)
+    delete = _blocking(PresetsClient.delete)
+
+
 class Blocks(_Blocking[BlocksClient]):
     """The catalogue; see blockyard.client.blocks.BlocksClient."""
 
@@ -178,9 +190,10 @@ class Executions(_Blocking[ExecutionsClient]):
 
     def start(
         self,
-        graph_id: str,
+        graph_id: str = "",
         inputs: Mapping[str, Json] | None = None,
         *,
+        preset: str = "",
         version: int = 0,
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -192,6 +205,7 @@ class Executions(_Blocking[ExecutionsClient]):
         handle = self._start(
             graph_id,
             inputs,
+            preset=preset,
             version=version,
             request_id=request_id,
             labels=labels,
@@ -265,6 +279,7 @@ class Client:
     """The async client's sync face, with the same parts. Use it as a context manager."""
 
     graphs: Graphs
+    presets: Presets
     blocks: Blocks
     executions: Executions
 
@@ -275,6 +290,7 @@ class Client:
         self._loop = _Loop()
         client = self._loop.run(self._client.__aenter__())
         self.graphs = Graphs(self._loop, client.graphs)
+        self.presets = Presets(self._loop, client.presets)
         self.blocks = Blocks(self._loop, client.blocks)
         self.executions = Executions(self._loop, client.executions)
         return self
@@ -323,11 +339,14 @@ class Client:
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
         *,
+        preset: str = "",
         credentials: Mapping[str, str] | None = None,
         absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph (by id, a record of it, or one that is stored first) to its end, and gives its results."""
-        work = self._client.run(graph, inputs, timeout, credentials=credentials, absent_as_none=absent_as_none)
+        work = self._client.run(
+            graph, inputs, timeout, preset=preset, credentials=credentials, absent_as_none=absent_as_none
+        )
         return self._loop.run(work)
 
     def events(self, execution: str, after: int = 0) -> Iterator[Event]:

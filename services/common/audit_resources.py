@@ -3,6 +3,7 @@
 from google.protobuf.message import Message
 
 _GRAPH = "/blockyard.graph.v1.GraphService/"
+_PRESETS = "/blockyard.graph.v1.PresetService/"
 _EXECUTION = "/blockyard.execution.v1.ExecutionService/"
 _CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
 _ACCOUNT = "/blockyard.account.v1.AccountService/"
@@ -14,6 +15,9 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _GRAPH + "SetActiveVersion": ("graphs", "graph_id", ""),
     _GRAPH + "ForkGraph": ("graphs", "graph_id", "graph.id"),
     _GRAPH + "ImportGraph": ("graphs", "", "graph.id"),
+    _PRESETS + "CreatePreset": ("presets", "", "preset.id"),
+    _PRESETS + "UpdatePreset": ("presets", "preset.id", ""),
+    _PRESETS + "DeletePreset": ("presets", "preset_id", ""),
     _EXECUTION + "StopExecution": ("executions", "execution_id", ""),
     _EXECUTION + "StopExecutions": ("graphs", "graph_id", ""),
     _EXECUTION + "ResumeNode": ("executions", "execution_id", ""),

@@ -44,6 +44,8 @@ PLAIN_TEXTS = frozenset(
         "blockyard.graph.v1.NodeMetadata.customized_name",
         "blockyard.graph.v1.ForkGraphRequest.name",
         "blockyard.graph.v1.ImportGraphRequest.name",
+        "blockyard.graph.v1.Preset.name",
+        "blockyard.graph.v1.Preset.description",
         "blockyard.credentials.v1.CreateCredentialRequest.title",
         "blockyard.credentials.v1.UpdateCredentialRequest.title",
         "blockyard.credentials.v1.StartAuthorizationRequest.title",
@@ -60,6 +62,8 @@ _UNNAMED = frozenset(
         "blockyard.graph.v1.CreateGraphRequest.graph",
         "blockyard.graph.v1.UpdateGraphRequest.graph",
         "blockyard.graph.v1.ValidateGraphRequest.graph",
+        "blockyard.graph.v1.CreatePresetRequest.preset",
+        "blockyard.graph.v1.UpdatePresetRequest.preset",
     }
 )
 """Fields that paths leave out: rules of graphs speak of nodes[2], not of graph.nodes[2]."""

@@ -102,6 +102,7 @@ class ExecutionApi(ExecutionServiceServicer):
                 priority=request.priority,
                 credentials=dict(request.credentials),
                 credits_policy=request.credits_policy,
+                preset_id=translation.preset_id(request.preset_id),
             )
         )
         exact = messages.VALUE_FORMAT_JSON if request.inputs_json else messages.VALUE_FORMAT_STRUCT

@@ -4,15 +4,22 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import grpc
 from blockyard.graph.v1.block_pb2 import Block
-from blockyard.runner.v1.catalogue_service_pb2 import GetRunnableBlockRequest, GetRunnableGraphRequest
+from blockyard.runner.v1.catalogue_service_pb2 import (
+    GetRunnableBlockRequest,
+    GetRunnableGraphRequest,
+    GetRunnableGraphResponse,
+)
+from blockyard.values import parse
+from grpc_status import rpc_status
 
+from services.common.error_status import reason_of
 from services.common.errors import NotFound, Unavailable
-from services.execution.errors import BlockNotFound, GraphNotFound, GraphNotRunnable
+from services.execution.errors import BlockNotFound, GraphNotFound, GraphNotRunnable, PresetNotFound
 from services.execution.planning import Limits, Runnable
 
 if TYPE_CHECKING:  # the asynchronous form exists for type checkers alone
@@ -27,8 +34,27 @@ FRESH_SECONDS = 2.0
 BUSY_SECONDS = 0.25
 """A graph whose active version was wanted within this time is worth a lease, which costs the graph service a write."""
 
-Key = tuple[str, str, int]
-"""User, graph, version."""
+Key = tuple[str, str, int, str]
+"""User, graph, version, preset; the latter is empty, or graph and version may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Inputs and credentials that a start is given where it has none of that name."""
+
+    inputs: dict[str, Any]
+    credentials: dict[str, str]
+
+
+NO_PRESET = Preset({}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A graph as it can be started, and the preset that it is started with."""
+
+    runnable: Runnable
+    preset: Preset
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +64,7 @@ class Known:
     holds_until: float
     wanted_at: float
     etag: bytes
-    runnable: Runnable
+    found: Found
 
 
 @dataclass(eq=False)
@@ -48,7 +74,7 @@ class Question:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     begun: int = 0
     """How often it was asked."""
-    answer: Runnable | Exception | None = None
+    answer: Found | Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +93,23 @@ class Catalogue:
     limits: Limits
     _known: OrderedDict[Key, Known] = field(default_factory=OrderedDict)
     _questions: WeakValueDictionary[Key, Question] = field(default_factory=WeakValueDictionary)
+    _runnables: WeakValueDictionary[bytes, Runnable] = field(default_factory=WeakValueDictionary)
+    """By etag."""
 
     async def runnable(self, user_id: str, graph_id: str, version: int) -> Runnable:
         """A user's graph at a version (0: the active one)."""
-        key = (user_id, graph_id, version)
+        return (await self.to_start(user_id, graph_id, version, "")).runnable
+
+    async def to_start(self, user_id: str, graph_id: str, version: int, preset_id: str) -> Found:
+        """A user's graph at a version (0: the preset's, else the active one), and a preset of theirs if one is named;
+        without a graph, the preset's."""
+        key = (user_id, graph_id, version, preset_id)
         known = self._known.get(key)
-        # A start follows the edit before it: which version is active is asked, unless there is a lease of it.
+        # A start follows the edit before it: which version is active is asked, unless there is a lease of it; and so is
+        # what a preset says.
         if known is not None and time.monotonic() < known.holds_until:
             known.wanted_at = time.monotonic()
-            return known.runnable
+            return known.found
         question = self._questions.get(key)
         if question is None:
             question = self._questions[key] = Question()
@@ -89,7 +123,7 @@ class Catalogue:
             raise _translated(error, BlockNotFound) from error
         return KnownBlock(answer.block, answer.absence)
 
-    async def _answer(self, key: Key, question: Question) -> Runnable:
+    async def _answer(self, key: Key, question: Question) -> Found:
         """The answer to a question that was asked after this call: all that wait meanwhile share the next one."""
         before = question.begun
         async with question.lock:
@@ -105,8 +139,8 @@ class Catalogue:
                 raise question.answer
             return question.answer
 
-    async def _ask(self, key: Key) -> Runnable:
-        user_id, graph_id, version = key
+    async def _ask(self, key: Key) -> Found:
+        user_id, graph_id, version, preset_id = key
         known = self._known.get(key)
         asked_at = time.monotonic()
         request = GetRunnableGraphRequest(
@@ -114,30 +148,47 @@ class Catalogue:
             version=version,
             user_id=user_id,
             known_etag=known.etag if known else b"",
-            wants_lease=not version and known is not None and asked_at - known.wanted_at < BUSY_SECONDS,
+            preset_id=preset_id,
+            wants_lease=not version
+            and not preset_id
+            and known is not None
+            and asked_at - known.wanted_at < BUSY_SECONDS,
         )
         try:
             answer = await self.stub.GetRunnableGraph(request)
         except grpc.aio.AioRpcError as error:
             raise _translated(error, GraphNotFound) from error
-        if known is not None and answer.etag == known.etag:
-            runnable = known.runnable
-        else:
-            runnable = Runnable(answer.graph, answer.blocks, self.limits)
-        seconds = FRESH_SECONDS if version else answer.lease.ToNanoseconds() / 1e9
+        is_known = known is not None and answer.etag == known.etag
+        runnable = known.found.runnable if known is not None and is_known else self._compiled(answer)
+        found = Found(runnable, _preset(answer) if preset_id else NO_PRESET)
+        seconds = FRESH_SECONDS if version and not preset_id else answer.lease.ToNanoseconds() / 1e9
         # Wanted until now: a slow answer does not make a busy graph look idle.
-        self._known[key] = Known(asked_at + seconds, time.monotonic(), answer.etag, runnable)
+        self._known[key] = Known(asked_at + seconds, time.monotonic(), answer.etag, found)
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
+        return found
+
+    def _compiled(self, answer: GetRunnableGraphResponse) -> Runnable:
+        """Once for all presets of a graph."""
+        runnable = self._runnables.get(answer.etag)
+        if runnable is None:
+            runnable = self._runnables[answer.etag] = Runnable(answer.graph, answer.blocks, self.limits)
         return runnable
+
+
+def _preset(answer: GetRunnableGraphResponse) -> Preset:
+    inputs: dict[str, Any] = parse(answer.preset.inputs_json)
+    return Preset(inputs, dict(answer.preset.credentials))
 
 
 def _translated(error: grpc.aio.AioRpcError, not_found: type[NotFound]) -> Exception:
     """The graph service's answer as ours: its refusals are the caller's, its absence is passing."""
     code, message = error.code(), error.details() or ""
     if code == grpc.StatusCode.NOT_FOUND:
-        return not_found(message)
+        status = rpc_status.from_call(error)
+        named = reason_of(status) if status is not None else None
+        return PresetNotFound(message) if named == "PRESET_NOT_FOUND" else not_found(message)
     if code == grpc.StatusCode.FAILED_PRECONDITION:
         return GraphNotRunnable(message)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):

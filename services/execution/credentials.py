@@ -138,6 +138,16 @@ class Credentials:
         return matches
 
 
+def with_preset(
+    preset: Mapping[str, str], given: Mapping[str, str], fields: Sequence[CredentialsField]
+) -> Mapping[str, str]:
+    """What a start names, and below it what its preset does: who names a field means all its pins."""
+    if not preset:
+        return given
+    places = {f"{pin.node_id}.{pin.pin}" for one in fields if one.name in given for pin in one.pins}
+    return {**{name: chosen for name, chosen in preset.items() if name not in places}, **given}
+
+
 def key_of(graph_id: str, node_id: str, pin: str) -> str:
     """Under which a pin's reference stands in the row of an execution."""
     return f"{graph_id}/{node_id}.{pin}"

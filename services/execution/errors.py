@@ -27,6 +27,12 @@ class GraphNotRunnable(FailedPrecondition):
     reason = ErrorReason.ERROR_REASON_GRAPH_NOT_RUNNABLE
 
 
+class PresetNotFound(NotFound):
+    """There is no such preset, or it belongs to somebody else."""
+
+    reason = ErrorReason.ERROR_REASON_PRESET_NOT_FOUND
+
+
 class BlockNotFound(NotFound):
     """No runner has registered such a block."""
 

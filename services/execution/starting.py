@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -17,8 +18,14 @@ from services.common.errors import BlockyardError, InvalidArgument, Violation
 from services.common.ids import new_id
 from services.execution.accepting import Acceptance, RequestIdTaken, TooManyUnended
 from services.execution.block_plans import RunnableBlock
-from services.execution.catalogue import Catalogue
-from services.execution.credentials import Credentials, References, decode_references, encode_references
+from services.execution.catalogue import Catalogue, Found, Preset
+from services.execution.credentials import (
+    Credentials,
+    References,
+    decode_references,
+    encode_references,
+    with_preset,
+)
 from services.execution.engine import RULES, Topology
 from services.execution.errors import InputsInvalid, RequestIdReused, TooManyExecutions
 from services.execution.loading import Loader
@@ -58,6 +65,8 @@ class StartRequest:
     """Ids of credentials, by the name of a field or by "<node id>.<pin>"; of a block by pin."""
     credits_policy: int = 0
     """A CreditsPolicy."""
+    preset_id: str = ""
+    """Whose inputs and credentials count where the request gives none of that name; the graph may then be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +98,12 @@ class Starter:
         """The execution of a graph, which is new unless the request id was used before."""
         check(request)
         try:
-            runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
-            references = await self.credentials.settle(
-                request.user_id, runnable.graph_id, runnable.credentials_fields, request.credentials
-            )
-            return await self.accept(request, runnable, references)
+            found = await self._found(request)
+            references = await self._references(request, found)
+            if not request.preset_id:
+                return await self.accept(request, found.runnable, references)
+            with _telling_of(found.preset, request):
+                return await self.accept(request, found.runnable, references, _merged(found.preset, request))
         except (BlockyardError, grpc.aio.AioRpcError):
             # Whatever refuses a new execution now did not refuse the first call, whose answer may be lost.
             earlier = await self.earlier(request)
@@ -107,14 +117,23 @@ class Starter:
         Secret inputs are refused as well: they would be kept, and shown, for as long.
         """
         check(request)
-        runnable = await self.catalogue.runnable(request.user_id, request.graph_id, request.graph_version)
-        kept = sorted(secrets_of(runnable.plan).inputs & request.inputs.keys())
+        found = await self._found(request)
+        kept = sorted(secrets_of(found.runnable.plan).inputs & request.inputs.keys())
         if kept:
             raise InputsInvalid(violations=[Violation(f"inputs.{name}", SECRET_KEPT) for name in kept])
-        self._inputs(runnable, request.inputs)
-        await self.credentials.settle(
-            request.user_id, runnable.graph_id, runnable.credentials_fields, request.credentials
+        with _telling_of(found.preset, request):
+            self._inputs(found.runnable, _merged(found.preset, request))
+        await self._references(request, found)
+
+    async def _found(self, request: StartRequest) -> Found:
+        return await self.catalogue.to_start(
+            request.user_id, request.graph_id, request.graph_version, request.preset_id
         )
+
+    async def _references(self, request: StartRequest, found: Found) -> References:
+        runnable = found.runnable
+        given = with_preset(found.preset.credentials, request.credentials, runnable.credentials_fields)
+        return await self.credentials.settle(request.user_id, runnable.graph_id, runnable.credentials_fields, given)
 
     async def accept(
         self,
@@ -251,6 +270,24 @@ class Starter:
         )
 
 
+def _merged(preset: Preset, request: StartRequest) -> dict[str, Any]:
+    return {**preset.inputs, **request.inputs}
+
+
+@contextmanager
+def _telling_of(preset: Preset, request: StartRequest) -> Iterator[None]:
+    """Refused inputs that the preset gave are told as such: the graph may have changed since it was stored."""
+    paths = tuple(f"inputs.{name}" for name in preset.inputs.keys() - request.inputs.keys())
+    try:
+        yield
+    except InputsInvalid as error:
+        error.violations = tuple(
+            replace(one, description=f"{one.description} (the preset gives it)") if one.field.startswith(paths) else one
+            for one in error.violations
+        )
+        raise
+
+
 def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
     """What makes two requests the same; a start of the active version stays the same when another one becomes it."""
     parts = [request.graph_id, str(request.graph_version), repr(sorted(request.labels.items())), str(request.priority)]
@@ -260,6 +297,8 @@ def _request_hash(request: StartRequest, inputs: bytes) -> bytes:
         parts.append(f"credentials {sorted(request.credentials.items())!r}")
     if request.credits_policy == CreditsPolicy.CREDITS_POLICY_FAIL:
         parts.append("fails without credits")
+    if request.preset_id:
+        parts.append(f"preset {request.preset_id}")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + inputs).digest()
 
 
@@ -267,7 +306,7 @@ def check(request: StartRequest) -> None:
     """Raises InvalidArgument with all that is malformed."""
     violations: list[Violation] = []
     path, subject = ("graph_id", request.graph_id) if request.block_id is None else ("block_id", request.block_id)
-    if not subject:
+    if not subject and not request.preset_id:
         violations.append(Violation(path, "is required"))
     if request.graph_version < 0:
         violations.append(Violation("graph_version", f"must not be negative, got {request.graph_version}"))

@@ -47,6 +47,7 @@ def stored(message: StartTemplate, field: str) -> bytes:
     kept = StartTemplate()
     kept.CopyFrom(message)
     kept.graph_id = translation.graph_id(message.graph_id)
+    kept.preset_id = translation.preset_id(message.preset_id)
     kept.ClearField("inputs")
     try:
         kept.inputs_json = encode(inputs)
@@ -78,6 +79,7 @@ def start_of(data: bytes, user_id: str, request_id: str, labels: dict[str, str])
         priority=message.priority,
         credentials=dict(message.credentials),
         credits_policy=message.credits_policy,
+        preset_id=message.preset_id,
     )
 
 

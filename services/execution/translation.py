@@ -95,6 +95,11 @@ def graph_id(text: str) -> str:
         return text
 
 
+def preset_id(text: str) -> str:
+    """A preset's id as the graph service writes it. What is no id names no preset, as it will say."""
+    return graph_id(text)
+
+
 def execution_message(
     row: ExecutionRow, progress: Progress | None, value_format: int, with_inputs: bool = True
 ) -> Execution:

@@ -12,6 +12,7 @@ import orjson
 from blockyard import values
 from blockyard.graph.v1.graph_pb2 import Graph, Link, Node
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct
 
 from services.common.errors import Violation
 from services.common.structs import from_struct, to_struct
@@ -38,7 +39,7 @@ def read_document(graph: Graph, deepest: int) -> tuple[GraphDocument, list[Viola
         document.limits.CopyFrom(graph.limits)
     constants = []
     for index, node in enumerate(graph.nodes):
-        found = _constants(node, f"nodes[{index}]", deepest, violations)
+        found = read_inputs(node.inputs, node.inputs_json, f"nodes[{index}].", deepest, violations)
         constants.append(found)
         document.nodes.append(_node(node, found))
     for link in graph.links:
@@ -90,14 +91,15 @@ def _node(node: Node, constants: dict[str, Any]) -> Node:
     return copy
 
 
-def _constants(node: Node, path: str, deepest: int, violations: list[Violation]) -> dict[str, Any]:
-    """A node's constants. What cannot be stored is told and left out."""
-    read = _parse(node.inputs_json, f"{path}.inputs_json", violations) if node.inputs_json else from_struct(node.inputs)
+def read_inputs(struct: Struct, data: bytes, path: str, deepest: int, violations: list[Violation]) -> dict[str, Any]:
+    """The values of twin fields (`inputs`, `inputs_json`), of a node or a preset: the JSON form wins where it is set.
+    What cannot be stored is told and left out. `path` is what stands before both names."""
+    read = _parse(data, f"{path}inputs_json", violations) if data else from_struct(struct)
     kept = {}
     for pin, value in read.items():
         reason = _unfit(pin, value, deepest)
         if reason:
-            violations.append(Violation(f"{path}.inputs.{pin[:100]}", reason))
+            violations.append(Violation(f"{path}inputs.{pin[:100]}", reason))
         else:
             # As it will be read back: floats that are not finite are text from here on.
             kept[pin] = orjson.loads(values.encode(value))

@@ -2,7 +2,14 @@
 
 from blockyard.common.v1 import errors_pb2
 
-from services.common.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.common.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
 
 
 class GraphNotFound(NotFound):
@@ -51,3 +58,33 @@ class BlockInvalid(InvalidArgument):
     """A block breaks a rule of the catalogue; nothing was registered."""
 
     reason = errors_pb2.ERROR_REASON_BLOCK_INVALID
+
+
+class PresetNotFound(NotFound):
+    """There is no such preset, or it belongs to somebody else."""
+
+    reason = errors_pb2.ERROR_REASON_PRESET_NOT_FOUND
+
+
+class PresetInvalid(InvalidArgument):
+    """The preset does not fit its graph; each violation names its place."""
+
+    reason = errors_pb2.ERROR_REASON_PRESET_INVALID
+
+
+class PresetRequestIdReused(AlreadyExists):
+    """The request id was used before with another preset. Use the same id only to repeat a request."""
+
+    reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class PresetConflict(Aborted):
+    """The preset was changed at the same time. Repeat the change."""
+
+    reason = errors_pb2.ERROR_REASON_VERSION_CONFLICT
+
+
+class TooManyPresets(ResourceExhausted):
+    """As many presets as are allowed: delete some."""
+
+    reason = errors_pb2.ERROR_REASON_LIMIT_REACHED

@@ -1,6 +1,6 @@
 """What the repository gives and takes: rows as values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -105,3 +105,38 @@ class VersionSighting:
     register_time: datetime
     pool: str
     runners: Sequence[RunnerSighting]
+
+
+@dataclass(frozen=True, slots=True)
+class PresetContent:
+    """What the owner of a preset says. `inputs` is a JSON object."""
+
+    graph_version: int
+    name: str
+    description: str
+    inputs: bytes
+    credentials: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PresetRow:
+    """A stored preset."""
+
+    preset_id: UUID
+    graph_id: UUID
+    user_id: str
+    content: PresetContent
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewPreset:
+    """A preset to be stored."""
+
+    preset_id: UUID
+    graph_id: UUID
+    user_id: str
+    content: PresetContent
+    request_id: str | None
+    request_hash: bytes | None

@@ -19,6 +19,7 @@ KEY = frozenset({"key"})
 
 GRAPHS = "blockyard.graph.v1.GraphService/"
 BLOCKS = "blockyard.graph.v1.BlockService/"
+PRESETS = "blockyard.graph.v1.PresetService/"
 EXECUTIONS = "blockyard.execution.v1.ExecutionService/"
 CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
@@ -70,6 +71,11 @@ EXPECTED: dict[str, Row] = {
     BLOCKS + "GetBlock": row(READERS, block_id="TextProcessingBlock"),
     BLOCKS + "ListBlockCategories": row(READERS),
     BLOCKS + "ListBlockVersions": row(READERS, block_id="TextProcessingBlock"),
+    PRESETS + "CreatePreset": row(WRITERS, "others", preset={"graph_id": "$graph", "name": "a preset"}),
+    PRESETS + "GetPreset": row(READERS | KEY, "others", preset_id="$preset"),
+    PRESETS + "ListPresets": row(READERS | KEY),
+    PRESETS + "UpdatePreset": row(WRITERS, "others", preset={"id": "$preset", "name": "x"}, update_mask="name"),
+    PRESETS + "DeletePreset": row(WRITERS, "others", preset_id="$new_preset"),
     EXECUTIONS + "StartExecution": row(WRITERS, "others", **OF_GRAPH, inputs={"text": "hello"}),
     EXECUTIONS + "GetExecution": row(READERS, "others", **OF_EXECUTION),
     EXECUTIONS + "ListExecutions": row(READERS, **OF_GRAPH),

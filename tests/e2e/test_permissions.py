@@ -23,7 +23,7 @@ from grpc_status import rpc_status
 
 from examples.any_language import GRAPH
 from services.common import identity
-from tests.e2e.permission_table import ACCOUNT, CREDENTIALS, EVERYBODY, EXECUTIONS, EXPECTED, GRAPHS
+from tests.e2e.permission_table import ACCOUNT, CREDENTIALS, EVERYBODY, EXECUTIONS, EXPECTED, GRAPHS, PRESETS
 from tests.unit.common.test_permissions import methods
 
 CALLERS = ("nobody", "viewer", "user", "admin", "key", "service", "runner")
@@ -138,6 +138,10 @@ class House:
             case "graph":
                 made = await self.call(GRAPHS + "CreateGraph", token, {"graph": GRAPH})
                 return str(made.answer["graph"]["id"])
+            case "preset":
+                preset = {"graph_id": await self.filled("$graph", owner), "name": "a preset"}
+                made = await self.call(PRESETS + "CreatePreset", token, {"preset": preset})
+                return str(made.answer["preset"]["id"])
             case "execution":
                 request = {"graph_id": await self.filled("$graph", owner), "inputs": {"text": "hello"}}
                 made = await self.call(EXECUTIONS + "StartExecution", token, request)

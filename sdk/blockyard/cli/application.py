@@ -24,6 +24,7 @@ from blockyard.cli.graphs import graphs
 from blockyard.cli.importing import export_graph, import_graph
 from blockyard.cli.keys import keys
 from blockyard.cli.output import Output
+from blockyard.cli.presets import presets
 from blockyard.cli.run import run
 from blockyard.cli.users import users
 from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
@@ -96,6 +97,7 @@ for _command in (
     dev,
     run,
     graphs,
+    presets,
     import_graph,
     export_graph,
     blocks,

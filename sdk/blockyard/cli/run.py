@@ -34,7 +34,8 @@ GRAPH_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 @click.command()
-@click.argument("graph")
+@click.argument("graph", required=False, default="")
+@click.option("--preset", default="", metavar="ID", help="A preset, whose inputs count where none are given here.")
 @click.option(
     "-i",
     "--input",
@@ -66,6 +67,7 @@ GRAPH_SUFFIXES = (".json", ".yaml", ".yml")
 def run(
     output: Output,
     graph: str,
+    preset: str,
     pairs: tuple[str, ...],
     inputs_file: str | None,
     version: int,
@@ -76,23 +78,24 @@ def run(
     json_wanted: bool,
 ) -> None:
     """Starts GRAPH: a file (.yaml, .json, an agent of AutoGPT), which is stored as a new graph first, or the id of a
-    stored one.
+    stored one. With --preset it may be left out.
 
     Ctrl-C while following stops following; the execution goes on.
     """
     inputs = parse_inputs(pairs, inputs_file)
     labels_by_key = parse_labels(labels)
     credentials = parse_credentials(credential_pairs)
-    content = _content(graph, version)
+    content = _content(graph, version, preset)
     started: list[str] = []
 
     async def work() -> None:
         async with output.client() as client:
-            record = await _stored(client, graph, version, content)
+            record = await _stored(client, graph, version, preset, content)
             try:
                 execution = await client.executions.start(
                     record.id,
                     inputs,
+                    preset=preset,
                     version=version,
                     labels=labels_by_key,
                     credentials=credentials,
@@ -118,14 +121,20 @@ def run(
         raise
 
 
-def _content(graph: str, version: int) -> graph_pb2.Graph | bytes | None:
-    """The graph in the file that is named, or the bytes of an agent of AutoGPT; None if an id is named."""
+def _content(graph: str, version: int, preset: str) -> graph_pb2.Graph | bytes | None:
+    """The graph in the file that is named, or the bytes of an agent of AutoGPT; None if an id or a preset is named."""
+    if not graph and preset:
+        return None
+    if not graph:
+        raise click.UsageError("say what to run: a file, the id of a stored graph, or --preset ID")
     if not graph.endswith(GRAPH_SUFFIXES) and not Path(graph).is_file():
         if not _is_id(graph):
             raise BlockyardError(f"{graph}: no such file, and no id of a stored graph (`blockyard graphs list`)")
         return None
     if version:
         raise click.UsageError("--version is for stored graphs; a file is stored as a new one")
+    if preset:
+        raise click.UsageError("--preset is of a stored graph; a file is stored as a new one")
     try:
         return load_graph(graph)
     except GraphFileError:
@@ -152,7 +161,9 @@ def _is_id(text: str) -> bool:
     return True
 
 
-async def _stored(client: Client, graph: str, version: int, content: graph_pb2.Graph | bytes | None) -> GraphRecord:
+async def _stored(
+    client: Client, graph: str, version: int, preset: str, content: graph_pb2.Graph | bytes | None
+) -> GraphRecord:
     if isinstance(content, bytes):
         made = await client.graphs.import_file(content)
         tell_remarks(made.remarks)
@@ -161,6 +172,9 @@ async def _stored(client: Client, graph: str, version: int, content: graph_pb2.G
         record = await client.graphs.create(content)
         for warning in record.warnings:
             click.echo(f"Warning: {warning}", err=True)
+    elif preset:
+        known = await client.presets.get(preset)
+        record = await client.graphs.get(graph or known.graph_id, version or known.graph_version)
     else:
         record = await client.graphs.get(graph, version)
     return record

@@ -43,6 +43,7 @@ from blockyard.client.credential_records import (
 from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.client.presets import PresetRecord, PresetsClient
 from blockyard.connection import Connection, find_connection, open_channel
 from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceStub
 from blockyard.errors import NotConfigured
@@ -50,6 +51,7 @@ from blockyard.events import Event
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
+from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
 from blockyard.records import (
     AbsentResult,
     AbsentValue,
@@ -116,6 +118,8 @@ __all__ = [
     "NewApiKey",
     "NodeExecution",
     "NodeStatus",
+    "PresetRecord",
+    "PresetsClient",
     "Results",
     "Rotation",
     "SetupRequirements",
@@ -135,10 +139,11 @@ __all__ = [
 
 
 class Client:
-    """A caller's view of Blockyard: `graphs`, `blocks`, `executions`, `credentials`, `account`, `credits`; and for
-    administrators `users`, `audit`, `vault`. Use it as an async context manager."""
+    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `credentials`, `account`, `credits`;
+    and for administrators `users`, `audit`, `vault`. Use it as an async context manager."""
 
     graphs: GraphsClient
+    presets: PresetsClient
     blocks: BlocksClient
     executions: ExecutionsClient
 
@@ -152,6 +157,7 @@ class Client:
         graph = self._channel(self.connection.graph_address)
         execution = self._channel(self.connection.execution_address)
         self.graphs = GraphsClient(GraphServiceStub(graph), call)
+        self.presets = PresetsClient(PresetServiceStub(graph), call)
         executions = ExecutionServiceStub(execution)
         self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
         self.executions = ExecutionsClient(executions, call)
@@ -202,19 +208,22 @@ class Client:
         inputs: Mapping[str, Json] | None = None,
         timeout: float | None = None,
         *,
+        preset: str = "",
         credentials: Mapping[str, str] | None = None,
         absent_as_none: bool = False,
     ) -> Results:
         """Runs a graph to its end, and gives its results.
 
         An id runs the graph's active version, a record the version that it is of; any other graph is stored first.
-        `credentials` as of ExecutionsClient.start, `absent_as_none` as of ExecutionHandle.result.
+        `preset` and `credentials` as of ExecutionsClient.start, `absent_as_none` as of ExecutionHandle.result.
         """
         if isinstance(graph, str):
-            execution = await self.executions.start(graph, inputs, credentials=credentials)
+            execution = await self.executions.start(graph, inputs, preset=preset, credentials=credentials)
         else:
             record = graph if isinstance(graph, GraphRecord) else await self.graphs.create(graph)
-            execution = await self.executions.start(record.id, inputs, version=record.version, credentials=credentials)
+            execution = await self.executions.start(
+                record.id, inputs, preset=preset, version=record.version, credentials=credentials
+            )
         return await execution.result(timeout, absent_as_none=absent_as_none)
 
     def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:

@@ -153,15 +153,18 @@ class CredentialRecord:
 
 @dataclass(frozen=True, slots=True)
 class CredentialUse:
-    """A place that names a credential: a pin of a node of a graph, or of an execution that has not ended."""
+    """A place that names a credential: a preset, or a pin of a node, of a graph or an execution that has not ended."""
 
     graph_id: str
     graph_version: int
     node_id: str
     pin: str
     execution_id: str
+    preset_id: str = ""
 
     def __str__(self) -> str:
+        if self.preset_id:
+            return f"preset {self.preset_id} of graph {self.graph_id}"
         graph = f"graph {self.graph_id} version {self.graph_version}" if self.graph_id else "a run of a block"
         execution = f" in execution {self.execution_id}" if self.execution_id else ""
         return f"{graph}, {self.node_id}.{self.pin}{execution}"
@@ -169,7 +172,7 @@ class CredentialUse:
     @classmethod
     def from_proto(cls, proto: credential_pb2.CredentialUse) -> "CredentialUse":
         """The value of a message."""
-        return cls(proto.graph_id, proto.graph_version, proto.node_id, proto.pin, proto.execution_id)
+        return cls(proto.graph_id, proto.graph_version, proto.node_id, proto.pin, proto.execution_id, proto.preset_id)
 
 
 @dataclass(frozen=True, slots=True)

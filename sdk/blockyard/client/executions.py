@@ -58,9 +58,10 @@ class ExecutionsClient:
 
     async def start(
         self,
-        graph_id: str,
+        graph_id: str = "",
         inputs: Mapping[str, Json] | None = None,
         *,
+        preset: str = "",
         version: int = 0,
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -69,6 +70,9 @@ class ExecutionsClient:
         credits_policy: CreditsPolicy = "wait",
     ) -> "ExecutionHandle":
         """Starts an execution; once this returns it ends, whatever dies. Version 0 is the active one.
+
+        `preset` is the id of a preset whose inputs and credentials count where this call gives none of that name; the
+        graph may then be left out, and version 0 is the preset's.
 
         `credentials` are ids by the name of the graph's field, or for one node by "<node id>.<pin>"; what is not named
         is found if exactly one of the caller's fits, else CredentialsMissing names the fields. When the caller's
@@ -85,6 +89,7 @@ class ExecutionsClient:
             priority=priority,
             credentials=credentials or {},
             credits_policy=_CREDITS_POLICIES[credits_policy],
+            preset_id=preset,
         )
         answer = await self._call(self._stub.StartExecution, request, messages.StartExecutionResponse, repeatable=True)
         return self.handle(answer.execution.id)

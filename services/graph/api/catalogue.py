@@ -10,7 +10,9 @@ from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
 from services.graph.api.graphs import graph_id
-from services.graph.graphs import Graphs
+from services.graph.api.presets import preset_id
+from services.graph.graphs import MOST_USES, Graphs, Runnable
+from services.graph.presets import Presets, preset_message
 from services.graph.registration import Registrar
 
 Context = ServicerContext[Any, Any]
@@ -20,8 +22,9 @@ Context = ServicerContext[Any, Any]
 class CatalogueApi(CatalogueServiceServicer):
     """Whoever calls is a service, and says for which user it asks."""
 
-    def __init__(self, graphs: Graphs, registrar: Registrar, interval: float) -> None:
+    def __init__(self, graphs: Graphs, presets: Presets, registrar: Registrar, interval: float) -> None:
         self._graphs = graphs
+        self._presets = presets
         self._registrar = registrar
         self._interval = interval
 
@@ -37,18 +40,25 @@ class CatalogueApi(CatalogueServiceServicer):
     async def GetRunnableGraph(
         self, request: messages.GetRunnableGraphRequest, context: Context
     ) -> messages.GetRunnableGraphResponse:
-        """Gets a graph with its blocks."""
+        """Gets a graph with its blocks, and the preset that it is started with."""
+        if request.preset_id:
+            return await self._with_preset(request)
         user, graph, seconds = request.user_id, graph_id(request.graph_id), 0.0
         if request.wants_lease and not request.version:
             runnable, seconds = await self._graphs.leased(user, graph)
         else:
             runnable = await self._graphs.runnable(user, graph, request.version)
-        answer = messages.GetRunnableGraphResponse(etag=runnable.etag)
+        answer = _answer(runnable, request)
         if seconds:
             answer.lease.FromNanoseconds(round(seconds * 1e9))
-        if runnable.etag != request.known_etag:
-            answer.graph.CopyFrom(runnable.graph)
-            answer.blocks.extend(runnable.blocks)
+        return answer
+
+    async def _with_preset(self, request: messages.GetRunnableGraphRequest) -> messages.GetRunnableGraphResponse:
+        graph = graph_id(request.graph_id) if request.graph_id else None
+        preset = await self._presets.to_start(request.user_id, preset_id(request.preset_id), graph)
+        version = request.version or preset.content.graph_version
+        answer = _answer(await self._graphs.runnable(request.user_id, preset.graph_id, version), request)
+        answer.preset.CopyFrom(preset_message(preset))
         return answer
 
     async def GetRunnableBlock(
@@ -64,13 +74,24 @@ class CatalogueApi(CatalogueServiceServicer):
     async def FindCredentialUses(
         self, request: messages.CatalogueServiceFindCredentialUsesRequest, context: Context
     ) -> messages.CatalogueServiceFindCredentialUsesResponse:
-        """Where graphs name a credential."""
+        """Where graphs and presets name a credential."""
         found = await self._graphs.credential_uses(request.user_id, credential_id(request.credential_id))
         uses = [
             CredentialUse(graph_id=str(row.graph_id), graph_version=row.version, node_id=use.node_id, pin=use.pin)
             for row, use in found
         ]
-        return messages.CatalogueServiceFindCredentialUsesResponse(uses=uses)
+        presets = await self._presets.credential_uses(request.user_id, credential_id(request.credential_id))
+        uses += [CredentialUse(graph_id=str(row.graph_id), preset_id=str(row.preset_id)) for row in presets]
+        return messages.CatalogueServiceFindCredentialUsesResponse(uses=uses[:MOST_USES])
+
+
+def _answer(runnable: Runnable, request: messages.GetRunnableGraphRequest) -> messages.GetRunnableGraphResponse:
+    """The graph, unless the caller has it."""
+    answer = messages.GetRunnableGraphResponse(etag=runnable.etag)
+    if runnable.etag != request.known_etag:
+        answer.graph.CopyFrom(runnable.graph)
+        answer.blocks.extend(runnable.blocks)
+    return answer
 
 
 def credential_id(text: str) -> UUID:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
 from blockyard.graph.v1.graph_pb2 import CredentialsField, CredentialsPin, Graph, Link, Node
+from blockyard.graph.v1.preset_pb2 import Preset
 from blockyard.runner.v1.catalogue_service_pb2 import (
     GetRunnableBlockRequest,
     GetRunnableBlockResponse,
@@ -24,8 +25,11 @@ from blockyard.runner.v1.catalogue_service_pb2_grpc import (
     add_CatalogueServiceServicer_to_server,
 )
 from google.protobuf.duration_pb2 import Duration
+from grpc_status import rpc_status
 
+from services.common import error_status
 from services.common.structs import to_struct
+from services.execution.errors import PresetNotFound
 
 TYPES = {
     "INPUT": BlockType.BLOCK_TYPE_INPUT,
@@ -144,6 +148,8 @@ class MemoryCatalogue(CatalogueServiceServicer):
         self.graphs: dict[str, GetRunnableGraphResponse] = {}
         self.blocks: dict[str, GetRunnableBlockResponse] = {}
         """By id."""
+        self.presets: dict[str, Preset] = {}
+        """By id."""
         self.questions = 0
         self.lease_seconds = 0.0
         """Of the active version, for those who want a lease."""
@@ -182,7 +188,10 @@ class MemoryCatalogue(CatalogueServiceServicer):
         self, request: GetRunnableGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunnableGraphResponse:
         self.questions += 1
-        found = self.graphs.get(request.graph_id)
+        preset = self.presets.get(request.preset_id)
+        if request.preset_id and preset is None:
+            await refuse(context, PresetNotFound())
+        found = self.graphs.get(request.graph_id or (preset.graph_id if preset else ""))
         await self.answering.wait()
         if request.graph_id in self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "The catalogue is away.")
@@ -192,10 +201,18 @@ class MemoryCatalogue(CatalogueServiceServicer):
         answer = GetRunnableGraphResponse(etag=found.etag)
         if found.etag != request.known_etag:
             answer.CopyFrom(found)
+        if preset is not None:
+            answer.preset.CopyFrom(preset)
         if request.wants_lease and self.lease_seconds:
             self.leased += 1
             answer.lease.FromNanoseconds(round(self.lease_seconds * 1e9))
         return answer
+
+
+async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    """Answers with an error as services do."""
+    parts = rpc_status.to_status(error_status.from_exception(error))
+    await context.abort(parts.code, parts.details, tuple(parts.trailing_metadata or ()))
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.graph.v1.block_pb2 import Block
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
+from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
 from blockyard.runner.v1.catalogue_service_pb2 import RegisterBlocksRequest, RegisterBlocksResponse
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from google.rpc import error_details_pb2
@@ -40,11 +41,12 @@ class Refusal:
 
 
 class Caller:
-    """Calls the three services with one token, or none."""
+    """Calls the services with one token, or none."""
 
     def __init__(self, channel: grpc.aio.Channel, token: str | None) -> None:
         # Any: the generated stubs' types depend on the kind of channel.
-        self._stubs: list[Any] = [stub(channel) for stub in (GraphServiceStub, BlockServiceStub, CatalogueServiceStub)]
+        stubs = (GraphServiceStub, BlockServiceStub, PresetServiceStub, CatalogueServiceStub)
+        self._stubs: list[Any] = [stub(channel) for stub in stubs]
         self._metadata = [("authorization", f"Bearer {token}")] if token is not None else []
 
     async def call(self, method: str, request: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from blockyard.account.v1 import account_service_pb2
 from blockyard.credentials.v1 import credentials_service_pb2
 from blockyard.execution.v1 import execution_service_pb2
-from blockyard.graph.v1 import block_service_pb2, graph_pb2, graph_service_pb2
+from blockyard.graph.v1 import block_service_pb2, graph_pb2, graph_service_pb2, preset_service_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -29,6 +29,7 @@ FILES = [
         credentials_service_pb2,
         execution_service_pb2,
         graph_service_pb2,
+        preset_service_pb2,
     )
 ]
 UUID = "0190c0de-0000-7000-8000-000000000001"

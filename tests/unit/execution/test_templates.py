@@ -22,12 +22,13 @@ def test_a_template_becomes_the_start_that_it_describes() -> None:
         priority=5,
         credentials={"github": "id"},
         credits_policy=CreditsPolicy.CREDITS_POLICY_FAIL,
+        preset_id="preset",
     )
     start = start_of(stored(message, "start"), "anna", own_request_id("schedule", "x", 1), {"schedule": "x"})
     assert start.inputs == {"number": EXACT}
     assert start.labels == {"team": "a", "schedule": "x"}
     assert (start.user_id, start.graph_id, start.graph_version, start.priority) == ("anna", "graph", 3, 5)
-    assert (start.credentials, start.credits_policy) == ({"github": "id"}, 2)
+    assert (start.credentials, start.credits_policy, start.preset_id) == ({"github": "id"}, 2, "preset")
     starting.check(start)
 
 

@@ -122,6 +122,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The subscriber reads more slowly than events come: resume with the last cursor. RESOURCE_EXHAUSTED."""
     ERROR_REASON_TOO_MANY_SUBSCRIPTIONS: _ErrorReason.ValueType  # 47
     """The user has as many subscriptions open as one may have. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_PRESET_NOT_FOUND: _ErrorReason.ValueType  # 48
+    """The preset does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_PRESET_INVALID: _ErrorReason.ValueType  # 49
+    """Inputs or credentials of a preset do not fit its graph; BadRequest names each one. INVALID_ARGUMENT."""
+    ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 50
+    """The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, as google.rpc.ErrorInfo.reason carries it (the name without the prefix ERROR_REASON_), with
@@ -228,6 +234,12 @@ ERROR_REASON_SUBSCRIBER_TOO_SLOW: ErrorReason.ValueType  # 46
 """The subscriber reads more slowly than events come: resume with the last cursor. RESOURCE_EXHAUSTED."""
 ERROR_REASON_TOO_MANY_SUBSCRIPTIONS: ErrorReason.ValueType  # 47
 """The user has as many subscriptions open as one may have. RESOURCE_EXHAUSTED."""
+ERROR_REASON_PRESET_NOT_FOUND: ErrorReason.ValueType  # 48
+"""The preset does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_PRESET_INVALID: ErrorReason.ValueType  # 49
+"""Inputs or credentials of a preset do not fit its graph; BadRequest names each one. INVALID_ARGUMENT."""
+ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 50
+"""The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _NodeErrorReason:

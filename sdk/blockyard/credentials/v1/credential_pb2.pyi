@@ -351,6 +351,7 @@ class CredentialUse(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PRESET_ID_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Graph; empty for a run of a single block."""
     graph_version: _builtins.int
@@ -361,6 +362,8 @@ class CredentialUse(_message.Message):
     """Input pin of the node."""
     execution_id: _builtins.str
     """Execution that has not ended and was started with it; empty where the graph itself names it."""
+    preset_id: _builtins.str
+    """Preset of the graph that names it; empty where it is none. node_id and pin are then empty."""
     def __init__(
         self,
         *,
@@ -369,10 +372,11 @@ class CredentialUse(_message.Message):
         node_id: _builtins.str = ...,
         pin: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        preset_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "node_id", b"node_id", "pin", b"pin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "node_id", b"node_id", "pin", b"pin", "preset_id", b"preset_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -165,8 +165,9 @@ class StartExecutionRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     CREDITS_POLICY_FIELD_NUMBER: _builtins.int
+    PRESET_ID_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
-    """Graph to run."""
+    """Graph to run; may be empty where a preset is named."""
     graph_version: _builtins.int
     """Its version; 0 means the active one."""
     inputs_json: _builtins.bytes
@@ -177,6 +178,10 @@ class StartExecutionRequest(_message.Message):
     """Higher ones are dispatched first, -100 to 100."""
     credits_policy: Global___CreditsPolicy.ValueType
     """What becomes of the execution when the caller's credits run out."""
+    preset_id: _builtins.str
+    """Preset (blockyard.graph.v1.PresetService) whose inputs and credentials count where this request gives none of that
+    name. graph_id may then be empty, and graph_version 0 means the preset's.
+    """
     @_builtins.property
     def inputs(self) -> _struct_pb2.Struct:
         """Values for the graph's inputs, by name."""
@@ -204,10 +209,11 @@ class StartExecutionRequest(_message.Message):
         priority: _builtins.int = ...,
         credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         credits_policy: Global___CreditsPolicy.ValueType = ...,
+        preset_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "credits_policy", b"credits_policy", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "credits_policy", b"credits_policy", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "preset_id", b"preset_id", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from blockyard.execution.v1 import execution_service_pb2 as blockyard_dot_execut
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/execution/v1/start_template.proto\x12\x16\x62lockyard.execution.v1\x1a.blockyard/execution/v1/execution_service.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xba\x03\n\rStartTemplate\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x15\n\rgraph_version\x18\x02 \x01(\x05\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x41\n\x06labels\x18\x05 \x03(\x0b\x32\x31.blockyard.execution.v1.StartTemplate.LabelsEntry\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12K\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x36.blockyard.execution.v1.StartTemplate.CredentialsEntry\x12=\n\x0e\x63redits_policy\x18\x08 \x01(\x0e\x32%.blockyard.execution.v1.CreditsPolicy\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/execution/v1/start_template.proto\x12\x16\x62lockyard.execution.v1\x1a.blockyard/execution/v1/execution_service.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xcd\x03\n\rStartTemplate\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x15\n\rgraph_version\x18\x02 \x01(\x05\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0binputs_json\x18\x04 \x01(\x0c\x12\x41\n\x06labels\x18\x05 \x03(\x0b\x32\x31.blockyard.execution.v1.StartTemplate.LabelsEntry\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12K\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x36.blockyard.execution.v1.StartTemplate.CredentialsEntry\x12=\n\x0e\x63redits_policy\x18\x08 \x01(\x0e\x32%.blockyard.execution.v1.CreditsPolicy\x12\x11\n\tpreset_id\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._loaded_options = None
   _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._serialized_options = b'8\001'
   _globals['_STARTTEMPLATE']._serialized_start=150
-  _globals['_STARTTEMPLATE']._serialized_end=592
-  _globals['_STARTTEMPLATE_LABELSENTRY']._serialized_start=495
-  _globals['_STARTTEMPLATE_LABELSENTRY']._serialized_end=540
-  _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._serialized_start=542
-  _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._serialized_end=592
+  _globals['_STARTTEMPLATE']._serialized_end=611
+  _globals['_STARTTEMPLATE_LABELSENTRY']._serialized_start=514
+  _globals['_STARTTEMPLATE_LABELSENTRY']._serialized_end=559
+  _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._serialized_start=561
+  _globals['_STARTTEMPLATE_CREDENTIALSENTRY']._serialized_end=611
 # @@protoc_insertion_point(module_scope)

@@ -76,8 +76,9 @@ class StartTemplate(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     CREDITS_POLICY_FIELD_NUMBER: _builtins.int
+    PRESET_ID_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
-    """Graph to run."""
+    """Graph to run; may be empty where a preset is named."""
     graph_version: _builtins.int
     """Its version; 0 means the one that is active at the time of the start."""
     inputs_json: _builtins.bytes
@@ -86,6 +87,10 @@ class StartTemplate(_message.Message):
     """Higher ones are dispatched first, -100 to 100."""
     credits_policy: _execution_service_pb2.CreditsPolicy.ValueType
     """What becomes of the execution when the credits run out."""
+    preset_id: _builtins.str
+    """Preset whose inputs and credentials, as they are at the time of the start, count where this template gives none of
+    that name. graph_version 0 means the preset's then.
+    """
     @_builtins.property
     def inputs(self) -> _struct_pb2.Struct:
         """Values for the graph's inputs, by name."""
@@ -113,10 +118,11 @@ class StartTemplate(_message.Message):
         priority: _builtins.int = ...,
         credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         credits_policy: _execution_service_pb2.CreditsPolicy.ValueType = ...,
+        preset_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "credits_policy", b"credits_policy", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "credits_policy", b"credits_policy", "graph_id", b"graph_id", "graph_version", b"graph_version", "inputs", b"inputs", "inputs_json", b"inputs_json", "labels", b"labels", "preset_id", b"preset_id", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from blockyard.credentials.v1 import credential_pb2 as blockyard_dot_credentials_dot_v1_dot_credential__pb2
 from blockyard.graph.v1 import block_pb2 as blockyard_dot_graph_dot_v1_dot_block__pb2
 from blockyard.graph.v1 import graph_pb2 as blockyard_dot_graph_dot_v1_dot_graph__pb2
+from blockyard.graph.v1 import preset_pb2 as blockyard_dot_graph_dot_v1_dot_preset__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/runner/v1/catalogue_service.proto\x12\x13\x62lockyard.runner.v1\x1a)blockyard/credentials/v1/credential.proto\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1e\x62lockyard/graph/v1/graph.proto\x1a\x1egoogle/protobuf/duration.proto\"c\n\x15RegisterBlocksRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12)\n\x06\x62locks\x18\x03 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\"\xd0\x01\n\x16RegisterBlocksResponse\x12T\n\rschema_hashes\x18\x01 \x03(\x0b\x32=.blockyard.runner.v1.RegisterBlocksResponse.SchemaHashesEntry\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x33\n\x11SchemaHashesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x17GetRunnableGraphRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nknown_etag\x18\x04 \x01(\x0c\x12\x13\n\x0bwants_lease\x18\x05 \x01(\x08\"\xa7\x01\n\x18GetRunnableGraphResponse\x12(\n\x05graph\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Graph\x12)\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0c\n\x04\x65tag\x18\x03 \x01(\x0c\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x17GetRunnableBlockRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"U\n\x18GetRunnableBlockResponse\x12(\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0f\n\x07\x61\x62sence\x18\x02 \x01(\t\"S\n)CatalogueServiceFindCredentialUsesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\"c\n*CatalogueServiceFindCredentialUsesResponse\x12\x35\n\x04uses\x18\x01 \x03(\x0b\x32\'.blockyard.credentials.v1.CredentialUse2\xff\x03\n\x10\x43\x61talogueService\x12k\n\x0eRegisterBlocks\x12*.blockyard.runner.v1.RegisterBlocksRequest\x1a+.blockyard.runner.v1.RegisterBlocksResponse\"\x00\x12q\n\x10GetRunnableGraph\x12,.blockyard.runner.v1.GetRunnableGraphRequest\x1a-.blockyard.runner.v1.GetRunnableGraphResponse\"\x00\x12q\n\x10GetRunnableBlock\x12,.blockyard.runner.v1.GetRunnableBlockRequest\x1a-.blockyard.runner.v1.GetRunnableBlockResponse\"\x00\x12\x97\x01\n\x12\x46indCredentialUses\x12>.blockyard.runner.v1.CatalogueServiceFindCredentialUsesRequest\x1a?.blockyard.runner.v1.CatalogueServiceFindCredentialUsesResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/runner/v1/catalogue_service.proto\x12\x13\x62lockyard.runner.v1\x1a)blockyard/credentials/v1/credential.proto\x1a\x1e\x62lockyard/graph/v1/block.proto\x1a\x1e\x62lockyard/graph/v1/graph.proto\x1a\x1f\x62lockyard/graph/v1/preset.proto\x1a\x1egoogle/protobuf/duration.proto\"c\n\x15RegisterBlocksRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12)\n\x06\x62locks\x18\x03 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\"\xd0\x01\n\x16RegisterBlocksResponse\x12T\n\rschema_hashes\x18\x01 \x03(\x0b\x32=.blockyard.runner.v1.RegisterBlocksResponse.SchemaHashesEntry\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x33\n\x11SchemaHashesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x17GetRunnableGraphRequest\x12\x10\n\x08graph_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nknown_etag\x18\x04 \x01(\x0c\x12\x13\n\x0bwants_lease\x18\x05 \x01(\x08\x12\x11\n\tpreset_id\x18\x06 \x01(\t\"\xd3\x01\n\x18GetRunnableGraphResponse\x12(\n\x05graph\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Graph\x12)\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0c\n\x04\x65tag\x18\x03 \x01(\x0c\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x06preset\x18\x05 \x01(\x0b\x32\x1a.blockyard.graph.v1.Preset\"<\n\x17GetRunnableBlockRequest\x12\x10\n\x08\x62lock_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"U\n\x18GetRunnableBlockResponse\x12(\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x19.blockyard.graph.v1.Block\x12\x0f\n\x07\x61\x62sence\x18\x02 \x01(\t\"S\n)CatalogueServiceFindCredentialUsesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\"c\n*CatalogueServiceFindCredentialUsesResponse\x12\x35\n\x04uses\x18\x01 \x03(\x0b\x32\'.blockyard.credentials.v1.CredentialUse2\xff\x03\n\x10\x43\x61talogueService\x12k\n\x0eRegisterBlocks\x12*.blockyard.runner.v1.RegisterBlocksRequest\x1a+.blockyard.runner.v1.RegisterBlocksResponse\"\x00\x12q\n\x10GetRunnableGraph\x12,.blockyard.runner.v1.GetRunnableGraphRequest\x1a-.blockyard.runner.v1.GetRunnableGraphResponse\"\x00\x12q\n\x10GetRunnableBlock\x12,.blockyard.runner.v1.GetRunnableBlockRequest\x1a-.blockyard.runner.v1.GetRunnableBlockResponse\"\x00\x12\x97\x01\n\x12\x46indCredentialUses\x12>.blockyard.runner.v1.CatalogueServiceFindCredentialUsesRequest\x1a?.blockyard.runner.v1.CatalogueServiceFindCredentialUsesResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +38,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._loaded_options = None
   _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_options = b'8\001'
-  _globals['_REGISTERBLOCKSREQUEST']._serialized_start=207
-  _globals['_REGISTERBLOCKSREQUEST']._serialized_end=306
-  _globals['_REGISTERBLOCKSRESPONSE']._serialized_start=309
-  _globals['_REGISTERBLOCKSRESPONSE']._serialized_end=517
-  _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_start=466
-  _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_end=517
-  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_start=519
-  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_end=637
-  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_start=640
-  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_end=807
-  _globals['_GETRUNNABLEBLOCKREQUEST']._serialized_start=809
-  _globals['_GETRUNNABLEBLOCKREQUEST']._serialized_end=869
-  _globals['_GETRUNNABLEBLOCKRESPONSE']._serialized_start=871
-  _globals['_GETRUNNABLEBLOCKRESPONSE']._serialized_end=956
-  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESREQUEST']._serialized_start=958
-  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESREQUEST']._serialized_end=1041
-  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESRESPONSE']._serialized_start=1043
-  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESRESPONSE']._serialized_end=1142
-  _globals['_CATALOGUESERVICE']._serialized_start=1145
-  _globals['_CATALOGUESERVICE']._serialized_end=1656
+  _globals['_REGISTERBLOCKSREQUEST']._serialized_start=240
+  _globals['_REGISTERBLOCKSREQUEST']._serialized_end=339
+  _globals['_REGISTERBLOCKSRESPONSE']._serialized_start=342
+  _globals['_REGISTERBLOCKSRESPONSE']._serialized_end=550
+  _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_start=499
+  _globals['_REGISTERBLOCKSRESPONSE_SCHEMAHASHESENTRY']._serialized_end=550
+  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_start=553
+  _globals['_GETRUNNABLEGRAPHREQUEST']._serialized_end=690
+  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_start=693
+  _globals['_GETRUNNABLEGRAPHRESPONSE']._serialized_end=904
+  _globals['_GETRUNNABLEBLOCKREQUEST']._serialized_start=906
+  _globals['_GETRUNNABLEBLOCKREQUEST']._serialized_end=966
+  _globals['_GETRUNNABLEBLOCKRESPONSE']._serialized_start=968
+  _globals['_GETRUNNABLEBLOCKRESPONSE']._serialized_end=1053
+  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESREQUEST']._serialized_start=1055
+  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESREQUEST']._serialized_end=1138
+  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESRESPONSE']._serialized_start=1140
+  _globals['_CATALOGUESERVICEFINDCREDENTIALUSESRESPONSE']._serialized_end=1239
+  _globals['_CATALOGUESERVICE']._serialized_start=1242
+  _globals['_CATALOGUESERVICE']._serialized_end=1753
 # @@protoc_insertion_point(module_scope)

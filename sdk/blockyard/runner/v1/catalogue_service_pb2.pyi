@@ -6,6 +6,7 @@ isort:skip_file
 from blockyard.credentials.v1 import credential_pb2 as _credential_pb2
 from blockyard.graph.v1 import block_pb2 as _block_pb2
 from blockyard.graph.v1 import graph_pb2 as _graph_pb2
+from blockyard.graph.v1 import preset_pb2 as _preset_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -115,6 +116,7 @@ class GetRunnableGraphRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     KNOWN_ETAG_FIELD_NUMBER: _builtins.int
     WANTS_LEASE_FIELD_NUMBER: _builtins.int
+    PRESET_ID_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Its id."""
     version: _builtins.int
@@ -125,6 +127,10 @@ class GetRunnableGraphRequest(_message.Message):
     """Etag of the answer that the caller has; empty if it has none."""
     wants_lease: _builtins.bool
     """True if the caller would use a lease of the active version, as it is about to be asked for it often."""
+    preset_id: _builtins.str
+    """Preset of that user's to be started with; empty if there is none. graph_id may then be empty, and version 0 means
+    the preset's. There is no lease then.
+    """
     def __init__(
         self,
         *,
@@ -133,10 +139,11 @@ class GetRunnableGraphRequest(_message.Message):
         user_id: _builtins.str = ...,
         known_etag: _builtins.bytes = ...,
         wants_lease: _builtins.bool = ...,
+        preset_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "known_etag", b"known_etag", "user_id", b"user_id", "version", b"version", "wants_lease", b"wants_lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_id", b"graph_id", "known_etag", b"known_etag", "preset_id", b"preset_id", "user_id", b"user_id", "version", b"version", "wants_lease", b"wants_lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +159,7 @@ class GetRunnableGraphResponse(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
     etag: _builtins.bytes
     """Another one whenever graph or blocks are others."""
     @_builtins.property
@@ -168,6 +176,10 @@ class GetRunnableGraphResponse(_message.Message):
         is made while others may run what was active before it. Left out if there is no lease.
         """
 
+    @_builtins.property
+    def preset(self) -> _preset_pb2.Preset:
+        """The preset that was asked for as it is now, with inputs_json alone. Whoever knows the graph is given it all the same."""
+
     def __init__(
         self,
         *,
@@ -175,10 +187,11 @@ class GetRunnableGraphResponse(_message.Message):
         blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
         etag: _builtins.bytes = ...,
         lease: _duration_pb2.Duration | None = ...,
+        preset: _preset_pb2.Preset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "lease", b"lease", "preset", b"preset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "etag", b"etag", "graph", b"graph", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "etag", b"etag", "graph", b"graph", "lease", b"lease", "preset", b"preset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

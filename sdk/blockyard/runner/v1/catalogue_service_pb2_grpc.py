@@ -86,7 +86,7 @@ class CatalogueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindCredentialUses(self, request, context):
-        """Where the newest and the active versions of a user's graphs name a credential, at most 100.
+        """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

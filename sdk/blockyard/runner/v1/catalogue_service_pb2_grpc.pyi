@@ -44,7 +44,7 @@ class CatalogueServiceStub:
     GetRunnableBlock: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableBlockRequest, _catalogue_service_pb2.GetRunnableBlockResponse]
     """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
     FindCredentialUses: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesRequest, _catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]
-    """Where the newest and the active versions of a user's graphs name a credential, at most 100."""
+    """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
@@ -62,7 +62,7 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     GetRunnableBlock: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRunnableBlockRequest, _catalogue_service_pb2.GetRunnableBlockResponse]  # type: ignore[assignment]
     """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
     FindCredentialUses: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesRequest, _catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]  # type: ignore[assignment]
-    """Where the newest and the active versions of a user's graphs name a credential, at most 100."""
+    """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how runners and the execution service meet the catalogue. Served by the graph service to service tokens only."""
@@ -101,6 +101,6 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.CatalogueServiceFindCredentialUsesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse, _abc.Awaitable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]]:
-        """Where the newest and the active versions of a user's graphs name a credential, at most 100."""
+        """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
