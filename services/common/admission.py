@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-import httpx2
 import structlog
 from blockyard.account.v1.account_pb2 import AuditEntry
 from blockyard.account.v1.identity_service_pb2 import RecordActionsRequest
@@ -18,13 +17,14 @@ from services.common.addresses import Network, parse_networks
 from services.common.audit import AuditLog, Recorder
 from services.common.callers import Callers, Identities, IdentitiesAway, RemoteIdentities
 from services.common.config import ServiceSettings
-from services.common.jwks import TIMEOUT_SECONDS, KeySet
 from services.common.permissions import CallClass, Role
 from services.common.rate_limits import Rate, RateLimit, Verdict, parse_rate
 from services.common.tokens import ROLES_OF_USERS, Provider, ServiceTokens, UserTokens
 
 if TYPE_CHECKING:
     from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+
+    from services.common.jwks import KeySet
 
 RECORD_SECONDS = 5.0
 REFUSALS_NOTED = Rate(calls=10, seconds=60.0, burst=10)
@@ -111,7 +111,12 @@ async def _account_service(settings: ServiceSettings) -> AsyncIterator["Identity
 
 
 @asynccontextmanager
-async def _keys(settings: ServiceSettings) -> AsyncIterator[KeySet]:
+async def _keys(settings: ServiceSettings) -> AsyncIterator["KeySet"]:
+    # Here, since most have no identity provider and are spared an HTTP client.
+    import httpx2
+
+    from services.common.jwks import TIMEOUT_SECONDS, KeySet
+
     async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as client:
         keys = KeySet(settings.jwks_url, client)
         try:
@@ -120,7 +125,7 @@ async def _keys(settings: ServiceSettings) -> AsyncIterator[KeySet]:
             await keys.close()
 
 
-def _provider(settings: ServiceSettings, keys: KeySet) -> Provider:
+def _provider(settings: ServiceSettings, keys: "KeySet") -> Provider:
     default = settings.jwt_default_role
     return Provider(
         keys=keys,

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from services.common import tasks
 from services.common.errors import Unavailable
 
-PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 REFRESH_SECONDS = 300.0
 PAUSE_SECONDS = 10.0
 """Between two reads that unknown keys cause: anybody can name a key that is not there."""

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import NullPool, create_engine, text
 
+from services import starting
 from services.common import config, schema_history, telemetry
 from services.common.backoff import delays
 
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
 
 def main(arguments: Sequence[str]) -> int:
     """Migrate the named services; those that cannot be migrated are named before anything is changed."""
+    starting.end()
     unknown = [name for name in arguments if not schema_history.migrations_folder(name).is_dir()]
     if not arguments or unknown:
         print("usage: python -m services.common.migrate SERVICE...", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 import uvloop
 
+from services import starting
 from services.common import config, tasks, telemetry
 from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
@@ -70,6 +71,7 @@ class Process:
 
 def main(settings_class: type[AnySettings], start: Start[AnySettings]) -> None:
     """Run a service until a signal or the failure of a held task, then exit with 0 or 1."""
+    starting.end()
     settings = config.load(settings_class)
     telemetry.configure_logs(settings.service_name(), settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
@@ -27,9 +27,12 @@ from services.common.identity import (
     TokenInvalid,
     is_user_id,
 )
-from services.common.jwks import PUBLIC_KEY_ALGORITHMS, KeySet
 from services.common.permissions import Role
 
+if TYPE_CHECKING:  # It brings an HTTP client, which only those need who have an identity provider.
+    from services.common.jwks import KeySet
+
+PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 LEEWAY_SECONDS = 30
 LONGEST_TOKEN = 8_192
 KEPT_SERVICE_TOKENS = 1_024
@@ -54,7 +57,7 @@ class UserClaims:
 class Provider:
     """An identity provider: its keys, what its tokens must say, and where they name the role."""
 
-    keys: KeySet
+    keys: "KeySet"
     issuer: str
     audience: str
     role_claim: str

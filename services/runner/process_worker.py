@@ -13,6 +13,7 @@ import orjson
 from blockyard.block import Block, Context
 from blockyard.block.stored_values import StoredValues
 
+from services import starting
 from services.runner.blocking import encoded_outputs
 from services.runner.blocks_here import Loading
 from services.runner.copies import end_copy
@@ -26,6 +27,7 @@ from services.runner.values import REFUSED
 def main(arguments: list[str]) -> None:
     """Load blocks and run them until the socket is closed."""
     descriptor, parent, loading = arguments
+    starting.end()
     die_with(int(parent))
     # What blocks start is in this group too, unless they see to it, and is ended with it.
     os.setpgid(0, 0)

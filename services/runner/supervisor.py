@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from services import starting
 from services.runner.casualty import SIZE, Sight
 
 MODULE = "services.runner.service"
@@ -180,4 +181,5 @@ def _say(what: str) -> None:
 
 def main() -> None:
     """Supervise a runner."""
+    starting.end()
     sys.exit(Supervisor().run())
