@@ -48,7 +48,7 @@ def _operation(service: Service, method: Method, binding: Binding, number: int, 
     operation: Operation = {
         "operationId": name,
         "tags": [service.name],
-        "summary": _first_sentence(method.comment),
+        "summary": _words(method.name),
         "description": method.comment + ("" if is_open else f"\n\nNeeds the permission `{permission.name}`."),
     }
     if is_open:
@@ -69,8 +69,9 @@ def _operation(service: Service, method: Method, binding: Binding, number: int, 
     return operation
 
 
-def _first_sentence(comment: str) -> str:
-    return re.split(r"(?<=[.:])\s", comment, maxsplit=1)[0].rstrip(".:")
+def _words(name: str) -> str:
+    """GetExecutionResults as "Get execution results"."""
+    return re.sub(r"(?<!^)[A-Z]", lambda letter: f" {letter[0].lower()}", name)
 
 
 def _shown_path(path: str) -> str:

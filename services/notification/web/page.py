@@ -66,7 +66,7 @@ class Operation:
     @property
     def command(self) -> str:
         """A call with curl."""
-        parts = ["curl"]
+        parts = []
         if self.verb != ("post" if self.body else "get"):
             parts.append(f"-X {self.verb.upper()}")
         if "security" not in self.content:
@@ -74,13 +74,17 @@ class Operation:
         parts.append(f'"$BLOCKYARD{self.path}"')
         if self.body is not None:
             parts.append("-d " + shlex.quote(json.dumps(self.body.get("example", {}), ensure_ascii=False)))
-        return " \\\n  ".join(parts)
+        return "curl " + " \\\n  ".join(parts)
 
 
 def rendered(document: Json) -> str:
     """The page."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"prose": prose, "type": type_of, "limits": limits_of, "pretty": pretty, "apart": apart}
     operations = list(_operations(document))
@@ -148,7 +152,8 @@ def limits_of(schema: Json) -> str:
     told = [
         text.format(f"{value:,}" if isinstance(value, int) else value)
         for name, text in _LIMITS.items()
-        if (value := schema.get(name)) is not None and (name, value) not in _UNREMARKABLE
+        if (value := schema.get(name)) is not None
+        and (name, value) not in _UNREMARKABLE
         # The form of the type says it.
         and not (name == "pattern" and (schema.get("format") or schema.get("contentEncoding")))
     ]
