@@ -72,7 +72,7 @@ async def serve(
         keeping = asyncio.create_task(health.keep(), name="health")
         log.info("listening", host=settings.host, port=port)
         if settings.port_file is not None:
-            await asyncio.to_thread(_write_port, settings.port_file, port)
+            await asyncio.to_thread(write_port, settings.port_file, port)
         try:
             yield Listening(settings.host, port)
         finally:
@@ -150,7 +150,7 @@ async def _serve_health_alone(settings: ProcessSettings, health: Health) -> grpc
     return server
 
 
-def _write_port(path: Path, port: int) -> None:
+def write_port(path: Path, port: int) -> None:
     """All at once: whoever waits for the file must not read half a number."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(f"{port}\n")

@@ -5,9 +5,11 @@ from contextlib import AsyncExitStack, suppress
 
 from blockyard.notification.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
+from starlette.routing import Route, WebSocketRoute
 
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
+from services.common.admission import admitting
 from services.notification.api import NotificationApi
 from services.notification.config import NotificationSettings
 from services.notification.feeds import IDEMPOTENT, Feeds
@@ -17,6 +19,12 @@ from services.notification.hub import Hub
 from services.notification.places import Places
 from services.notification.repository.followers import FollowerRepository
 from services.notification.tail import Tail
+from services.notification.web import documentation
+from services.notification.web import server as web
+from services.notification.web.health import HealthPage
+from services.notification.web.sockets import Sockets
+from services.notification.web.streams import Streams
+from services.notification.web.visitors import Gate
 
 START_SECONDS = 3.0
 """Waited for the execution service before calls are taken."""
@@ -47,6 +55,26 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
     follower = Follower(FollowerRepository(pool), following, takes=(), taken=lambda: None)
     process.hold("outgoing", follower.run())
     places = Places(settings.subscriptions_per_user)
+    admission = await resources.enter_async_context(admitting(settings))
+    gate = Gate(admission)
+    others = {
+        "graph": settings.graph_address,
+        "execution": settings.execution_address,
+        "credentials": settings.credentials_address,
+        "account": settings.account_address,
+    }
+    channels = {
+        name: await resources.enter_async_context(grpc_client.channel(address, credentials))
+        for name, address in others.items()
+        if address
+    }
+    routes = [
+        WebSocketRoute("/ws", Sockets(gate, following, places).serve),
+        Route("/api/events", Streams(gate, following, places).stream),
+        Route("/health", HealthPage(channels).show),
+        *documentation.routes(),
+    ]
+    await resources.enter_async_context(web.serve(settings, routes))
     checks = {"postgresql": lambda: database.is_healthy(pool), "feeds": tail.is_healthy}
     servicers: list[grpc_server.Registration] = [
         (add_NotificationServiceServicer_to_server, NotificationApi(following, places)),

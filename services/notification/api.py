@@ -35,7 +35,7 @@ class NotificationApi(NotificationServiceServicer):
         with self._places.taken():
             due = 0.0
             async for told in self._following.follow(filter, request.cursor):
-                answer = messages.SubscribeResponse(batches=told.batches, live=told.live)
+                answer = messages.SubscribeResponse(batches=[part.batch for part in told.parts], live=told.live)
                 now = time.monotonic()
                 if now >= due:
                     answer.cursor = encode_cursor(told.positions)

@@ -1,6 +1,6 @@
 """What an execution did in one committed turn, as subscribers are told of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -8,6 +8,7 @@ from blockyard.event.v1.event_pb2 import EventBatch, ValueAbsence
 from blockyard.values import BLOB_KEY
 
 from services.common.bus import Delivery
+from services.notification.cloudevents import cloud_events
 
 PLACE_HEADER = "Blockyard-Feed"
 MARK = BLOB_KEY.encode()
@@ -27,6 +28,7 @@ class Entry:
     data: bytes
     """A message EventBatch, with references to large values."""
     _batch: EventBatch | None = field(default=None, repr=False)
+    _cloud_events: list[bytes] | None = field(default=None, repr=False)
 
     @classmethod
     def of_turn(cls, partition: int, sequence: int, data: bytes) -> Self:
@@ -46,6 +48,43 @@ class Entry:
                         event.value_absence = ValueAbsence.VALUE_ABSENCE_TOO_LARGE
                         event.message = TOO_LARGE
         return self._batch
+
+    @property
+    def cloud_events(self) -> list[bytes]:
+        """The same as JSON, made once for all who are told."""
+        if self._cloud_events is None:
+            self._cloud_events = list(cloud_events(self.batch))
+        return self._cloud_events
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one subscriber is told of an entry."""
+
+    entry: Entry
+    wanted: tuple[int, ...] | None = None
+    """Which of its events; None: all."""
+
+    @property
+    def batch(self) -> EventBatch:
+        """As protobuf."""
+        whole = self.entry.batch
+        if self.wanted is None:
+            return whole
+        part = EventBatch(
+            execution_id=whole.execution_id,
+            graph_id=whole.graph_id,
+            graph_version=whole.graph_version,
+            user_id=whole.user_id,
+        )
+        part.events.extend(whole.events[at] for at in self.wanted)
+        return part
+
+    @property
+    def cloud_events(self) -> Sequence[bytes]:
+        """As JSON, an event each."""
+        whole = self.entry.cloud_events
+        return whole if self.wanted is None else [whole[at] for at in self.wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from blockyard.event.v1.event_pb2 import EventBatch, EventKind
+from blockyard.event.v1.event_pb2 import EventKind
 
-from services.notification.entries import Entry
+from services.notification.entries import Entry, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,9 @@ class EventFilter:
             return False
         return not self.graph_ids or entry.batch.graph_id in self.graph_ids
 
-    def wanted(self, entry: Entry) -> EventBatch | None:
+    def part(self, entry: Entry) -> Part | None:
         """What is wanted of a turn that `wants` has let through; None if it is nothing."""
         if not self.kinds:
-            return entry.batch
-        batch = entry.batch
-        events = [event for event in batch.events if event.kind in self.kinds]
-        if len(events) == len(batch.events):
-            return batch
-        if not events:
-            return None
-        part = EventBatch(
-            execution_id=batch.execution_id,
-            graph_id=batch.graph_id,
-            graph_version=batch.graph_version,
-            user_id=batch.user_id,
-        )
-        part.events.extend(events)
-        return part
+            return Part(entry)
+        wanted = tuple(at for at, event in enumerate(entry.batch.events) if event.kind in self.kinds)
+        return Part(entry, wanted) if wanted else None

@@ -93,8 +93,8 @@ class Follower:
         self._moved_at = renewed = time.monotonic()
         try:
             async for told in self._following.follow(EventFilter(None), self._held.cursor):
-                if told.batches:
-                    await self._step(told.batches, encode_cursor(told.positions))
+                if told.parts:
+                    await self._step([part.batch for part in told.parts], encode_cursor(told.positions))
                     await asyncio.sleep(GATHER_SECONDS)
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from blockyard.event.v1.event_pb2 import EventBatch
-
 from services.common.cursors import decode_cursor
+from services.notification.entries import Part
 from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
 from services.notification.feeds import ALL_USERS, Feeds, Positions, behind
 from services.notification.filters import EventFilter
@@ -27,9 +26,9 @@ MOST_BYTES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A part of what a subscriber is told; without batches it is a sign of life."""
+    """A part of what a subscriber is told; without parts it is a sign of life."""
 
-    batches: Sequence[EventBatch]
+    parts: Sequence[Part]
     positions: Positions
     """Where all is told behind it. It changes as the subscription goes on: read it at once."""
     live: bool
@@ -84,9 +83,9 @@ class _Subscription:
         while True:
             if self.queue.overflowed:
                 raise SubscriberTooSlow
-            batches = self._queued()
-            if batches or loop.time() >= last + quiet:
-                yield Told(batches, self.positions, live=True)
+            parts = self._queued()
+            if parts or loop.time() >= last + quiet:
+                yield Told(parts, self.positions, live=True)
                 last = loop.time()
             else:
                 await self._wait(last + quiet)
@@ -98,29 +97,29 @@ class _Subscription:
             if page.expired and self._first:
                 raise CursorExpired
             self._first = False
-            batches = [batch for entry in page.entries if filter.wants(entry) and (batch := filter.wanted(entry))]
-            *portions, last = _portions(batches)
+            parts = [part for entry in page.entries if filter.wants(entry) and (part := filter.part(entry))]
+            *portions, last = _portions(parts)
             for portion in portions:
                 yield Told(portion, self.positions, live=False)
             self.positions.update(page.reached)
             if last:
                 yield Told(last, self.positions, live=False)
 
-    def _queued(self) -> list[EventBatch]:
+    def _queued(self) -> list[Part]:
         """What is in the queue, as much as is told at once."""
-        batches: list[EventBatch] = []
+        parts: list[Part] = []
         size = 0
         for entry in self.queue.take():
             if entry.sequence <= self.positions.get(entry.partition, 0):
                 continue
             self.positions[entry.partition] = entry.sequence
-            if (batch := self.queue.filter.wanted(entry)) is not None:
-                batches.append(batch)
+            if (part := self.queue.filter.part(entry)) is not None:
+                parts.append(part)
                 size += len(entry.data)
             if size > MOST_BYTES:
-                return batches
+                return parts
         self._advance()
-        return batches
+        return parts
 
     def _advance(self) -> None:
         """With the queue empty, all that the tail has told was told, or is not wanted."""
@@ -139,14 +138,14 @@ class _Subscription:
                 await self.queue.work.wait()
 
 
-def _portions(batches: Sequence[EventBatch]) -> list[list[EventBatch]]:
-    """What was read, in parts that are told one after the other; the last one may be empty."""
-    portions: list[list[EventBatch]] = [[]]
+def _portions(parts: Sequence[Part]) -> list[list[Part]]:
+    """What was read, in portions that are told one after the other; the last one may be empty."""
+    portions: list[list[Part]] = [[]]
     size = 0
-    for batch in batches:
+    for part in parts:
         if size >= MOST_BYTES:
             portions.append([])
             size = 0
-        portions[-1].append(batch)
-        size += batch.ByteSize()
+        portions[-1].append(part)
+        size += len(part.entry.data)
     return portions

@@ -114,6 +114,8 @@ class ServiceProcess:
         # Certificates are the clients' business; whoever only waits for a service asks for its health in plain text.
         health_port = environment.get("BLOCKYARD_HEALTH_PORT")
         self.health_address = f"127.0.0.1:{health_port}" if health_port else self.address
+        web_port = environment.get("BLOCKYARD_WEB_PORT")
+        self.web_address = f"127.0.0.1:{web_port}" if web_port else ""
         self.process = ChildProcess(
             name,
             [sys.executable, "-m", f"services.{service}"],
@@ -194,10 +196,12 @@ async def migrate(surroundings: Surroundings, postgres_url: str, timeout_seconds
 
 
 def service(
-    surroundings: Surroundings, name: str, module: str, database_url: str = "", port: int = 0
+    surroundings: Surroundings, name: str, module: str, database_url: str = "", port: int = 0, web_port: int = 0
 ) -> ServiceProcess:
-    """A process of a service that is not started yet."""
+    """A process of a service that is not started yet. With a port for it, it serves HTTP too."""
     own = {"DATABASE_URL": database_url} if database_url else {}
+    if web_port:
+        own["WEB_PORT"] = str(web_port)
     if surroundings.certificates is not None:
         own["HEALTH_PORT"] = str(free_port())
     return ServiceProcess(

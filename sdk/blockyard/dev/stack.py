@@ -157,7 +157,7 @@ class Stack:
         for number in range(1, self.notifications + 1):
             name = f"notification-{number}"
             url = self.postgres.url_of("notification")
-            self._members[name] = service(surroundings, name, "notification", url)
+            self._members[name] = service(surroundings, name, "notification", url, web_port=free_port())
         for number in range(1, self.runners + 1):
             name = f"runner-{number}"
             self._members[name] = service(surroundings, name, "runner")
@@ -236,6 +236,11 @@ class Stack:
         """host:port of each replica of the notification service."""
         return [member.address for name, member in self.services().items() if name.startswith("notification-")]
 
+    @property
+    def web_addresses(self) -> list[str]:
+        """host:port of HTTP at each replica of the notification service."""
+        return [member.web_address for name, member in self.services().items() if name.startswith("notification-")]
+
     def services(self) -> dict[str, ServiceProcess]:
         """The services' processes by name, in the order of their start."""
         return {name: member for name, member in self._members.items() if isinstance(member, ServiceProcess)}
@@ -305,6 +310,7 @@ class Stack:
                 "execution": addresses["execution-1"],
                 "credentials": addresses["credentials-1"],
                 **({"notification": addresses["notification-1"]} if self.notifications else {}),
+                **({"web": f"http{'s' if scheme else ''}://{self.web_addresses[0]}"} if self.notifications else {}),
             },
             postgres_url=self.postgres.url,
             nats_url=self.nats.url,

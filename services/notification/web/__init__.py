@@ -1,0 +1,1 @@
+"""What the notification service serves over HTTP: events for browsers and simple programs, and pages."""

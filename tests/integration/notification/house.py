@@ -28,6 +28,8 @@ class Notifier:
     resources: AsyncExitStack
     channel: grpc.aio.Channel
     address: str
+    web: str
+    """host:port of HTTP."""
 
     async def close(self) -> None:
         await self.channel.close()
@@ -37,9 +39,12 @@ class Notifier:
 async def notifier(built: House, **settings: Any) -> Notifier:
     """A notification service for the executions of this house, which must have a replica."""
     port_file = built.folder / f"port-{os.urandom(4).hex()}"
+    web_port_file = built.folder / f"web-port-{os.urandom(4).hex()}"
     values: dict[str, Any] = {
         "port": 0,
         "port_file": port_file,
+        "web_port": 0,
+        "web_port_file": web_port_file,
         **signing.SETTINGS,
         "nats_url": built.nats.url,
         "execution_address": built.replicas[0].address,
@@ -50,7 +55,8 @@ async def notifier(built: House, **settings: Any) -> Notifier:
     resources = AsyncExitStack()
     await start(NotificationSettings(**values), resources, run.Process(resources))
     address = f"127.0.0.1:{int(port_file.read_text())}"
-    return Notifier(resources, grpc.aio.insecure_channel(address), address)
+    web = f"127.0.0.1:{int(web_port_file.read_text())}"
+    return Notifier(resources, grpc.aio.insecure_channel(address), address, web)
 
 
 @asynccontextmanager

@@ -1,0 +1,93 @@
+"""The HTTP server of the notification service, in its process and on its loop."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from services.common import grpc_server, tasks
+from services.common.errors import NotFound, StartRefused
+from services.notification.config import NotificationSettings
+from services.notification.web.errors import error_response
+
+MESSAGE_BYTES = 64 << 10
+"""Of what a WebSocket's client sends at once; more closes the connection (1009)."""
+PING_SECONDS = 20.0
+"""A connection whose other side is gone is found out by this."""
+END_SECONDS = 3
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class PageNotFound(NotFound):
+    """There is nothing at this address. The REST interface is described at /docs."""
+
+
+class _Server(uvicorn.Server):
+    """Signals are the process's own."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Captures none."""
+        yield
+
+
+@asynccontextmanager
+async def serve(settings: NotificationSettings, routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
+    """Serves these routes while the context is open."""
+    application = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: error_response})
+    config = uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.web_port,
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        # It would hold 300 kB for each connection.
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=END_SECONDS,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(), name="web")
+    try:
+        port = await _port(server, serving, settings)
+        if settings.web_port_file is not None:
+            await asyncio.to_thread(grpc_server.write_port, settings.web_port_file, port)
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait({serving}, timeout=END_SECONDS + 2)
+        await tasks.end((serving,))
+
+
+async def _port(server: uvicorn.Server, serving: "asyncio.Task[None]", settings: NotificationSettings) -> int:
+    while not server.started:
+        if serving.done():
+            address = f"{settings.host}:{settings.web_port}"
+            raise StartRefused(f"The web server cannot listen on {address}: the port is taken, or not local.")
+        await asyncio.sleep(0.01)
+    port = int(server.servers[0].sockets[0].getsockname()[1])
+    log.info("listening for HTTP", host=settings.host, port=port)
+    return port
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return await error_response(request, PageNotFound())

@@ -1,0 +1,271 @@
+"""Events over a WebSocket, `/ws`: JSON messages, several subscriptions on one connection.
+
+    -> {"type": "authenticate", "token": "..."}          unless the header `authorization` has it; again to renew it
+    <- {"type": "authenticated", "user_id": "..."}
+    -> {"type": "subscribe", "id": "a", "filter": {"execution_ids": [], "graph_ids": [], "kinds": []}, "cursor": "..."}
+    <- {"type": "subscribed", "id": "a", "cursor": "..."}
+    <- {"type": "event", "id": "a", "event": {...}}       a CloudEvent
+    <- {"type": "cursor", "id": "a", "cursor": "..."}     behind all that was told; now and then
+    <- {"type": "live", "id": "a"}                        what was there at the beginning is told
+    <- {"type": "error", "id": "a", "error": {...}}       google.rpc.Status; with an id, that subscription has ended
+    -> {"type": "unsubscribe", "id": "a"}                 <- {"type": "unsubscribed", "id": "a"}
+    -> {"type": "ping"}                                   <- {"type": "pong"}
+    <- {"type": "heartbeat", "time": "..."}               when there was nothing else for a while
+
+Messages without "id" are of the connection. What is no such message is answered with an error, and nothing else ends.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from services.common import identity, tasks
+from services.common.cursors import encode_cursor
+from services.common.errors import BlockyardError, InvalidArgument, Unauthenticated, Violation
+from services.common.identity import TokenInvalid, TokenMissing
+from services.notification.asking import filter_of
+from services.notification.errors import TooManySubscriptions
+from services.notification.filters import EventFilter
+from services.notification.following import Following
+from services.notification.places import Places
+from services.notification.web.errors import error_json
+from services.notification.web.questions import of_json
+from services.notification.web.visitors import Gate, Visitor
+
+AUTHENTICATE_SECONDS = 10.0
+"""A connection that has not said who it is for so long is closed."""
+SEND_SECONDS = 30.0
+"""A reader that takes nothing for so long is cut off."""
+CURSOR_SECONDS = 1.0
+QUIET_SECONDS = 10.0
+MOST_SUBSCRIPTIONS = 100
+"""On one connection."""
+LONGEST_ID = 100
+
+UNAUTHENTICATED = 4401
+"""Close code: who this is was not said, or holds no more."""
+TOO_SLOW = 4429
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class NotAMessage(InvalidArgument):
+    """This is no message that a client sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The endpoint."""
+
+    gate: Gate
+    following: Following
+    places: Places
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Talks until one side has enough."""
+        await socket.accept()
+        connection = _Connection(self, socket)
+        try:
+            await connection.talk()
+        except WebSocketDisconnect:
+            pass
+        except TimeoutError:
+            await connection.close(TOO_SLOW, "what is sent is not read")
+        except Unauthenticated as error:
+            await connection.close(UNAUTHENTICATED, error.message)
+        finally:
+            await tasks.end([*connection.subscriptions.values(), *connection.background])
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    sockets: Sockets
+    socket: WebSocket
+    subscriptions: "dict[str, asyncio.Task[None]]" = field(default_factory=dict)
+    background: "list[asyncio.Task[None]]" = field(default_factory=list)
+    visitor: Visitor | None = None
+    _sent_at: float = 0.0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ended: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def talk(self) -> None:
+        """Takes messages one after the other, until something ends the connection."""
+        await self._greet()
+        self.background.append(asyncio.create_task(self._beat(), name="heartbeat"))
+        listening = asyncio.create_task(self._listen(), name="listen")
+        self.background.append(listening)
+        await asyncio.wait({listening, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        await (self._ended if self._ended.done() else listening)
+
+    async def _greet(self) -> None:
+        authorization = self.socket.headers.get("authorization", "")
+        if authorization:
+            await self._let_in(authorization)
+            return
+        try:
+            async with asyncio.timeout(AUTHENTICATE_SECONDS):
+                while self.visitor is None:
+                    await self._answer(await self.socket.receive())
+        except TimeoutError as error:
+            raise TokenMissing('The first message must be {"type": "authenticate", "token": "..."}.') from error
+
+    async def _let_in(self, authorization: str) -> None:
+        try:
+            visitor = await self.sockets.gate.admit(authorization, self.socket)
+        except BlockyardError as error:
+            await self._error(error)
+            raise
+        if self.visitor is not None and visitor.caller.user_id != self.visitor.caller.user_id:
+            raise TokenInvalid("The token of another user does not renew this connection. Open another one.")
+        self.visitor = visitor
+        await self._send({"type": "authenticated", "user_id": visitor.caller.user_id})
+
+    async def _listen(self) -> None:
+        while True:
+            await self._answer(await self.socket.receive())
+
+    async def _answer(self, received: Any) -> None:  # Any: a message of ASGI
+        if received["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(received.get("code", 1005), received.get("reason"))
+        try:
+            await self._take(_message(received))
+        except Unauthenticated:
+            raise
+        except BlockyardError as error:
+            await self._error(error)
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "authenticate":
+            await self._let_in(f"Bearer {_text(message, 'token')}")
+        elif self.visitor is None:
+            raise TokenMissing('The first message must be {"type": "authenticate", "token": "..."}.')
+        elif kind == "subscribe":
+            await self._subscribe(_text(message, "id"), message)
+        elif kind == "unsubscribe":
+            await self._unsubscribe(_text(message, "id"))
+        elif kind == "ping":
+            await self._send({"type": "pong"})
+        else:
+            known = "authenticate, subscribe, unsubscribe, ping"
+            raise NotAMessage(violations=[Violation("type", f"{kind!r} is none of {known}")])
+
+    async def _subscribe(self, key: str, message: dict[str, Any]) -> None:
+        assert self.visitor is not None, "it was asked before"
+        if key in self.subscriptions:
+            raise NotAMessage(violations=[Violation("id", f"there is a subscription {key!r} on this connection")])
+        if len(self.subscriptions) >= MOST_SUBSCRIPTIONS:
+            raise TooManySubscriptions(f"A connection takes {MOST_SUBSCRIPTIONS} subscriptions. End some of them.")
+        asked = message.get("filter", {})
+        if not isinstance(asked, dict):
+            raise NotAMessage(violations=[Violation("filter", "an object is expected")])
+        cursor = message.get("cursor", "")
+        if not isinstance(cursor, str):
+            raise NotAMessage(violations=[Violation("cursor", "a string is expected")])
+        identity.set_caller(self.visitor.caller)
+        filter = filter_of(of_json(asked))
+        task = asyncio.create_task(self._follow(key, filter, cursor), name=f"subscription {key}")
+        self.subscriptions[key] = task
+
+    async def _unsubscribe(self, key: str) -> None:
+        task = self.subscriptions.pop(key, None)
+        if task is None:
+            raise NotAMessage(violations=[Violation("id", f"there is no subscription {key!r} on this connection")])
+        await tasks.end((task,))
+        await self._send({"type": "unsubscribed", "id": key})
+
+    async def _follow(self, key: str, filter: EventFilter, cursor: str) -> None:
+        """Tells one subscription until it ends."""
+        try:
+            with self.sockets.places.taken():
+                await self._tell_all(key, filter, cursor)
+        except (Unauthenticated, WebSocketDisconnect, TimeoutError) as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - the edge: every exception is told, or logged with a reference
+            self.subscriptions.pop(key, None)
+            with suppress(WebSocketDisconnect):
+                await self._send({"type": "error", "id": key, "error": error_json(error)})
+
+    async def _tell_all(self, key: str, filter: EventFilter, cursor: str) -> None:
+        assert self.visitor is not None, "it was asked before"
+        begun = live = False
+        due = time.monotonic() + CURSOR_SECONDS
+        quoted = orjson.dumps(key)
+        async for told in self.sockets.following.follow(filter, cursor):
+            await self.sockets.gate.check(self.visitor)
+            if not begun:
+                begun = True
+                await self._send({"type": "subscribed", "id": key, "cursor": encode_cursor(told.positions)})
+                continue
+            for part in told.parts:
+                for event in part.cloud_events:
+                    await self._write(b'{"type":"event","id":' + quoted + b',"event":' + event + b"}")
+            if told.live and not live:
+                live = True
+                await self._send({"type": "live", "id": key})
+            if (now := time.monotonic()) >= due:
+                due = now + CURSOR_SECONDS
+                await self._send({"type": "cursor", "id": key, "cursor": encode_cursor(told.positions)})
+
+    async def _beat(self) -> None:
+        """A sign of life when there was nothing else; and whoever may be told nothing more is told so."""
+        assert self.visitor is not None, "it was asked before"
+        try:
+            while True:
+                await asyncio.sleep(max(0.0, self._sent_at + QUIET_SECONDS - time.monotonic()) or QUIET_SECONDS)
+                await self.sockets.gate.check(self.visitor)
+                if time.monotonic() - self._sent_at >= QUIET_SECONDS:
+                    await self._send({"type": "heartbeat", "time": datetime.now(UTC).isoformat()})
+        except (BlockyardError, WebSocketDisconnect, TimeoutError) as error:
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """Something in the background ends the connection."""
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    async def _error(self, error: BlockyardError) -> None:
+        await self._send({"type": "error", "error": error_json(error)})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._write(orjson.dumps(message))
+
+    async def _write(self, text: bytes) -> None:
+        async with self._lock, asyncio.timeout(SEND_SECONDS):
+            await self.socket.send_text(text.decode())
+        self._sent_at = time.monotonic()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Says why, if the other side still listens."""
+        if self.socket.application_state is not WebSocketState.DISCONNECTED:
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self.socket.close(code, reason[:100])
+
+
+def _message(received: Any) -> dict[str, Any]:
+    text = received.get("text")
+    if text is None:
+        raise NotAMessage("Messages are text, with a JSON object in it. This one is binary.")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise NotAMessage(f"This is no JSON: {error}.") from error
+    if not isinstance(message, dict):
+        raise NotAMessage("A JSON object is expected.")
+    return message
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    longest = LONGEST_ID if name == "id" else 20_000
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise NotAMessage(violations=[Violation(name, f"a string of 1 to {longest} characters is expected")])
+    return value
