@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -57,14 +57,24 @@ class Caller:
                 return response
 
     async def stream(
-        self, method: Callable[..., Any], request: Request, answer: type[Response]
-    ) -> AsyncIterator[Response]:
-        """Calls a streaming method, which has no deadline of its own, and gives its answers."""
+        self, method: Callable[..., Any], request: Request, answer: type[Response], longest_silence: float | None = None
+    ) -> AsyncGenerator[Response]:
+        """Calls a streaming method, which has no deadline of its own, and gives its answers.
+
+        Where the service shows that it lives, Unavailable is raised after `longest_silence` seconds without an answer:
+        a proxy in between may keep the connection of one that hangs.
+        """
         call = method(request, metadata=self._metadata)
         try:
-            async for response in call:
+            while True:
+                async with asyncio.timeout(longest_silence):
+                    response = await call.read()
+                if response is grpc.aio.EOF:
+                    return
                 assert isinstance(response, answer)
                 yield response
+        except TimeoutError as error:
+            raise Unavailable(f"nothing was heard for {longest_silence:g} seconds") from error
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         finally:

@@ -1,9 +1,9 @@
 """Where Blockyard is and who calls: from arguments, from the environment, or from the stack that `blockyard dev` runs.
 
 BLOCKYARD_ADDRESS (all services behind one edge) or BLOCKYARD_GRAPH_ADDRESS and BLOCKYARD_EXECUTION_ADDRESS (and
-BLOCKYARD_CREDENTIALS_ADDRESS and BLOCKYARD_ACCOUNT_ADDRESS for what they have), and BLOCKYARD_TOKEN, a token or an API
-key. An address is host:port; grpcs://host:port asks for TLS, with the files BLOCKYARD_CA_FILE, and
-BLOCKYARD_CERTIFICATE_FILE and BLOCKYARD_KEY_FILE where services demand certificates of their callers.
+BLOCKYARD_CREDENTIALS_ADDRESS, BLOCKYARD_ACCOUNT_ADDRESS and BLOCKYARD_NOTIFICATION_ADDRESS for what they have), and
+BLOCKYARD_TOKEN, a token or an API key. An address is host:port; grpcs://host:port asks for TLS, with the files
+BLOCKYARD_CA_FILE, and BLOCKYARD_CERTIFICATE_FILE and BLOCKYARD_KEY_FILE where services demand certificates of callers.
 """
 
 import json
@@ -36,7 +36,7 @@ _CHANNEL_OPTIONS = (
 class Connection:
     """Addresses of the services and the token or API key that is sent along, which is left out of the repr.
 
-    The vault and the account service may be left out: only calls to them need their addresses.
+    The vault, the account service and the notification service may be left out: only calls to them need their address.
     """
 
     graph_address: str
@@ -45,6 +45,7 @@ class Connection:
     credentials_address: str = ""
     account_address: str = ""
     certificates: Certificates = field(default_factory=Certificates)
+    notification_address: str = ""
 
 
 def default_home() -> Path:
@@ -62,12 +63,13 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
     token = token or environment.get("BLOCKYARD_TOKEN") or ""
     credentials = address or environment.get("BLOCKYARD_CREDENTIALS_ADDRESS", "")
     account = address or environment.get("BLOCKYARD_ACCOUNT_ADDRESS", "")
+    notification = address or environment.get("BLOCKYARD_NOTIFICATION_ADDRESS", "")
     certificates = Certificates.of(environment)
     if graph and execution and token:
-        return Connection(graph, execution, token, credentials, account, certificates)
+        return Connection(graph, execution, token, credentials, account, certificates, notification)
     stack = _dev_stack(default_home() if home is None else Path(home))
     if graph and execution:
-        if stack is None or stack.graph_address != graph or _leads_elsewhere(stack, credentials, account):
+        if stack is None or stack.graph_address != graph or _leads_elsewhere(stack, credentials, account, notification):
             raise NotConfigured(f"no token for {graph}: set BLOCKYARD_TOKEN, or pass token=")
         return Connection(
             graph,
@@ -76,6 +78,7 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
             credentials or stack.credentials_address,
             account or stack.account_address,
             stack.certificates,
+            notification or stack.notification_address,
         )
     if stack is None:
         raise NotConfigured(
@@ -84,11 +87,15 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
     return replace(stack, token=token or stack.token)
 
 
-def _leads_elsewhere(stack: Connection, credentials: str, account: str) -> bool:
+def _leads_elsewhere(stack: Connection, credentials: str, account: str, notification: str) -> bool:
     """True if one of these addresses is none of the stack's, whose token is nobody else's business."""
     return any(
         given and given != known
-        for given, known in ((credentials, stack.credentials_address), (account, stack.account_address))
+        for given, known in (
+            (credentials, stack.credentials_address),
+            (account, stack.account_address),
+            (notification, stack.notification_address),
+        )
     )
 
 
@@ -124,6 +131,7 @@ def _connection_of(state: Mapping[str, Any]) -> Connection:
         credentials_address=str(addresses.get("credentials", "")),
         account_address=str(addresses.get("account", "")),
         certificates=Certificates(**state.get("certificates") or {}),
+        notification_address=str(addresses.get("notification", "")),
     )
 
 

@@ -11,8 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from blockyard import values
-from blockyard.calls import Caller, Pauses
-from blockyard.errors import CallError, DeadlineExceeded, HistoryGap, OutOfRange, Unavailable
+from blockyard.calls import LONGEST_OUTAGE, Caller, Pauses
+from blockyard.errors import CallError, DeadlineExceeded, HistoryGap, NotFound, OutOfRange, Unavailable
 from blockyard.event.v1 import event_pb2
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.records import ExecutionStatus, absence_name, moment, node_error_reason
@@ -74,6 +74,9 @@ class Event:
     output_name: str
     absence: str = ""
     """Why an output comes without its value: "MISSING" or "TOO_LARGE"; `message` says more."""
+    graph_id: str = ""
+    """Its graph, and who owns the execution: known where many executions are followed, empty where one is watched."""
+    user_id: str = ""
 
     @property
     def is_last(self) -> bool:
@@ -81,7 +84,7 @@ class Event:
         return self.kind in LAST_KINDS
 
     @classmethod
-    def from_proto(cls, execution_id: str, proto: event_pb2.Event) -> "Event":
+    def from_proto(cls, execution_id: str, proto: event_pb2.Event, graph_id: str = "", user_id: str = "") -> "Event":
         """The value of a message. A kind that is newer than this package is UNSPECIFIED."""
         return cls(
             execution_id=execution_id,
@@ -100,6 +103,8 @@ class Event:
             wakes=moment(proto, "wake_time"),
             output_name=proto.output_name,
             absence=absence_name(proto.value_absence),
+            graph_id=graph_id,
+            user_id=user_id,
         )
 
 
@@ -116,13 +121,8 @@ async def follow(
             if proto.sequence <= seen:
                 continue
             if proto.sequence > seen + 1:
-                async for missing in _missing(stub, call, execution_id, seen, proto.sequence - 1):
-                    seen = missing.sequence
+                async for missing in fill(stub, call, execution_id, seen, proto.sequence - 1):
                     yield missing
-                if proto.sequence != seen + 1:
-                    raise HistoryGap(
-                        f"events {seen + 1} to {proto.sequence - 1} of execution {execution_id} are missing"
-                    )
             seen = proto.sequence
             yield Event.from_proto(execution_id, proto)
 
@@ -160,19 +160,30 @@ async def _batches(
         await pauses.wait(failure)
 
 
-async def _missing(
-    stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int, last: int
+async def fill(
+    stub: "ExecutionServiceAsyncStub",
+    call: Caller,
+    execution_id: str,
+    after: int,
+    last: int,
+    longest_outage: float = LONGEST_OUTAGE,
 ) -> AsyncIterator[Event]:
-    """The events after `after` up to `last` as far as they are kept, over lost connections."""
-    pauses = Pauses()
-    while True:
+    """The events after `after` up to `last`, all of them, over lost connections; raises HistoryGap."""
+    pauses = Pauses(longest_outage)
+    while after < last:
         try:
             async for event in list_events(stub, call, execution_id, after, last):
+                if event.sequence != after + 1:
+                    break
                 after = event.sequence
+                pauses.reset()
                 yield event
-            return
+            if after < last:
+                raise HistoryGap(f"events {after + 1} to {last} of execution {execution_id} are missing")
         except (Unavailable, DeadlineExceeded) as error:
             await pauses.wait(error)
+        except (NotFound, OutOfRange) as error:
+            raise HistoryGap(f"events {after + 1} to {last} of execution {execution_id} are no longer kept") from error
 
 
 async def list_events(

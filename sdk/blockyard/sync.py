@@ -6,7 +6,7 @@ with blockyard.sync.connect() as client:
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -20,7 +20,7 @@ from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetsClient
-from blockyard.events import Event
+from blockyard.events import Event, EventKind
 
 __all__ = [
     "Account",
@@ -29,6 +29,7 @@ __all__ = [
     "Client",
     "Credentials",
     "Credits",
+    "EventStream",
     "Execution",
     "Executions",
     "Graphs",
@@ -60,7 +61,7 @@ class _Loop:
             future.cancel()
             raise
 
-    def iterate(self, source: AsyncIterator[R]) -> Iterator[R]:
+    def iterate(self, source: AsyncIterator[R]) -> Generator[R]:
         """The items of an async iterator, each fetched when it is asked for."""
         iterator = aiter(source)
         try:
@@ -183,6 +184,7 @@ class Executions(_Blocking[ExecutionsClient]):
     results = _blocking(ExecutionsClient.results)
     watch = _iterating(ExecutionsClient.watch)
     events = _iterating(ExecutionsClient.events)
+    between = _iterating(ExecutionsClient.between)
     wait = _blocking(ExecutionsClient.wait)
     explain = _blocking(ExecutionsClient.explain)
     resume_node = _blocking(ExecutionsClient.resume_node)
@@ -349,9 +351,38 @@ class Client:
         )
         return self._loop.run(work)
 
-    def events(self, execution: str, after: int = 0) -> Iterator[Event]:
-        """Events of an execution after a sequence, those to come included, without gaps."""
-        return self._loop.iterate(self._client.events(execution, after))
+    def events(
+        self,
+        execution: str | Collection[str] = (),
+        after: int | str = "",
+        *,
+        graph: str | Collection[str] = (),
+        kinds: Collection[EventKind] = (),
+        user: str = "",
+    ) -> "EventStream":
+        """Events as they come, without gaps; arguments as of the async client's `events`."""
+        stream = self._client.events(execution, after, graph=graph, kinds=kinds, user=user)
+        return EventStream(self._loop, stream)
+
+
+class EventStream(Iterator[Event]):
+    """Events, with `for`; see blockyard.client.EventStream."""
+
+    def __init__(self, loop: _Loop, inner: asynchronous.EventStream) -> None:
+        self._inner = inner
+        self._events = loop.iterate(inner)
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    @property
+    def cursor(self) -> int | str:
+        """Give it as `after` to go on behind the events that came."""
+        return self._inner.cursor
+
+    def close(self) -> None:
+        """Ends it."""
+        self._events.close()
 
 
 def connect(

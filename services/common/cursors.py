@@ -1,78 +1,19 @@
-"""Cursors: places in the feeds of all partitions, as one opaque text for subscribers.
+"""Cursors as subscribers send them: the codec is the SDK's, what is wrong with one is said as of any argument."""
 
-Everything that executions did stands in feeds, one for each partition of executions, each numbered from 1 without gaps.
-So one number for each partition says exactly what a subscriber has seen, whatever it filters.
-"""
-
-import base64
-import binascii
-import zlib
-from collections.abc import Iterator, Mapping
+from blockyard import cursors
 
 from services.common.errors import InvalidArgument, Violation
 
-VERSION = 1
-CHECK_BYTES = 4
-MOST_PARTITIONS = 4096
-LARGEST = 2**63 - 1
+encode_cursor = cursors.encode_cursor
 
 
 class CursorInvalid(InvalidArgument):
     """The cursor is none that an answer gave. Subscribe without one to begin now."""
 
 
-def encode_cursor(positions: Mapping[int, int]) -> str:
-    """The text for these places: feed sequence by partition. Partitions that are at 0 need none."""
-    body = bytearray((VERSION,))
-    last = -1
-    for partition, sequence in sorted(positions.items()):
-        if sequence:
-            _write(body, partition - last)
-            _write(body, sequence)
-            last = partition
-    check = zlib.crc32(body).to_bytes(CHECK_BYTES, "big")
-    return base64.urlsafe_b64encode(check + body).decode().rstrip("=")
-
-
 def decode_cursor(text: str) -> dict[int, int]:
     """Feed sequence by partition; raises CursorInvalid."""
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        check, body = raw[:CHECK_BYTES], raw[CHECK_BYTES:]
-        if not body or zlib.crc32(body).to_bytes(CHECK_BYTES, "big") != check or body[0] != VERSION:
-            raise _invalid()
-        numbers = list(_numbers(body[1:]))
-    except (binascii.Error, ValueError) as error:
-        raise _invalid() from error
-    positions: dict[int, int] = {}
-    partition = -1
-    for step, sequence in zip(numbers[::2], numbers[1::2], strict=False):
-        partition += step
-        positions[partition] = sequence
-    if len(numbers) % 2 or partition >= MOST_PARTITIONS or any(one > LARGEST for one in positions.values()):
-        raise _invalid()
-    return positions
-
-
-def _invalid() -> CursorInvalid:
-    return CursorInvalid(violations=[Violation("cursor", "not a cursor of this version, or a part of one")])
-
-
-def _write(body: bytearray, number: int) -> None:
-    """A base-128 varint, as protobuf has them."""
-    while number > 127:
-        body.append(number & 127 | 128)
-        number >>= 7
-    body.append(number)
-
-
-def _numbers(body: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in body:
-        number |= (byte & 127) << shift
-        shift += 7
-        if not byte & 128:
-            yield number
-            number = shift = 0
-    if shift:
-        raise ValueError("the last number is cut off")
+        return cursors.decode_cursor(text)
+    except ValueError as error:
+        raise CursorInvalid(violations=[Violation("cursor", str(error))]) from error

@@ -2,9 +2,9 @@
 
 import click
 
-from blockyard.cli.output import Output, as_json, short
+from blockyard.cli.output import Output, as_json, jsonable, short
 from blockyard.cli.results import value_text
-from blockyard.events import Event
+from blockyard.events import Event, EventKind
 
 
 @click.group()
@@ -32,6 +32,53 @@ def tail_events(output: Output, execution_id: str, after: int, follow: bool, jso
                     output.json_line(event)
                 else:
                     output.line(describe(event))
+
+    output.run(work())
+
+
+KINDS = [kind.name.lower() for kind in EventKind if kind is not EventKind.UNSPECIFIED]
+
+
+@events.command(name="follow")
+@click.option("--execution", "executions", multiple=True, metavar="ID", help="Only these executions.")
+@click.option("--graph", "graphs", multiple=True, metavar="ID", help="Only executions of these graphs.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS, case_sensitive=False),
+    metavar="KIND",
+    help="Only events of these kinds: execution_completed, node_failed, ...",
+)
+@click.option("--after", default="", metavar="CURSOR", help="Go on after a cursor that --json has shown.")
+@click.option("--user", default="", metavar="ID", help="Of another user, or * for all. For administrators.")
+@as_json
+@click.pass_obj
+def follow_events(
+    output: Output,
+    executions: tuple[str, ...],
+    graphs: tuple[str, ...],
+    kinds: tuple[str, ...],
+    after: str,
+    user: str,
+    json_wanted: bool,
+) -> None:
+    """Prints what your executions do, from now on, until Ctrl-C; of one execution alone, all of it until it ends.
+
+    With --json each line is an event, and `cursor` in it is what to give as --after to go on behind it. Options that
+    name something can be given several times.
+    """
+
+    async def work() -> None:
+        async with output.client() as client:
+            place = int(after) if after.isdigit() else after
+            wanted = [EventKind[kind.upper()] for kind in kinds]
+            stream = client.events(executions, place, graph=graphs, kinds=wanted, user=user)
+            async for event in stream:
+                if json_wanted:
+                    output.json_line({**jsonable(event), "cursor": stream.cursor})
+                else:
+                    output.line(f"{event.execution_id}  {describe(event)}")
 
     output.run(work())
 

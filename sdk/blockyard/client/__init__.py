@@ -1,7 +1,7 @@
 """The async client: `async with blockyard.connect() as client: ...`. `blockyard.sync` has the same without async."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -47,11 +47,12 @@ from blockyard.client.presets import PresetRecord, PresetsClient
 from blockyard.connection import Connection, find_connection, open_channel
 from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceStub
 from blockyard.errors import NotConfigured
-from blockyard.events import Event
+from blockyard.events import EventKind
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
+from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
 from blockyard.records import (
     AbsentResult,
     AbsentValue,
@@ -71,10 +72,12 @@ from blockyard.records import (
     Validation,
     Waiting,
 )
+from blockyard.subscriptions import EventStream, event_stream
 
 if TYPE_CHECKING:  # there for type checkers alone
     from blockyard.account.v1.account_service_pb2_grpc import AccountServiceAsyncStub
     from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceAsyncStub
+    from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
 
 __all__ = [
     "AbsentResult",
@@ -105,6 +108,7 @@ __all__ = [
     "CreditsClient",
     "CreditsPolicy",
     "CreditsRecord",
+    "EventStream",
     "Execution",
     "ExecutionHandle",
     "ExecutionStatus",
@@ -161,7 +165,8 @@ class Client:
         executions = ExecutionServiceStub(execution)
         self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
         self.executions = ExecutionsClient(executions, call)
-        for address in (self.connection.credentials_address, self.connection.account_address):
+        connection = self.connection
+        for address in (connection.credentials_address, connection.account_address, connection.notification_address):
             if address:
                 self._channel(address)
         return self
@@ -226,15 +231,44 @@ class Client:
             )
         return await execution.result(timeout, absent_as_none=absent_as_none)
 
-    def events(self, execution: str, after: int = 0) -> AsyncIterator[Event]:
-        """Events of an execution after a sequence, those to come included, without gaps."""
-        return self.executions.watch(execution, after)
+    def events(
+        self,
+        execution: str | Collection[str] = (),
+        after: int | str = "",
+        *,
+        graph: str | Collection[str] = (),
+        kinds: Collection[EventKind] = (),
+        user: str = "",
+    ) -> EventStream:
+        """Events as they come, in order for each execution, without gaps, over lost connections.
+
+        Of one execution alone: all after the sequence `after`, until it ends. Else those of all of the caller's
+        executions, or of these executions or graphs, from now on or after a cursor, for ever. `kinds` leaves out
+        others. Administrators may name another `user`, or "*" for all. `stream.cursor` is what to give as `after` to
+        go on later.
+
+        Raises HistoryGap for events that are missing and no longer kept, OutOfRange for a cursor that is too old or of
+        another installation, InvalidArgument for a filter that is none, and Unauthenticated once the token has expired.
+        """
+        return event_stream(
+            self.executions,
+            self._notification_stub,
+            self._call,
+            executions=_several(execution),
+            graphs=_several(graph),
+            kinds=kinds,
+            user=user,
+            after=after,
+        )
 
     def _vault_stub(self) -> "CredentialsServiceAsyncStub":
         return CredentialsServiceStub(self._known("credentials", self.connection.credentials_address))
 
     def _account_stub(self) -> "AccountServiceAsyncStub":
         return AccountServiceStub(self._known("account", self.connection.account_address))
+
+    def _notification_stub(self) -> "NotificationServiceAsyncStub":
+        return NotificationServiceStub(self._known("notification", self.connection.notification_address))
 
     def _known(self, service: str, address: str) -> grpc.aio.Channel:
         """The channel to a service that not every connection knows. It was opened before: this may be another thread
@@ -250,6 +284,11 @@ class Client:
         if address not in self._channels:
             self._channels[address] = open_channel(address, self.connection.certificates)
         return self._channels[address]
+
+
+def _several(ids: str | Collection[str]) -> Collection[str]:
+    """Ids; an empty text is none."""
+    return [ids] if isinstance(ids, str) and ids else ids
 
 
 def connect(

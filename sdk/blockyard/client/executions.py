@@ -1,6 +1,7 @@
 """Executions, through ExecutionService: starting, following, results, stopping. Values travel as exact JSON."""
 
 import asyncio
+import math
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from blockyard import values
 from blockyard.calls import Caller
 from blockyard.errors import DeadlineExceeded, ExecutionCancelled, ExecutionFailed, results_incomplete
-from blockyard.events import Event, follow, list_events, until_end
+from blockyard.events import Event, fill, follow, list_events, until_end
 from blockyard.execution.v1 import execution_pb2
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.records import (
@@ -204,6 +205,11 @@ class ExecutionsClient:
     def events(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
         """The events after a sequence that are there now."""
         return list_events(self._stub, self._call, execution_id, after)
+
+    def between(self, execution_id: str, after: int, last: int) -> AsyncIterator[Event]:
+        """The events after sequence `after` up to `last`, however long the service is away; raises HistoryGap where
+        some are no longer kept."""
+        return fill(self._stub, self._call, execution_id, after, last, longest_outage=math.inf)
 
     async def wait(self, execution_id: str, timeout: float | None = None) -> Execution:
         """Waits until the execution has ended. Raises DeadlineExceeded after `timeout` seconds; it goes on then."""

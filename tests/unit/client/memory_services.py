@@ -26,6 +26,7 @@ from blockyard.graph.v1 import block_service_pb2 as block_messages
 from blockyard.graph.v1 import graph_service_pb2 as graph_messages
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceServicer, add_BlockServiceServicer_to_server
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceServicer, add_GraphServiceServicer_to_server
+from blockyard.notification.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -33,6 +34,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from tests.unit.client.memory_accounts import Accounts, Office, Vault
+from tests.unit.client.memory_notifications import Notifications, NotificationScript
 
 TOKEN = "a-token"
 GRAPH_ID = "0190c0de-0000-7000-8000-000000000001"
@@ -103,6 +105,7 @@ class Script:
     graphs: dict[str, graph_pb2.Graph] = field(default_factory=dict)
     starts: list[execution_messages.StartExecutionRequest] = field(default_factory=list)
     block_runs: list[execution_messages.RunBlockRequest] = field(default_factory=list)
+    notifications: NotificationScript = field(default_factory=NotificationScript)
     office: Office = field(default_factory=Office)
     """What the vault and the account service have."""
 
@@ -307,6 +310,7 @@ def serve(script: Script) -> Iterator[str]:
         add_ExecutionServiceServicer_to_server(services, server)
         add_CredentialsServiceServicer_to_server(Vault(script.office, services.begin), server)
         add_AccountServiceServicer_to_server(Accounts(script.office, services.begin), server)
+        add_NotificationServiceServicer_to_server(Notifications(script.notifications), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port

@@ -18,6 +18,7 @@ from blockyard.errors import NotConfigured
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ADDRESS", "GRAPH_ADDRESS", "EXECUTION_ADDRESS", "CREDENTIALS_ADDRESS", "ACCOUNT_ADDRESS", "TOKEN"):
+        monkeypatch.delenv("BLOCKYARD_NOTIFICATION_ADDRESS", raising=False)
         monkeypatch.delenv(f"BLOCKYARD_{name}", raising=False)
     monkeypatch.setenv("BLOCKYARD_HOME", str(tmp_path))
 
@@ -34,7 +35,9 @@ def write_state(home: Path, pid: int, **more: str) -> None:
 def test_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLOCKYARD_ADDRESS", "elsewhere:1")
     monkeypatch.setenv("BLOCKYARD_TOKEN", "another")
-    assert find_connection("here:1", "mine") == Connection("here:1", "here:1", "mine", "here:1", "here:1")
+    assert find_connection("here:1", "mine") == Connection(
+        "here:1", "here:1", "mine", "here:1", "here:1", notification_address="here:1"
+    )
 
 
 def test_services_can_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +68,10 @@ def test_the_stack_of_another_home_is_found(tmp_path: Path, kind: Callable[[Path
 
 
 def test_the_stacks_vault_and_account_service_are_found(tmp_path: Path) -> None:
-    write_state(tmp_path, os.getpid(), credentials="127.0.0.1:4", account="127.0.0.1:5")
+    write_state(tmp_path, os.getpid(), credentials="127.0.0.1:4", account="127.0.0.1:5", notification="127.0.0.1:6")
     found = find_connection()
     assert (found.credentials_address, found.account_address) == ("127.0.0.1:4", "127.0.0.1:5")
+    assert found.notification_address == "127.0.0.1:6"
 
 
 def test_another_token_can_be_used_with_the_stack(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_the_stacks_token_is_not_sent_elsewhere(tmp_path: Path) -> None:
         find_connection("example:443")
 
 
-@pytest.mark.parametrize("name", ["CREDENTIALS", "ACCOUNT"])
+@pytest.mark.parametrize("name", ["CREDENTIALS", "ACCOUNT", "NOTIFICATION"])
 def test_the_stacks_token_is_not_sent_to_another_vault_or_account_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -100,6 +104,8 @@ async def test_a_service_whose_address_is_not_known_is_said_when_it_is_called() 
             _ = client.credentials
         with pytest.raises(NotConfigured, match="BLOCKYARD_ACCOUNT_ADDRESS"):
             _ = client.users
+        with pytest.raises(NotConfigured, match="BLOCKYARD_NOTIFICATION_ADDRESS"):
+            client.events()
 
 
 def test_a_stack_that_was_killed_is_none(tmp_path: Path) -> None:
