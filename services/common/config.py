@@ -227,16 +227,18 @@ def load(settings_class: type[AnySettings]) -> AnySettings:
     try:
         return settings_class()
     except ValidationError as error:
-        sentences = [_sentence(detail) for detail in error.errors(include_url=False, include_context=False)]
+        prefix = settings_class.model_config.get("env_prefix", PREFIX)
+        details = error.errors(include_url=False, include_context=False)
+        sentences = [_sentence(detail, prefix) for detail in details]
         print("The configuration is not valid:", *sorted(sentences), sep="\n  ", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def _sentence(detail: ErrorDetails) -> str:
+def _sentence(detail: ErrorDetails, prefix: str) -> str:
     """The variable and what is wrong with it. The value itself stays unsaid: it may be a secret."""
     if not detail["loc"]:
         return detail["msg"].removeprefix("Value error, ")
-    variable = PREFIX + "_".join(str(part) for part in detail["loc"]).upper()
+    variable = prefix + "_".join(str(part) for part in detail["loc"]).upper()
     if detail["type"] == "missing":
         return f"{variable} is not set, and there is no default."
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")

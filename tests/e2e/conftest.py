@@ -32,11 +32,11 @@ def models(runner: asyncio.Runner) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="session")
 def stack(runner: asyncio.Runner, home: Path, models: ModelServer) -> Iterator[Stack]:
-    """PostgreSQL, NATS, the services and two runners, whose blocks ask the server of models."""
+    """PostgreSQL, NATS, the services, the edge and two runners, whose blocks ask the server of models."""
     resources = AsyncExitStack()
     try:
         settings = {"BLOCKYARD_AI_OPENAI_BASE_URL": f"{models.url}/v1", "BLOCKYARD_AI_OPENAI_KEY": "test"}
-        yield runner.run(resources.enter_async_context(Stack(home, notifications=1, environment=settings)))
+        yield runner.run(resources.enter_async_context(Stack(home, notifications=1, edge=True, environment=settings)))
     finally:
         runner.run(resources.aclose())
 

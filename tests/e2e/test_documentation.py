@@ -35,6 +35,20 @@ async def test_a_program_prints_what_the_readme_says(stack: Stack, home: Path, p
     assert output.decode().splitlines()[-1] == promised
 
 
+async def test_the_commands_for_rest_print_what_the_readme_says(stack: Stack, home: Path) -> None:
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (promised,) = re.findall(r"/results +# (.+)$", commands, re.MULTILINE)
+    here = commands.replace("http://127.0.0.1:8080", stack.edge.url).replace("~/.blockyard", str(home))
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-eu", "-c", here, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors.decode()
+    *events, results = output.decode().splitlines()
+    assert results == promised
+    assert "EVENT_KIND_EXECUTION_COMPLETED" in events[-1]
+
+
 async def test_the_join_of_the_concepts_meets_values_of_the_same_item(client: Client) -> None:
     (snippet,) = programs("docs/concepts.md", "python")
     graph = Graph("join")

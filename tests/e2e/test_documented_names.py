@@ -27,6 +27,7 @@ from services.common import migrate
 from services.common.config import DatabaseSettings, ServiceSettings
 from services.credentials.config import CredentialsSettings
 from services.execution.config import ExecutionSettings
+from services.gateway.config import EdgeSettings
 from services.graph.config import GraphSettings
 from services.notification.config import NotificationSettings
 from services.runner.config import RunnerSettings
@@ -98,9 +99,14 @@ def written(field: FieldInfo) -> str:
 
 def real_defaults(classes: list[type[BaseSettings]], besides: list[type[BaseSettings]]) -> dict[str, str]:
     """The default of each variable of these settings, without those that others have too."""
-    fields = {name: field for one in classes for name, field in one.model_fields.items()}
-    known = {name for one in besides for name in one.model_fields}
-    return {f"BLOCKYARD_{name.upper()}": written(field) for name, field in fields.items() if name not in known}
+    fields = {(prefix(one), name): field for one in classes for name, field in one.model_fields.items()}
+    known = {(prefix(one), name) for one in besides for name in one.model_fields}
+    return {f"{own}{name.upper()}": written(field) for (own, name), field in fields.items() if (own, name) not in known}
+
+
+def prefix(settings: type[BaseSettings]) -> str:
+    """What the names of these settings' variables begin with."""
+    return str(settings.model_config.get("env_prefix"))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,7 @@ def real_defaults(classes: list[type[BaseSettings]], besides: list[type[BaseSett
         ("The execution service", [ExecutionSettings], SHARED),
         ("The notification service", [NotificationSettings], SHARED),
         ("A runner", [RunnerSettings], SHARED),
+        ("The edge", [EdgeSettings], []),
     ],
 )
 def test_every_setting_is_documented_with_its_default(
@@ -138,6 +145,7 @@ def test_every_variable_is_read_somewhere(page: Path) -> None:
     services: list[type[BaseSettings]] = [
         AccountSettings,
         CredentialsSettings,
+        EdgeSettings,
         GraphSettings,
         ExecutionSettings,
         NotificationSettings,

@@ -20,16 +20,23 @@ from blockyard.errors import BlockyardError
 @click.option(
     "--replicas", default=1, show_default=True, type=click.IntRange(1, 16), help="How many execution services."
 )
+@click.option("--edge/--no-edge", default=True, show_default=True, help="Whether Envoy stands in front: REST.")
+@click.option(
+    "--edge-port",
+    type=click.IntRange(1, 65_535),
+    help="Port of the edge; by default 8080, or another one where that is taken.",
+)
 @click.pass_obj
-def dev(output: Output, home: Path | None, runners: int, replicas: int) -> None:
-    """Runs PostgreSQL, NATS, the services and runners on this machine until Ctrl-C.
+def dev(output: Output, home: Path | None, runners: int, replicas: int, edge: bool, edge_port: int | None) -> None:
+    """Runs PostgreSQL, NATS, the services, runners and the edge on this machine until Ctrl-C.
 
     While it runs, the other commands and `blockyard.connect()` find it by themselves.
     """
     with stack_errors():
         from blockyard.dev.command import run_stack
 
-        output.run(run_stack(home, runners=runners, replicas=replicas, say=output.line))
+        work = run_stack(home, runners=runners, replicas=replicas, edge=edge, edge_port=edge_port, say=output.line)
+        output.run(work)
 
 
 @contextmanager

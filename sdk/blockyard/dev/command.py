@@ -4,20 +4,40 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from blockyard.dev.edge import PREFERRED_PORT
+from blockyard.dev.ports import free_port, is_free
 from blockyard.dev.signals import on_ending_signals, this_task
 from blockyard.dev.stack import Stack
 
 
 async def run_stack(
-    home: Path | str | None = None, *, runners: int = 2, replicas: int = 1, say: Callable[[str], None] = print
+    home: Path | str | None = None,
+    *,
+    runners: int = 2,
+    replicas: int = 1,
+    edge: bool = True,
+    edge_port: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run a stack until SIGINT, SIGTERM or SIGHUP; a SIGINT after that kills what still runs and raises CancelledError.
+
+    Without an `edge_port` the edge listens on 8080, or on another port where that is taken, and says so.
 
     Raises DevelopmentStackError, whose text is for the user, when it cannot be started (one may run already).
     """
     ending = asyncio.Event()
     on_ending_signals(ending.set, this_task().cancel)
-    stack = Stack(home, runners=runners, replicas=replicas, notifications=1, supervise=True, report=say)
+    port = (_edge_port(say) if edge_port is None else edge_port) if edge else 0
+    stack = Stack(
+        home,
+        runners=runners,
+        replicas=replicas,
+        notifications=1,
+        edge=edge,
+        edge_port=port,
+        supervise=True,
+        report=say,
+    )
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(ending.wait())
     try:
@@ -38,10 +58,19 @@ async def run_stack(
             await stack.stop()
 
 
+def _edge_port(say: Callable[[str], None]) -> int:
+    if is_free(PREFERRED_PORT):
+        return PREFERRED_PORT
+    port = free_port()
+    say(f"port {PREFERRED_PORT} is taken by another program: the edge takes {port} (or choose one with --edge-port)")
+    return port
+
+
 def describe(stack: Stack) -> str:
     """Where everything is, for a person."""
     lines = [
         "Blockyard is running. Stop it with Ctrl-C.",
+        *([f"  edge               {stack.edge.url}  (REST, gRPC, gRPC-Web)"] if "edge" in stack.names() else []),
         f"  graph service      {stack.graph_address}",
         f"  execution service  {', '.join(stack.execution_addresses)}",
         f"  credentials        {', '.join(stack.credentials_addresses)}",

@@ -39,6 +39,11 @@ class StackFolder:
         return self.path / "nats"
 
     @property
+    def edge(self) -> Path:
+        """The configuration of the edge."""
+        return self.path / "edge"
+
+    @property
     def blobs(self) -> Path:
         """Large values and files."""
         return self.path / "blobs"

@@ -16,6 +16,7 @@ from typing import Self
 from blockyard.certificates import Certificates
 from blockyard.dev import nats_users, tokens
 from blockyard.dev.cluster import SUPERUSER
+from blockyard.dev.edge import Edge
 from blockyard.dev.errors import DevelopmentStackError, explain_os_error
 from blockyard.dev.home import StackFolder, StackState, read_state
 from blockyard.dev.nats import NatsServer, start_nats
@@ -36,7 +37,7 @@ class StackRuns(DevelopmentStackError):
 
 
 class Stack:
-    """A running stack. Its processes are `postgres`, `nats`, `graph`, `execution-1`..., `runner-1`...
+    """A running stack. Its processes are `postgres`, `nats`, `graph`, `execution-1`..., `runner-1`..., and `edge`.
 
     Enter it in a thread that lives as long as the stack shall: its processes end with that thread.
     """
@@ -49,6 +50,8 @@ class Stack:
         replicas: int = 1,
         vaults: int = 1,
         notifications: int = 0,
+        edge: bool = False,
+        edge_port: int = 0,
         supervise: bool = False,
         environment: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
@@ -57,7 +60,7 @@ class Stack:
     ) -> None:
         """Plan a stack of so many runners and replicas of the execution service, of vault and notifications.
 
-        Nothing is started yet.
+        Nothing is started yet. With `edge`, Envoy stands in front of all, on `edge_port` (0 takes a free one).
         `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
         With `certificates`, for 127.0.0.1, services and NATS speak TLS alone, with those who have one of the authority;
         PostgreSQL does not, since the one of the laptop stack is built without it.
@@ -67,6 +70,7 @@ class Stack:
         self.replicas = replicas
         self.vaults = vaults
         self.notifications = notifications
+        self._edge_port = edge_port or free_port() if edge else None
         self._supervise = supervise
         self._environment = dict(environment or {})
         self._postgres_settings = dict(postgres_settings or {})
@@ -116,7 +120,7 @@ class Stack:
         await migrate(surroundings, self.postgres.url)
         self._plan_services(surroundings, execution_ports, vault_ports)
         self._report(f"starting {', '.join(self.services())}")
-        await _all(*(member.start() for member in self.services().values()))
+        await _all(*(member.start() for member in self.services().values()), *self._plan_edge())
         self._write_state()
         if self._supervise:
             supervisor = Supervisor(self._members, self._excused, self._report, self._write_state)
@@ -162,12 +166,28 @@ class Stack:
             name = f"runner-{number}"
             self._members[name] = service(surroundings, name, "runner")
 
+    def _plan_edge(self) -> list[Coroutine[None, None, None]]:
+        """The start of the edge, if there shall be one: beside the services, for which it waits by itself."""
+        if self._edge_port is None:
+            return []
+        endpoints = {
+            "graph": self.graph_address,
+            "execution": ",".join(self.execution_addresses),
+            "credentials": ",".join(self.credentials_addresses),
+            "account": self.account_address,
+            "notification": ",".join(self.notification_addresses),
+        }
+        log_file = self.folder.log("edge")
+        edge = Edge(self.folder.edge, self._edge_port, log_file, endpoints, self._environment, self._certificates)
+        self._members["edge"] = edge
+        return [edge.start()]
+
     async def stop(self) -> None:
         """Stop all in reverse order; what hangs is killed. Nothing to do when it was not started."""
         if not self._started:
             return
         self._started = False
-        groups = ("runner", "notification", "execution", "credentials", "graph", "account", "nats", "postgres")
+        groups = ("edge", "runner", "notification", "execution", "credentials", "graph", "account", "nats", "postgres")
         try:
             await self._stop_watching()
             self.folder.state.unlink(missing_ok=True)
@@ -200,6 +220,13 @@ class Stack:
         server = self.member("nats")
         assert isinstance(server, NatsServer)
         return server
+
+    @property
+    def edge(self) -> Edge:
+        """The edge, of a stack that was planned with one."""
+        edge = self.member("edge")
+        assert isinstance(edge, Edge)
+        return edge
 
     @property
     def graph_address(self) -> str:
@@ -302,6 +329,8 @@ class Stack:
     def _write_state(self) -> None:
         scheme = "grpcs://" if self._certificates else ""
         addresses = {name: f"{scheme}{member.address}" for name, member in self.services().items()}
+        if self._edge_port is not None:
+            addresses["edge"] = f"{scheme}{self.edge.address}"
         StackState(
             pid=os.getpid(),
             folder=str(self.folder.path),

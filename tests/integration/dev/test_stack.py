@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import blockyard
 import pytest
 from blockyard.dev import DevelopmentStackError, Stack, StackRuns
 from blockyard.dev.health import HealthProbe
@@ -13,7 +14,7 @@ from blockyard.dev.home import read_state
 from tests.integration.dev.processes import runs
 from tests.waiting import until
 
-ALL = {"postgres", "nats", "account", "graph", "credentials-1", "execution-1", "execution-2", "runner-1"}
+ALL = {"postgres", "nats", "account", "graph", "credentials-1", "execution-1", "execution-2", "runner-1", "edge"}
 
 said: list[str] = []
 
@@ -26,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(runner: asyncio.Runner, home: Path) -> Iterator[Stack]:
     """A supervised stack; tests leave all of it running."""
-    started = Stack(home, runners=1, replicas=2, supervise=True, report=said.append)
+    started = Stack(home, runners=1, replicas=2, edge=True, supervise=True, report=said.append)
     runner.run(started.start())
     yield started
     runner.run(started.stop())
@@ -85,6 +86,19 @@ async def test_what_dies_by_itself_is_started_again_and_said(stack: Stack, home:
     state = read_state(home)
     assert state is not None
     assert state.processes["runner-1"] == stack.process("runner-1").pid
+
+
+async def test_an_edge_that_dies_is_started_again_at_its_address_and_calls_go_on(stack: Stack, home: Path) -> None:
+    state = read_state(home)
+    assert state is not None
+    assert state.addresses["edge"] == stack.edge.address
+
+    async with blockyard.connect(state.addresses["edge"], stack.token) as client:
+        assert [graph async for graph in client.graphs.list()] == []
+        await stack.process("edge").kill()
+
+        await until(lambda: any("edge runs again" in line for line in said), "the edge is back")
+        assert [graph async for graph in client.graphs.list()] == []
 
 
 async def test_a_name_that_is_not_there_is_refused_with_those_that_are(stack: Stack) -> None:

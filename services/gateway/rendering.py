@@ -1,0 +1,166 @@
+"""Makes the files that Envoy is started with: `envoy.yaml`, `edge.lua` and `blockyard.binpb`.
+
+What comes from the contract is filled in always; what comes from settings may be left for a chart to fill in.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from services.gateway import contract, local_replies, routes
+from services.gateway.config import EdgeSettings, parse_list
+
+HERE = Path(__file__).parent
+CONFIGURATION = "envoy.yaml"
+SCRIPT = "edge.lua"
+DESCRIPTORS = "blockyard.binpb"
+
+_WORD = re.compile(r"@([A-Z_]+)@")
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def template() -> str:
+    """The configuration with all that the contract says, and words such as @GRAPH_ENDPOINTS@ for what settings say."""
+    made = routes.routes("@TIMEOUT@s", "@DEADLINE@S", "@BODY_BYTES@", "@HOOK_BYTES@")
+    return _filled(
+        (HERE / CONFIGURATION).read_text(encoding="utf-8"),
+        {
+            "ROUTES": json.dumps(made),
+            "SERVICES": json.dumps(routes.services()),
+            "LOCAL_REPLIES": json.dumps(local_replies.mappers()),
+        },
+    )
+
+
+def script() -> str:
+    """What Envoy runs for each request of REST."""
+    messages = _lua(contract.fields_of_bodies())
+    return _filled((HERE / SCRIPT).read_text(encoding="utf-8"), {"MESSAGES": messages})
+
+
+def words(settings: EdgeSettings, folder: str) -> dict[str, str]:
+    """What stands in the configuration for each setting, with the files of the edge in a folder."""
+    plain = {name.upper(): str(value) for name, value in settings if isinstance(value, int | str)}
+    endpoints = {
+        name: json.dumps([_endpoint(address) for address in parse_list(value)])
+        for name, value in plain.items()
+        if name.endswith("_ENDPOINTS")
+    }
+    return {
+        **plain,
+        **endpoints,
+        "FOLDER": folder,
+        # A little later than the edge gives up, whose answer says more.
+        "DEADLINE": str(settings.timeout + 1),
+        "CORS_ORIGINS": json.dumps([_origin(origin) for origin in parse_list(settings.cors_origins)]),
+        "STRICT_TRANSPORT_SECURITY": "max-age=31536000; includeSubDomains" if settings.tls_certificate else "",
+        "LISTENER_TRANSPORT": json.dumps(_listener_transport(settings)),
+        **_transports(settings),
+        "TRACING": json.dumps(_tracing(settings)),
+    }
+
+
+def write(folder: Path, settings: EdgeSettings | None) -> None:
+    """Write the files into a folder; without settings their words stay in the configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = template()
+    if settings is not None:
+        configuration = _filled(configuration, words(settings, str(folder.absolute())))
+    (folder / CONFIGURATION).write_text(configuration, encoding="utf-8")
+    (folder / SCRIPT).write_text(script(), encoding="utf-8")
+    (folder / DESCRIPTORS).write_bytes(contract.descriptor_set().SerializeToString(deterministic=True))
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with these words filled in; others stay. Remarks may hold words, which name and do not stand for."""
+    return _WORD.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+def _endpoint(address: str) -> Mapping[str, Any]:
+    host, _, port = address.rpartition(":")
+    return {"endpoint": {"address": {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}}}
+
+
+def _origin(origin: str) -> Mapping[str, Any]:
+    return {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+
+
+def _listener_transport(settings: EdgeSettings) -> Mapping[str, Any]:
+    if settings.tls_certificate is None:
+        return _plain()
+    context = {"alpn_protocols": ["h2", "http/1.1"], **_certificate(settings.tls_certificate, settings.tls_key)}
+    return _tls("DownstreamTlsContext", {"common_tls_context": context})
+
+
+def _transports(settings: EdgeSettings) -> dict[str, str]:
+    """How each service is called, by the word for it: `GRAPH_TRANSPORT`."""
+    return {
+        name.upper().replace("_ENDPOINTS", "_TRANSPORT"): json.dumps(_transport(settings, name, parse_list(value)))
+        for name, value in settings
+        if name.endswith("_endpoints")
+    }
+
+
+def _transport(settings: EdgeSettings, name: str, addresses: Sequence[str]) -> Mapping[str, Any]:
+    if settings.service_ca is None:
+        return _plain()
+    hosts = list(dict.fromkeys(address.rpartition(":")[0].strip("[]") for address in addresses))
+    context: dict[str, Any] = {
+        "alpn_protocols": ["http/1.1" if name == "notification_web_endpoints" else "h2"],
+        "validation_context": {
+            "trusted_ca": {"filename": str(settings.service_ca)},
+            # The authority signs for all services: each must be the one that was called.
+            "match_typed_subject_alt_names": [_named(host) for host in hosts],
+        },
+    }
+    if settings.service_certificate is not None:
+        context |= _certificate(settings.service_certificate, settings.service_key)
+    return _tls("UpstreamTlsContext", {"common_tls_context": context})
+
+
+def _named(host: str) -> Mapping[str, Any]:
+    """What a certificate must hold to be the host's."""
+    return {"san_type": "IP_ADDRESS" if _is_address(host) else "DNS", "matcher": {"exact": host}}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _certificate(certificate: Path, key: Path | None) -> Mapping[str, Any]:
+    files = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    return {"tls_certificates": [files]}
+
+
+def _plain() -> Mapping[str, Any]:
+    config = {"@type": f"{_TYPE}.transport_sockets.raw_buffer.v3.RawBuffer"}
+    return {"name": "envoy.transport_sockets.raw_buffer", "typed_config": config}
+
+
+def _tls(kind: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = {"@type": f"{_TYPE}.transport_sockets.tls.v3.{kind}", **context}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+
+
+def _tracing(settings: EdgeSettings) -> Mapping[str, Any] | None:
+    if not settings.collector_endpoints:
+        return None
+    config = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "collector"}, "timeout": "1s"},
+        "service_name": "blockyard-edge",
+    }
+    return {"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": config}}
+
+
+def _lua(value: Any) -> str:  # Any: a dictionary, or what stands in it
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"[{_lua(name)}]={_lua(one)}" for name, one in value.items()) + "}"
+    return "true" if value is True else json.dumps(value)
