@@ -6,13 +6,16 @@ having been struck is noted and started again, as an orchestrator would.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from random import Random
 
 from blockyard.dev import DevelopmentStackError, Stack
+
+from tests.chaos.subscribers import NAME as SUBSCRIBER
+from tests.chaos.subscribers import Subscribers
 
 
 class FaultKind(Enum):
@@ -21,6 +24,8 @@ class FaultKind(Enum):
     KILL_RUNNER = "kill -9 of a runner"
     KILL_REPLICA = "kill -9 of an execution replica"
     KILL_ACCOUNT = "kill -9 of the account service"
+    KILL_NOTIFICATION = "kill -9 of a notification replica"
+    KILL_SUBSCRIBER = "kill -9 of a subscriber"
     KILL_NATS = "kill -9 of nats-server"
     KILL_POSTGRES = "kill -9 of PostgreSQL"
     FREEZE_RUNNER = "SIGSTOP of a runner past the lease"
@@ -63,22 +68,36 @@ class Crash:
     last_lines: str
 
 
-def plan_faults(random: Random, count: int, *, runners: int, replicas: int, lease_seconds: float) -> list[Fault]:
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What can be struck."""
+
+    runners: int
+    replicas: int
+    notifications: int
+    subscribers: Sequence[str]
+    """Their kinds."""
+
+
+def plan_faults(random: Random, count: int, targets: Targets, *, lease_seconds: float) -> list[Fault]:
     """So many faults: each kind once, in any order, and then any of them; JetStream is deleted once only."""
     kinds = list(FaultKind)
     random.shuffle(kinds)
     repeated = [kind for kind in FaultKind if kind is not FaultKind.WIPE_JETSTREAM]
     kinds += [random.choice(repeated) for _ in range(count - len(kinds))]
-    return [_draw(random, kind, runners, replicas, lease_seconds) for kind in kinds[:count]]
+    return [_draw(random, kind, targets, lease_seconds) for kind in kinds[:count]]
 
 
-def _draw(random: Random, kind: FaultKind, runners: int, replicas: int, lease_seconds: float) -> Fault:
+def _draw(random: Random, kind: FaultKind, there: Targets, lease_seconds: float) -> Fault:
+    runners, replicas = there.runners, there.replicas
     targets = {
         FaultKind.KILL_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.FREEZE_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.KILL_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.FREEZE_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.KILL_ACCOUNT: "account",
+        FaultKind.KILL_NOTIFICATION: f"notification-{random.randint(1, there.notifications)}",
+        FaultKind.KILL_SUBSCRIBER: f"{SUBSCRIBER}{random.choice(there.subscribers)}",
         FaultKind.KILL_NATS: "nats",
         FaultKind.WIPE_JETSTREAM: "nats",
         FaultKind.KILL_POSTGRES: "postgres",
@@ -94,6 +113,7 @@ class Injector:
     """Carries a plan out on a stack, and keeps the stack alive otherwise."""
 
     stack: Stack
+    subscribers: Subscribers
     say: Callable[[str], None]
     began: float = field(default_factory=time.monotonic)
     struck: list[Struck] = field(default_factory=list)
@@ -123,6 +143,11 @@ class Injector:
                 await asyncio.sleep(fault.seconds)
             finally:
                 self.stack.thaw(fault.target)
+            return
+        if fault.kind is FaultKind.KILL_SUBSCRIBER:
+            await self.subscribers.kill(fault.target)
+            await asyncio.sleep(fault.seconds)
+            self.subscribers.revive(fault.target)
             return
         if fault.kind is FaultKind.WIPE_JETSTREAM:
             await self.stack.wipe_nats()

@@ -72,6 +72,16 @@ async def unended(database_url: str, execution_ids: Sequence[str]) -> int:
         await connection.close()
 
 
+async def event_counts(database_url: str) -> dict[str, int]:
+    """How many events each execution has, those that others have started included."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch("SELECT execution_id::text, last_event FROM execution.executions")
+    finally:
+        await connection.close()
+    return {row["execution_id"]: row["last_event"] for row in rows}
+
+
 async def read_histories(
     database_url: str,
     client: Client,

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,18 @@ class Evidence:
 
     explanation: str
     log_lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came to a subscriber."""
+
+    executions: int
+    events: int
+    repeated: int
+    """Events that came more than once."""
+    starts: int
+    """How often it was started: once, and again after each kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,8 @@ class Report:
     answers: Counter[str]
     decisions: int
     charges: int
+    told: Mapping[str, Told]
+    """By kind of subscriber."""
     findings: Sequence[Finding]
     evidence: dict[str, Evidence]
 
@@ -70,6 +84,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "decisions": self.decisions,
             "charges": self.charges,
+            "told": {kind: asdict(told) for kind, told in self.told.items()},
             "crashes": [f"{crash.member} at {crash.at:.1f} s" for crash in self.crashes],
             "struck": [
                 {
@@ -113,6 +128,10 @@ def say_report(report: Report, say: Callable[[str], None]) -> None:
     say(f"  faults         {len(report.struck):7}")
     say(f"  decisions      {report.decisions:7} (blocks that must not be repeated, of unknown outcome)")
     say(f"  charges        {report.charges:7}")
+    for kind, told in report.told.items():
+        say(
+            f"  over {kind:9} {told.executions:7} {told.events:7} ({told.repeated} of them again, {told.starts} starts)"
+        )
     for wrong in Wrong:
         say(f"  {wrong.value:14} {report.count(wrong):7}")
     say(f"\n{'All is well' if report.all_well else 'SOMETHING IS WRONG'} after {report.seconds:.0f} s.")

@@ -15,16 +15,18 @@ from blockyard.dev import Stack
 
 from tests.chaos.credits import Giver, read_credits, settled
 from tests.chaos.evidence import explain, log_lines
-from tests.chaos.faults import Fault, Injector, plan_faults
-from tests.chaos.histories import read_children, read_histories, read_ledger, started_twice, unended
+from tests.chaos.faults import Fault, Injector, Targets, plan_faults
+from tests.chaos.histories import event_counts, read_children, read_histories, read_ledger, started_twice, unended
 from tests.chaos.in_memory import InMemory
-from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits
-from tests.chaos.report import Evidence, Report
+from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits, judge_subscribers
+from tests.chaos.report import Evidence, Report, Told
 from tests.chaos.shapes import Load, draw_loads
+from tests.chaos.subscribers import KINDS, Seen, Subscribers
 from tests.chaos.traffic import CALL_SECONDS, Traffic
 
 RUNNERS = 2
 REPLICAS = 2
+NOTIFICATIONS = 2
 LEASE_SECONDS = 4.0
 """Below the default, so that a freeze past the lease does not take most of the run."""
 
@@ -46,6 +48,8 @@ END_SECONDS = 25.0
 END_SECONDS_AN_EXECUTION = 0.2
 LOOK_EVERY_SECONDS = 0.5
 FOLLOWERS_GRACE_SECONDS = 10.0
+TOLD_SECONDS = 30.0
+"""Longest time after the last end until subscribers have been told of everything."""
 EVIDENCE_OF_MOST = 20
 
 
@@ -67,18 +71,20 @@ async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) 
     random = Random(settings.seed)
     ledger = home / "ledger"
     loads = draw_loads(random, settings.executions, str(ledger))
-    plan = plan_faults(random, settings.faults, runners=RUNNERS, replicas=REPLICAS, lease_seconds=LEASE_SECONDS)
+    targets = Targets(RUNNERS, REPLICAS, NOTIFICATIONS, KINDS)
+    plan = plan_faults(random, settings.faults, targets, lease_seconds=LEASE_SECONDS)
     say(f"chaos: {settings.executions} executions, {len(plan)} faults, seed {settings.seed}")
     await check_expectations(loads, home / "ledger-in-memory")
     began = time.monotonic()
     async with (
-        Stack(home, runners=RUNNERS, replicas=REPLICAS, environment=_environment(home), report=say) as stack,
+        _stack(home, say) as stack,
         _clients(stack) as clients,
+        _subscribers(stack, home) as subscribers,
         Giver(stack) as giver,
     ):
         traffic = Traffic(clients, f"chaos-{settings.seed}-{os.getpid()}", random)
         await traffic.create_graphs()
-        injector = Injector(stack, say)
+        injector = Injector(stack, subscribers, say)
         by_number = {load.number: load for load in loads}
         await _trouble(traffic, injector, loads, by_number, plan)
         await giver.stop()
@@ -94,6 +100,28 @@ async def check_expectations(loads: Sequence[Load], ledger: Path) -> None:
         found = await memory.run(load.shape.build(), inputs)
         if found != load.expected:
             raise WrongExpectation(f"{load.shape.name} with {load.inputs}: in memory {found}, expected {load.expected}")
+
+
+def _stack(home: Path, say: Callable[[str], None]) -> Stack:
+    return Stack(
+        home,
+        runners=RUNNERS,
+        replicas=REPLICAS,
+        notifications=NOTIFICATIONS,
+        environment=_environment(home),
+        report=say,
+    )
+
+
+@asynccontextmanager
+async def _subscribers(stack: Stack, home: Path) -> AsyncIterator[Subscribers]:
+    """Subscribed in every way before anything is started."""
+    subscribers = Subscribers(stack, home / "subscribers")
+    try:
+        await subscribers.start()
+        yield subscribers
+    finally:
+        await subscribers.stop()
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -170,6 +198,10 @@ async def _verdict(
     await settled(url)
     credits = await read_credits(url, given)
     findings += judge_credits(credits)
+    lengths = await event_counts(url)
+    await injector.subscribers.until_complete(lengths, TOLD_SECONDS)
+    told = await asyncio.to_thread(injector.subscribers.seen)
+    findings += judge_subscribers(told, lengths)
     return Report(
         seed=settings.seed,
         executions=settings.executions,
@@ -184,8 +216,18 @@ async def _verdict(
         answers=traffic.answers,
         decisions=traffic.decisions.total(),
         charges=len(credits.charged),
+        told={kind: _told(seen, injector.subscribers.starts(kind)) for kind, seen in told.items()},
         findings=findings,
         evidence=await _evidence(stack, client, findings),
+    )
+
+
+def _told(seen: Mapping[str, Seen], starts: int) -> Told:
+    return Told(
+        executions=len(seen),
+        events=sum(len(one.sequences) for one in seen.values()),
+        repeated=sum(one.repeated for one in seen.values()),
+        starts=starts,
     )
 
 

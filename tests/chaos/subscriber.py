@@ -1,0 +1,118 @@
+"""`python -m tests.chaos.subscriber KIND JOURNAL`: a program that reacts to events, as users write them.
+
+What it has seen, and where it is to resume, stands in its journal alone: it may be killed at any moment, and goes on
+from there when it is started again. More is in the environment: SUBSCRIBER_ADDRESSES, SUBSCRIBER_TOKEN.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import httpx2
+import websockets
+from blockyard.notification.v1 import notification_service_pb2 as messages
+from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+
+PAUSE_SECONDS = 0.3
+
+
+class Journal:
+    """Lines that are written at once: "S" at a start, "E <execution> <sequence>", "C <cursor>"."""
+
+    def __init__(self, path: Path) -> None:
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A line that the last life did not finish was never written.
+        cursors = [line[2:-1] for line in lines if line.startswith("C ") and line.endswith("\n")]
+        self.cursor = cursors[-1] if cursors else ""
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._write("\nS\n" if lines and not lines[-1].endswith("\n") else "S\n")
+
+    def saw(self, execution_id: str, sequence: int) -> None:
+        """An event came."""
+        self._write(f"E {execution_id} {sequence}\n")
+
+    def resume_at(self, cursor: str) -> None:
+        """All that comes before it was seen."""
+        self.cursor = cursor
+        self._write(f"C {cursor}\n")
+
+    def _write(self, text: str) -> None:
+        os.write(self._file, text.encode())
+
+
+async def over_grpc(journal: Journal, address: str, token: str) -> None:
+    """One connection, as long as it lasts."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = messages.SubscribeRequest(cursor=journal.cursor)
+        calls = NotificationServiceStub(channel).Subscribe(request, metadata=[("authorization", f"Bearer {token}")])
+        async for answer in calls:
+            for batch in answer.batches:
+                for event in batch.events:
+                    journal.saw(batch.execution_id, event.sequence)
+            if answer.cursor:
+                journal.resume_at(answer.cursor)
+
+
+async def over_websocket(journal: Journal, address: str, token: str) -> None:
+    """One connection, as long as it lasts."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with websockets.connect(f"ws://{address}/ws", additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "id": "all", "cursor": journal.cursor}))
+        async for text in socket:
+            message = json.loads(text)
+            if message["type"] == "event":
+                journal.saw(message["event"]["data"]["executionId"], int(message["event"]["sequence"]))
+            elif message["type"] == "error":
+                raise OSError(message["error"]["message"])
+            elif "cursor" in message:
+                journal.resume_at(message["cursor"])
+
+
+async def over_sse(journal: Journal, address: str, token: str) -> None:
+    """One connection, as long as it lasts."""
+    headers = {"authorization": f"Bearer {token}"} | ({"last-event-id": journal.cursor} if journal.cursor else {})
+    async with (
+        httpx2.AsyncClient(timeout=httpx2.Timeout(5, read=20)) as client,
+        client.stream("GET", f"http://{address}/api/events", headers=headers) as response,
+    ):
+        response.raise_for_status()
+        event: dict[str, str] = {}
+        async for line in response.aiter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                event[name] = value
+                continue
+            if event.get("event") == "error":
+                raise OSError(event["data"])
+            if "data" in event:
+                told = json.loads(event["data"])
+                journal.saw(told["data"]["executionId"], int(told["sequence"]))
+            if "id" in event:
+                journal.resume_at(event["id"])
+            event = {}
+
+
+Connect = Callable[[Journal, str, str], Awaitable[None]]
+WAYS: dict[str, Connect] = {"grpc": over_grpc, "websocket": over_websocket, "sse": over_sse}
+FAILURES = (OSError, grpc.aio.AioRpcError, httpx2.HTTPError, websockets.WebSocketException)
+
+
+async def subscribe(way: Connect, journal: Journal, addresses: list[str], token: str) -> None:
+    """Connects again and again, to any replica."""
+    while True:
+        try:
+            await way(journal, random.choice(addresses), token)
+        except FAILURES as error:
+            print(f"connecting again: {error!r}", flush=True)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    kind, path = sys.argv[1:]
+    addresses = os.environ["SUBSCRIBER_ADDRESSES"].split(",")
+    asyncio.run(subscribe(WAYS[kind], Journal(Path(path)), addresses, os.environ["SUBSCRIBER_TOKEN"]))

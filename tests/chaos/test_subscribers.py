@@ -1,0 +1,29 @@
+"""Judging what subscribers have seen: nothing may be missing, nothing may come before what it follows."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.judging import judge_subscribers
+from tests.chaos.subscribers import read_journal
+
+
+@pytest.mark.parametrize(
+    ("journal", "complaints"),
+    [
+        ("S\nE a 1\nE a 2\nC x\nE a 3\n", 0),
+        ("S\nE a 1\nE a 2\nS\nE a 2\nE a 3\n", 0),
+        ("S\nE a 1\nE a 2\nE a 1\nE a 2\nE a 3\n", 0),
+        ("S\nE a 1\nE a 3\nE a 2\n", 1),
+        ("S\nE a 1\nE a 2\n", 1),
+        ("S\nE a 1\nE a 2\nS\nE b 1\n", 1),
+        ("S\nE a 1\nE a 2\nE a 3\nE a 4\n", 1),
+        ("S\n", 1),
+        ("S\nE a 1\nE a 2\nE a 3\nE a", 0),
+    ],
+)
+def test_each_thing_that_is_wrong_is_told(tmp_path: Path, journal: str, complaints: int) -> None:
+    path = tmp_path / "journal"
+    path.write_text(journal)
+    seen = read_journal(path)
+    assert len(judge_subscribers({"grpc": seen}, {"a": 3})) == complaints
