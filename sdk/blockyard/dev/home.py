@@ -113,6 +113,8 @@ class StackState:
     """Process ids by name."""
     certificates: dict[str, str] = field(default_factory=dict)
     """Files with which the services are called over TLS; none on a stack without it."""
+    subscriber_url: str = ""
+    """Of NATS, for the developer's programs that subscribe to events there."""
 
     def token(self) -> str:
         """The developer's token of this stack."""

@@ -15,7 +15,7 @@ from typing import Any, Self
 from blockyard.certificates import Certificates
 from blockyard.dev.errors import DevelopmentStackError, PortTaken, disk_full, explain_os_error, not_permitted
 from blockyard.dev.home import write_private
-from blockyard.dev.nats_users import DEVELOPER, NatsUser, authorization
+from blockyard.dev.nats_users import DEVELOPER, NatsUser, accounts
 from blockyard.dev.process import ChildProcess, places
 from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
@@ -126,7 +126,7 @@ class NatsServer:
 
     def _write_configuration(self) -> None:
         settings = "\n".join(f"{name}: {value}" for name, value in self.settings.items())
-        users = authorization(self.users.values()) if self.users else ""
+        users = accounts(self.users.values()) if self.users else ""
         text = CONFIGURATION.format(
             name=self.server_name, port=self.port, settings=settings, users=users, store=self.store
         )

@@ -4,11 +4,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 DATA = Path(__file__).with_name("nats_users.yaml")
 POOL = "{pool}"
+SUBSCRIBER = "{user}"
+ACCOUNT = "BLOCKYARD"
+"""The account of NATS that services and runners share."""
+LIMITS = {"max_mem": 0, "max_file": 1 << 30, "max_streams": 1, "max_consumers": 64}
+"""What JetStream gives an account of a subscriber. Sizes in bytes."""
 DEVELOPER = "developer"
 """May do everything: for the person at the laptop, and for tests."""
 
@@ -19,6 +25,8 @@ class Rights:
 
     publish: Mapping[str, str]
     subscribe: Mapping[str, str]
+    imports: Mapping[str, str]
+    """Where there are some, the user has an account of its own, into which these subjects come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +37,13 @@ class NatsUser:
     publish: Sequence[str]
     subscribe: Sequence[str]
     password: str = field(repr=False)
+    imports: Sequence[str] = ()
 
 
 def rights() -> dict[str, Rights]:
-    """What each user may do, by its name; those for pools have the place for it in their name and subjects."""
+    """What each user may do, by its name; those for pools and subscribers have a place in their name and subjects."""
     content: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load(DATA.read_text())
-    return {name: Rights(one["publish"], one["subscribe"]) for name, one in content.items()}
+    return {name: Rights(one["publish"], one["subscribe"], one.get("imports", {})) for name, one in content.items()}
 
 
 def runner_of(pool: str) -> str:
@@ -42,34 +51,66 @@ def runner_of(pool: str) -> str:
     return f"runner.{pool}"
 
 
-def names(pools: Iterable[str]) -> list[str]:
-    """All users of a server whose runners work for these pools."""
-    pools = list(pools)
-    return [DEVELOPER, *dict.fromkeys(name.replace(POOL, pool) for name in rights() for pool in pools)]
+def subscriber_of(user_id: str) -> str:
+    """The user that programs are which are told what executions of a user of Blockyard do."""
+    return f"subscriber.{user_id}"
 
 
-def users(pools: Iterable[str], passwords: Mapping[str, str]) -> list[NatsUser]:
-    """All users of a server whose runners work for these pools, with their passwords."""
-    pools = list(pools)
-    made = {DEVELOPER: NatsUser(DEVELOPER, [">"], [">"], passwords[DEVELOPER])}
-    for template, one in rights().items():
-        for pool in pools:
-            name = template.replace(POOL, pool)
-            publish, subscribe = (
-                [subject.replace(POOL, pool) for subject in each] for each in (one.publish, one.subscribe)
-            )
-            made[name] = NatsUser(name, publish, subscribe, passwords[name])
-    return list(made.values())
+def names(pools: Iterable[str], subscribers: Iterable[str] = ()) -> list[str]:
+    """All users of a server whose runners work for these pools, and on which these users of Blockyard subscribe."""
+    return [DEVELOPER, *(name for name, _, _ in _filled(pools, subscribers))]
 
 
-def authorization(users: Iterable[NatsUser]) -> str:
+def users(pools: Iterable[str], passwords: Mapping[str, str], subscribers: Iterable[str] = ()) -> list[NatsUser]:
+    """The same with their rights and passwords."""
+    made = [NatsUser(DEVELOPER, [">"], [">"], passwords[DEVELOPER])]
+    for name, one, words in _filled(pools, subscribers):
+        publish, subscribe, imports = (
+            [_replaced(subject, words) for subject in each] for each in (one.publish, one.subscribe, one.imports)
+        )
+        made.append(NatsUser(name, publish, subscribe, passwords[name], imports))
+    return made
+
+
+def accounts(users: Iterable[NatsUser]) -> str:
     """These users as nats-server's configuration has them."""
-    entries = [
-        {
-            "user": user.name,
-            "password": user.password,
-            "permissions": {"publish": list(user.publish), "subscribe": list(user.subscribe)},
-        }
-        for user in users
-    ]
-    return f"authorization {{ users: {json.dumps(entries, indent=2)} }}"
+    users = list(users)
+    apart = [user for user in users if user.imports]
+    exports = [{"stream": subject, "accounts": [user.name]} for user in apart for subject in user.imports]
+    shared = [_entry(user) for user in users if not user.imports]
+    made: dict[str, Any] = {ACCOUNT: {"jetstream": "enabled", "users": shared, "exports": exports}}
+    for user in apart:
+        imports = [{"stream": {"account": ACCOUNT, "subject": subject}} for subject in user.imports]
+        made[user.name] = {"jetstream": LIMITS, "users": [_entry(user)], "imports": imports}
+    return f"accounts {json.dumps(made, indent=2)}"
+
+
+def _filled(pools: Iterable[str], subscribers: Iterable[str]) -> list[tuple[str, Rights, Mapping[str, str]]]:
+    """The users for these pools and subscribers, and what stands for the places in their subjects."""
+    pools, subscribers = list(pools), list(subscribers)
+    found: list[tuple[str, Rights, Mapping[str, str]]] = []
+    for template, one in rights().items():
+        if SUBSCRIBER in template:
+            # Ids of users may hold dots, which would part a subject.
+            found += [
+                (template.replace(SUBSCRIBER, id), one, {SUBSCRIBER: id.replace(".", "%2E")}) for id in subscribers
+            ]
+        elif POOL in template:
+            found += [(template.replace(POOL, pool), one, {POOL: pool}) for pool in pools]
+        else:
+            found.append((template, one, {}))
+    return found
+
+
+def _replaced(subject: str, words: Mapping[str, str]) -> str:
+    for place, word in words.items():
+        subject = subject.replace(place, word)
+    return subject
+
+
+def _entry(user: NatsUser) -> dict[str, Any]:
+    return {
+        "user": user.name,
+        "password": user.password,
+        "permissions": {"publish": list(user.publish), "subscribe": list(user.subscribe)},
+    }

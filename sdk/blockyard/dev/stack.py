@@ -137,8 +137,8 @@ class Stack:
 
     async def _start_nats(self) -> None:
         pools = [pool_of(self._environment)]
-        passwords = tokens.ensure_passwords(self.folder, "nats", nats_users.names(pools))
-        users = nats_users.users(pools, passwords)
+        passwords = tokens.ensure_passwords(self.folder, "nats", nats_users.names(pools, [tokens.DEVELOPER]))
+        users = nats_users.users(pools, passwords, [tokens.DEVELOPER])
         log_file = self.folder.log("nats")
         self._members["nats"] = await start_nats(
             self.folder.nats, log_file=log_file, users=users, certificates=self._certificates
@@ -343,6 +343,7 @@ class Stack:
             },
             postgres_url=self.postgres.url,
             nats_url=self.nats.url,
+            subscriber_url=self.nats.url_of(nats_users.subscriber_of(tokens.DEVELOPER)),
             token_path=str(self.folder.token),
             processes={name: member.process.pid or 0 for name, member in self._members.items()},
             certificates=asdict(self._certificates) if self._certificates else {},

@@ -276,13 +276,13 @@ def test_the_documentation_lists_every_right_of_every_user() -> None:
     documented = {
         (user, right, subject, purpose)
         for user, right, subject, purpose in re.findall(
-            r"^\| `([^`]+)` \| (publish|subscribe) \| `([^`]+)` \| (.+) \|$", OPERATING.read_text(), re.M
+            r"^\| `([^`]+)` \| (publish|subscribe|import) \| `([^`]+)` \| (.+) \|$", OPERATING.read_text(), re.M
         )
     }
 
     assert documented == {
         (user, right, subject, purpose)
         for user, one in nats_users.rights().items()
-        for right, subjects in (("publish", one.publish), ("subscribe", one.subscribe))
+        for right, subjects in (("import", one.imports), ("publish", one.publish), ("subscribe", one.subscribe))
         for subject, purpose in subjects.items()
     }
