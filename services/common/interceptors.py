@@ -91,6 +91,9 @@ class Call:
     origin: Origin = field(default_factory=Origin)
     caller: Caller | None = None
     response: Any = None
+    streams: bool = False
+    limits: tuple[tuple[str, str], ...] = ()
+    """What is left of the caller's limit, as headers; of a stream, as long as they have not been sent."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -135,7 +138,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Not a generator itself: one that a cancelled call leaves behind would end in another task, outside of the
         # context that it has set.
         async def stream(request: Any, context: Context) -> None:
-            call = Call(method, request, call_class)
+            call = Call(method, request, call_class, streams=True)
             async with self._surround(call, context), aclosing(inner(request, context)) as responses:
                 checked_at = time.monotonic()
                 async for response in responses:
@@ -143,7 +146,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     if time.monotonic() - checked_at > STREAM_CHECK_SECONDS:
                         await self._admit(call)
                         checked_at = time.monotonic()
+                    await _send_limits(call, context)
                     await context.write(response)
+                await _send_limits(call, context)
 
         return stream
 
@@ -180,7 +185,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 status = error_status.from_exception(error)
                 code = rpc_status.to_status(status).code
                 outcome = error_status.reason_of(status) or code.name
-                await _abort(context, status, trailing)
+                await _abort(context, status, (*trailing, *call.limits))
             finally:
                 self._under_way -= 1
                 self._note(call, outcome)
@@ -197,18 +202,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         identity.authorise(caller, call.method)
 
     async def _count(self, call: Call, context: Context) -> None:
-        """Count the call against the user's limit, and tell them what is left of it: before all answers, as headers."""
+        """Count the call against the user's limit, and tell them what is left of it: before all answers, as headers.
+
+        A stream sends them with its first answer: a refusal after headers is no error any more for HTTP.
+        """
         assert call.caller is not None, "who calls was found out before"
         verdict = self._admission.limits.take(call.call_class, call.caller.user_id)
         if verdict is None:
             return
-        await context.send_initial_metadata(
-            (
-                ("x-ratelimit-limit", str(verdict.limit)),
-                ("x-ratelimit-remaining", str(verdict.remaining)),
-                ("x-ratelimit-reset", str(math.ceil(verdict.reset))),
-            )
+        call.limits = (
+            ("x-ratelimit-limit", str(verdict.limit)),
+            ("x-ratelimit-remaining", str(verdict.remaining)),
+            ("x-ratelimit-reset", str(math.ceil(verdict.reset))),
         )
+        if not call.streams:
+            await _send_limits(call, context)
         if not verdict.allowed:
             raise RateLimited(verdict.retry_after)
 
@@ -239,6 +247,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         named = resource(call.method, call.request, call.response if outcome == "OK" else None)
         action = call.method.removeprefix("/")
         log_of_actions.record(audit.entry_of(actor, api_key_id, call.origin, action, named, outcome))
+
+
+async def _send_limits(call: Call, context: Context) -> None:
+    if call.limits:
+        limits, call.limits = call.limits, ()
+        await context.send_initial_metadata(limits)
 
 
 async def _abort(context: Context, status: status_pb2.Status, trailing: tuple[tuple[str, str], ...]) -> None:

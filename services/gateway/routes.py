@@ -13,6 +13,8 @@ from services.gateway.paths import by_shape, pattern
 WEB = "notification_web"
 HOOKS = "/blockyard.execution.v1.TriggerService/ReceiveWebhook"
 """Answered with 202: what was received is durable, and its execution goes on."""
+NOBODY_SAW = "connect-failure,refused-stream,reset-before-request"
+"""Failures of calls that have reached no service."""
 
 Json = Mapping[str, Any]  # as Envoy reads it
 
@@ -54,9 +56,9 @@ def _grpc() -> Json:
 
 def _retries(method: PublicMethod) -> Json:
     """What changes something is sent again only where it is certain that nobody has seen it."""
-    safe = "connect-failure,refused-stream,reset-before-request"
+    again = f"{NOBODY_SAW},unavailable" if method.only_reads and not method.streams else NOBODY_SAW
     return {
-        "retry_on": f"{safe},unavailable" if method.only_reads and not method.streams else safe,
+        "retry_on": again,
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
         "retry_host_predicate": [
@@ -73,20 +75,13 @@ def _retries(method: PublicMethod) -> Json:
 
 def _web() -> list[Json]:
     """What the notification service serves over HTTP. Streams have no end that the edge would set."""
-    pages = ("/health", "/openapi.json", "/unsubscribe")
+    pages = [{"path": page} for page in ("/health", "/openapi.json", "/unsubscribe")]
+    stream = {"cluster": WEB, "timeout": "0s", "idle_timeout": "0s"}
+    page = {"cluster": WEB, "timeout": "15s", "retry_policy": {"retry_on": NOBODY_SAW, "num_retries": 2}}
     return [
-        {
-            "match": {"path": "/ws"},
-            "route": {
-                "cluster": WEB,
-                "timeout": "0s",
-                "idle_timeout": "0s",
-                "upgrade_configs": [{"upgrade_type": "websocket"}],
-            },
-        },
-        {"match": {"path": "/api/events"}, "route": {"cluster": WEB, "timeout": "0s", "idle_timeout": "0s"}},
-        *({"match": {"path": page}, "route": {"cluster": WEB, "timeout": "15s"}} for page in pages),
-        {"match": {"path_separated_prefix": "/docs"}, "route": {"cluster": WEB, "timeout": "15s"}},
+        {"match": {"path": "/ws"}, "route": stream | {"upgrade_configs": [{"upgrade_type": "websocket"}]}},
+        {"match": {"path": "/api/events"}, "route": stream},
+        *({"match": match, "route": page} for match in (*pages, {"path_separated_prefix": "/docs"})),
     ]
 
 

@@ -1,5 +1,6 @@
 """The edge in front of the real services: the client, REST and its errors, and whom services take for the caller."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import blockyard
 import httpx2
+import websockets
 from blockyard.dev import Stack
 from blockyard.graphs import Graph
 
@@ -56,6 +58,46 @@ async def test_a_block_is_run_by_one_request_that_waits_for_its_end(stack: Stack
         answer = await rest.post("/api/blocks/TextProcessingBlock/execute", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["nodeExecution"]["outputs"]["processed_text"] == ["HELLO"]
+
+
+async def test_events_come_over_a_web_socket_and_as_server_sent_events(stack: Stack) -> None:
+    graph = Graph("told")
+    graph.output("text", graph.add("TextProcessingBlock", text="a", operation="upper")["processed_text"])
+    async with (
+        blockyard.connect(stack.edge.address, stack.user_token("told")) as client,
+        calling(stack, "told") as rest,
+    ):
+        token = {"authorization": f"Bearer {stack.user_token('told')}"}
+        address = f"ws://{stack.edge.address}/ws"
+        async with (
+            websockets.connect(address, additional_headers=token) as socket,
+            rest.stream("GET", "/api/events") as stream,
+        ):
+            assert json.loads(await socket.recv())["type"] == "authenticated"
+            await socket.send(json.dumps({"type": "subscribe", "id": "all", "filter": {}}))
+            while json.loads(await socket.recv())["type"] != "live":
+                pass
+            lines = stream.aiter_lines()
+            await anext(lines)  # the stream has begun
+            await client.run(graph, timeout=30)
+            last = "blockyard.execution.completed"
+            while (message := json.loads(await socket.recv())).get("event", {}).get("type") != last:
+                assert message["type"] in ("event", "cursor", "heartbeat")
+            while await anext(lines) != f"event: {last}":
+                pass
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    assert stream.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_pages_are_served_for_browsers(stack: Stack) -> None:
+    async with calling(stack) as rest:
+        health, contract, page = [await rest.get(path) for path in ("/health", "/openapi.json", "/docs")]
+    assert health.json()["status"] == "SERVING"
+    assert contract.json()["openapi"].startswith("3.")
+    assert page.headers["content-type"].startswith("text/html")
+    # The page says itself what it may load; the headers of the edge stay with all else.
+    assert "style-src" in page.headers["content-security-policy"]
+    assert health.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 async def test_services_refuse_in_the_form_and_status_of_rest(stack: Stack) -> None:

@@ -1,17 +1,19 @@
 """What the parts of a running stack may do to each other: each has its own secrets and rights, and no more."""
 
 import re
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 import blockyard
+import httpx2
 import psutil
 import pytest
 from blockyard.certificates import Certificates
 from blockyard.client import Client, ExecutionStatus
-from blockyard.connection import find_connection
+from blockyard.connection import Connection, find_connection
 from blockyard.dev import Stack
 from blockyard.dev.services import MIGRATED, service
 from blockyard.errors import Unavailable
@@ -94,7 +96,7 @@ async def test_a_stack_with_certificates_runs_a_graph_over_tls_alone(tmp_path: P
     pair = authority.sign("stack")
     certificates = Certificates(str(authority.file), str(pair.certificate), str(pair.key))
     home = tmp_path / "home"
-    async with Stack(home, runners=1, replicas=2, certificates=certificates) as stack:
+    async with Stack(home, runners=1, replicas=2, edge=True, certificates=certificates) as stack:
         found = find_connection(home=home)
         assert found.graph_address.startswith("grpcs://")
         assert stack.nats.url.startswith("tls://")
@@ -102,6 +104,20 @@ async def test_a_stack_with_certificates_runs_a_graph_over_tls_alone(tmp_path: P
             assert await run(client) is ExecutionStatus.COMPLETED
         assert refusals(stack) == []
         await nothing_is_to_be_had_in_plain_text(stack, found.token)
+        await the_edge_is_called_over_tls_and_calls_so(stack, found)
+
+
+async def the_edge_is_called_over_tls_and_calls_so(stack: Stack, found: Connection) -> None:
+    trusted = ssl.create_default_context(cafile=found.certificates.ca)
+    async with httpx2.AsyncClient(base_url=stack.edge.url, verify=trusted) as rest:
+        answer = await rest.get("/api/graphs", headers={"authorization": f"Bearer {found.token}"})
+        with pytest.raises(httpx2.HTTPError):
+            await rest.get(stack.edge.url.replace("https:", "http:"))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
+    edge = f"grpcs://{stack.edge.address}"
+    async with Client(replace(found, graph_address=edge, execution_address=edge)) as client:
+        assert await run(client) is ExecutionStatus.COMPLETED
 
 
 async def nothing_is_to_be_had_in_plain_text(stack: Stack, token: str) -> None:

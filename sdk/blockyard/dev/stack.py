@@ -176,6 +176,7 @@ class Stack:
             "credentials": ",".join(self.credentials_addresses),
             "account": self.account_address,
             "notification": ",".join(self.notification_addresses),
+            "notification_web": ",".join(self.web_addresses),
         }
         log_file = self.folder.log("edge")
         edge = Edge(self.folder.edge, self._edge_port, log_file, endpoints, self._environment, self._certificates)

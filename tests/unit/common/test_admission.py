@@ -168,6 +168,7 @@ async def test_a_stream_counts_once_and_tells_what_is_left_before_its_first_answ
     async with serving(rate_limit_read="2/hour") as server:
         call = server.watch()
 
+        server.ticking.ticks.release()
         assert (await headers(call))["x-ratelimit-remaining"] == "1"
         for _ in range(3):
             server.ticking.ticks.release()
@@ -175,6 +176,16 @@ async def test_a_stream_counts_once_and_tells_what_is_left_before_its_first_answ
         await server.get()
         assert servers.reason(await refusal(server.get())) == "RATE_LIMITED"
         call.cancel()
+
+
+async def test_a_stream_that_is_refused_begins_with_the_refusal_and_so_is_an_error_over_http() -> None:
+    async with serving(rate_limit_read="1/hour") as server:
+        await server.get()
+        call = server.watch()
+
+        assert servers.reason(await refusal(call.read())) == "RATE_LIMITED"
+        assert await headers(call) == {}
+        assert ("x-ratelimit-remaining", "0") in list(await call.trailing_metadata())
 
 
 async def test_without_limits_nothing_is_told_and_health_is_never_limited() -> None:
