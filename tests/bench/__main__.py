@@ -50,7 +50,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measures a stack of its own, and what PostgreSQL and NATS alone reach in the same run.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer repetitions, and without queue, level, streaming and credits"
+        "--quick",
+        action="store_true",
+        help="fewer repetitions, and without queue, level, streaming, credits and events",
     )
     parser.add_argument("--only", type=_names, metavar="NAMES", help=f"of {','.join(SCENARIOS[False])}, with commas")
     parser.add_argument("--json", type=Path, default=JSON_FILE, metavar="FILE", help="write the figures there")

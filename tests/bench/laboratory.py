@@ -107,6 +107,9 @@ async def laboratory(
     say: Callable[[str], None],
     settings: Mapping[str, str] = MappingProxyType({}),
     identify: Callable[[Stack], Awaitable[str]] = developer_token,
+    *,
+    postgres_settings: Mapping[str, str] = MappingProxyType({}),
+    notifications: int = 0,
 ) -> AsyncIterator[Laboratory]:
     """A stack with one execution replica and two runners, for as long as the block lasts.
 
@@ -114,7 +117,16 @@ async def laboratory(
     """
     completions = Completions()
     environment = {**ENVIRONMENT, **settings}
-    async with Stack(home, runners=len(RUNNERS), replicas=1, environment=environment, report=say) as stack:
+    stack_of_its_own = Stack(
+        home,
+        runners=len(RUNNERS),
+        replicas=1,
+        notifications=notifications,
+        environment=environment,
+        postgres_settings=postgres_settings,
+        report=say,
+    )
+    async with stack_of_its_own as stack:
         connection = Connection(stack.graph_address, stack.execution_address, await identify(stack))
         async with (
             Client(connection) as client,

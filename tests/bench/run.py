@@ -14,6 +14,7 @@ from tests.bench.report import Report, Section
 from tests.bench.scenarios.blocks import measure_blocks
 from tests.bench.scenarios.chain import measure_chain
 from tests.bench.scenarios.credits import measure_credits
+from tests.bench.scenarios.events import measure_events
 from tests.bench.scenarios.fan_out import measure_fan_out
 from tests.bench.scenarios.latency import measure_latency
 from tests.bench.scenarios.level import measure_level
@@ -32,7 +33,10 @@ MEASURES: Mapping[str, Callable[[Laboratory], Awaitable[Section]]] = {
 ALONE: Mapping[str, Callable[[bool], Awaitable[Section]]] = {"blocks": measure_blocks}
 """What needs no stack; told whether it is to be quick. Measured first, while nothing else runs."""
 
-BESIDE: Mapping[str, Callable[[Path, bool, Callable[[str], None]], Awaitable[Section]]] = {"credits": measure_credits}
+BESIDE: Mapping[str, Callable[[Path, bool, Callable[[str], None]], Awaitable[Section]]] = {
+    "credits": measure_credits,
+    "events": measure_events,
+}
 """What has stacks of its own; told where, and whether it is to be quick. Measured last."""
 
 SCENARIOS: Mapping[bool, tuple[str, ...]] = {

@@ -55,6 +55,7 @@ async def serve(settings: NotificationSettings, routes: Sequence[BaseRoute]) -> 
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         date_header=False,

@@ -4,7 +4,7 @@
     <- {"type": "authenticated", "user_id": "..."}
     -> {"type": "subscribe", "id": "a", "filter": {"execution_ids": [], "graph_ids": [], "kinds": []}, "cursor": "..."}
     <- {"type": "subscribed", "id": "a", "cursor": "..."}
-    <- {"type": "event", "id": "a", "event": {...}}       a CloudEvent
+    <- {"type": "events", "id": "a", "events": [{...}]}   CloudEvents: what there is, one or many
     <- {"type": "cursor", "id": "a", "cursor": "..."}     behind all that was told; now and then
     <- {"type": "live", "id": "a"}                        what was there at the beginning is told
     <- {"type": "error", "id": "a", "error": {...}}       google.rpc.Status; with an id, that subscription has ended
@@ -204,9 +204,9 @@ class _Connection:
                 begun = True
                 await self._send({"type": "subscribed", "id": key, "cursor": encode_cursor(told.positions)})
                 continue
-            for part in told.parts:
-                for event in part.cloud_events:
-                    await self._write(b'{"type":"event","id":' + quoted + b',"event":' + event + b"}")
+            if told.parts:
+                events = b",".join([event for part in told.parts for event in part.cloud_events])
+                await self._write(b'{"type":"events","id":' + quoted + b',"events":[' + events + b"]}")
             if told.live and not live:
                 live = True
                 await self._send({"type": "live", "id": key})

@@ -77,8 +77,8 @@ async def socket(told: Notifier, token: str | None = None) -> AsyncIterator[tupl
         try:
             async for text in connection:
                 message = json.loads(text)
-                if message["type"] == "event":
-                    listener.events.append(message["event"])
+                if message["type"] == "events":
+                    listener.events.extend(message["events"])
                 else:
                     listener.messages.append(message)
                 listener.cursor = message.get("cursor", listener.cursor)

@@ -1,0 +1,76 @@
+"""`python -m tests.bench.audience KIND COUNT`: so many subscribers of one kind in a process of their own.
+
+It says "ready" when all are subscribed, and when its input ends, what they heard: a JSON list of [execution, sequence,
+seconds since 1970], one for each event and subscriber. AUDIENCE_ADDRESS and AUDIENCE_TOKEN say where and as whom.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats
+import uvloop
+from blockyard.event.v1.event_pb2 import EventBatch
+from nats.aio.msg import Msg
+
+from tests.chaos.subscriber import WAYS
+
+READY_SECONDS = 120.0
+NATS = "nats"
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """One subscriber, as tests.chaos.subscriber wants it."""
+
+    heard: list[tuple[str, int, float]]
+    cursor: str = ""
+    subscribed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def saw(self, execution_id: str, sequence: int) -> None:
+        """An event came."""
+        self.heard.append((execution_id, sequence, time.time()))
+
+    def resume_at(self, cursor: str) -> None:
+        """It is subscribed, or goes on."""
+        self.cursor = cursor
+        self.subscribed.set()
+
+
+async def over_nats(listener: Listener, address: str, token: str) -> None:
+    """A plain subscription: the least that it takes to hear of something."""
+    connection = await nats.connect(address)
+
+    async def hear(message: Msg) -> None:
+        batch = EventBatch.FromString(message.data)
+        for event in batch.events:
+            listener.saw(batch.execution_id, event.sequence)
+
+    await connection.subscribe("blockyard.event.>", cb=hear)
+    await connection.flush()
+    listener.resume_at("now")
+    await asyncio.Event().wait()
+
+
+async def main(kind: str, count: int) -> None:
+    """Listens until the input ends."""
+    address, token = os.environ["AUDIENCE_ADDRESS"], os.environ["AUDIENCE_TOKEN"]
+    heard: list[tuple[str, int, float]] = []
+    listeners = [Listener(heard) for _ in range(count)]
+    way: Any = over_nats if kind == NATS else WAYS[kind]  # Any: a listener is as good as a journal
+    listening = [asyncio.create_task(way(one, address, token)) for one in listeners]
+    async with asyncio.timeout(READY_SECONDS):
+        await asyncio.gather(*(one.subscribed.wait() for one in listeners))
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    for task in listening:
+        task.cancel()
+    print(json.dumps(heard), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,219 @@
+"""What subscribers cost, and how soon they hear: from the commit of a node's outcome to each kind of subscriber.
+
+Subscribers are processes of their own on the same machine. The moment of a commit is PostgreSQL's own, so both clocks
+are one. Beside them a plain subscription on NATS: nothing can be told sooner.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from tests.bench.audience import NATS
+from tests.bench.completions import NotCompleted
+from tests.bench.figures import Spread, percentile, significant
+from tests.bench.laboratory import Laboratory, laboratory
+from tests.bench.loads import chain
+from tests.bench.report import Bound, Row, Section
+from tests.bench.usage import difference, processor_seconds
+
+KINDS = (NATS, "grpc", "websocket", "sse")
+CROWD = 500
+EXECUTIONS = {1: 150, CROWD: 25}
+"""By the number of subscribers."""
+QUICK = 5
+"""So many times fewer, when it is to be quick."""
+PAUSE_SECONDS = 0.02
+HEARD_SECONDS = 60.0
+HEARING_SECONDS = 2.0
+"""Given to the last events to arrive."""
+GRPC_REQUIRED = Bound(5.0, 5.0, at_most=True)
+
+AUDIENCE = 100
+"""Subscribers over gRPC while throughput is measured."""
+CHAINS = 200
+LENGTH = 10
+NODES = CHAINS * LENGTH
+ROUNDS = 7
+QUICK_ROUNDS = 3
+
+ROOT = Path(__file__).parents[3]
+OUTCOMES = """
+SELECT t.execution_id::text, t.last_event, extract(epoch FROM pg_xact_commit_timestamp(t.xmin))::float8
+FROM execution.turns t JOIN execution.node_executions n ON n.execution_id = t.execution_id AND n.last_turn = t.turn
+WHERE t.execution_id::text = ANY($1) AND octet_length(t.events) > 0
+"""
+"""Turns with outcomes: the last event of each, and when it was committed."""
+
+
+@dataclass(slots=True, eq=False)
+class Audience:
+    """A process of subscribers."""
+
+    process: Process
+    heard: list[tuple[str, int, float]] = field(default_factory=list)
+
+    async def end(self) -> None:
+        """Gathers what was heard."""
+        assert self.process.stdin is not None, "it was asked for"
+        self.process.stdin.close()
+        output, _ = await asyncio.wait_for(self.process.communicate(), HEARD_SECONDS)
+        self.heard = [(one[0], one[1], one[2]) for one in json.loads(output)]
+
+
+async def measure_events(home: Path, quick: bool, say: Callable[[str], None]) -> Section:
+    """Latencies by kind and number of subscribers, and throughput with and without an audience."""
+    commits = {"track_commit_timestamp": "on"}
+    async with laboratory(home, quick, say, postgres_settings=commits, notifications=1) as here:
+        await here.warm_up()
+        latencies = {
+            (kind, count): await _latencies(here, kind, count, executions // (QUICK if quick else 1))
+            for count, executions in EXECUTIONS.items()
+            for kind in KINDS
+        }
+        throughput = await _throughput(here, QUICK_ROUNDS if quick else ROUNDS)
+    rows = [*_latency_rows(latencies), throughput.row]
+    values = {
+        f"{kind}_{count}": {
+            "p50_ms": significant(percentile(samples, 50)),
+            "p99_ms": significant(percentile(samples, 99)),
+            "samples": len(samples),
+        }
+        for (kind, count), samples in latencies.items()
+    }
+    return Section({"event_latency": values, "event_cost": throughput.values}, rows, [NOTE, throughput.note])
+
+
+NOTE = (
+    "Events: milliseconds from the commit of an outcome until a subscriber has it, all on this machine; with 500\n"
+    "subscribers each event is told 500 times. Its parts alone are plain subscriptions on NATS, as many."
+)
+
+
+async def _latencies(here: Laboratory, kind: str, count: int, executions: int) -> list[float]:
+    """Milliseconds from commits to each subscriber's ear."""
+    load = chain(1)
+    graph_id = await here.graph(load.graph)
+    async with _audience(here, kind, count) as audience:
+        ids = []
+        for _ in range(executions):
+            execution = await here.client.executions.start(graph_id, load.inputs)
+            ids.append(execution.id)
+            await execution.wait()
+            await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(HEARING_SECONDS)
+    connection = await asyncpg.connect(here.stack.postgres.url)
+    try:
+        committed = {(row[0], row[1]): row[2] for row in await connection.fetch(OUTCOMES, ids)}
+    finally:
+        await connection.close()
+    samples = [
+        1e3 * (moment - committed[execution_id, sequence])
+        for execution_id, sequence, moment in audience.heard
+        if (execution_id, sequence) in committed
+    ]
+    if len(samples) != count * len(committed):
+        raise NotCompleted(f"{count} subscribers over {kind} heard {len(samples)} of {count * len(committed)} outcomes")
+    return samples
+
+
+@asynccontextmanager
+async def _audience(here: Laboratory, kind: str, count: int) -> AsyncIterator[Audience]:
+    """So many subscribers; what they have heard is known behind the block."""
+    stack = here.stack
+    addresses = {NATS: stack.nats.url, "grpc": stack.notification_addresses[0]}
+    environment = {
+        **os.environ,
+        "AUDIENCE_ADDRESS": addresses.get(kind, stack.web_addresses[0]),
+        "AUDIENCE_TOKEN": stack.token,
+    }
+    program = [sys.executable, "-m", "tests.bench.audience", kind, str(count)]
+    process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, cwd=ROOT, env=environment)
+    try:
+        assert process.stdout is not None, "it was asked for"
+        ready = await asyncio.wait_for(process.stdout.readline(), HEARD_SECONDS * 2)
+        if ready != b"ready\n":
+            raise NotCompleted(f"{count} subscribers over {kind} do not come to be subscribed")
+        audience = Audience(process)
+        yield audience
+        await audience.end()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Chains with an audience and without."""
+
+    row: Row
+    values: Mapping[str, object]
+    note: str
+
+
+async def _throughput(here: Laboratory, rounds: int) -> Throughput:
+    without: list[float] = []
+    with_audience: list[float] = []
+    used: dict[str, dict[str, float]] = {"without": {}, "with": {}}
+    for _ in range(rounds):
+        await _round(here, without, used["without"])
+        async with _audience(here, "grpc", AUDIENCE):
+            await _round(here, with_audience, used["with"])
+    figure, limit = Spread.of(with_audience), Spread.of(without)
+    ratio = figure.median / limit.median
+    per_node = {
+        side: {name: significant(1e6 * seconds / NODES / rounds) for name, seconds in by_name.items()}
+        for side, by_name in used.items()
+    }
+    values = {
+        "node_executions_per_s": significant(figure.median),
+        "without_per_s": significant(limit.median),
+        "ratio": significant(ratio),
+        "subscribers": AUDIENCE,
+        "processor_us_per_node": per_node,
+    }
+    row = Row(f"chains, {AUDIENCE} subscribers", "nodes/s", figure, limit, ratio)
+    return Throughput(row, values, _table(per_node))
+
+
+async def _round(here: Laboratory, figures: list[float], used: dict[str, float]) -> None:
+    before = processor_seconds(here.stack)
+    figures.append(NODES / await here.time_chains(CHAINS, LENGTH))
+    for name, seconds in difference(before, processor_seconds(here.stack)).items():
+        used[name] = used.get(name, 0.0) + seconds
+
+
+def _latency_rows(latencies: Mapping[tuple[str, int], Sequence[float]]) -> list[Row]:
+    rows = []
+    for (kind, count), samples in latencies.items():
+        plain = latencies[NATS, count]
+        if kind == NATS:
+            continue
+        for percent in (50, 99):
+            own, raw = percentile(samples, percent), percentile(plain, percent)
+            required = GRPC_REQUIRED if (kind, count, percent) == ("grpc", 1, 50) else None
+            row = f"event over {kind}, {count}, p{percent}"
+            rows.append(Row(row, "ms", _point(own, samples), _point(raw, plain), raw / own, required))
+    return rows
+
+
+def _point(value: float, samples: Sequence[float]) -> Spread:
+    return Spread(value, min(samples), max(samples), len(samples))
+
+
+def _table(per_node: Mapping[str, Mapping[str, float]]) -> str:
+    names = sorted(per_node["with"], key=lambda name: -per_node["with"][name])
+    lines = [f"  {name:14} {per_node['without'][name]:8.0f} {per_node['with'][name]:8.0f}" for name in names]
+    head = (
+        f"Processor time of the same chains, µs a node, without subscribers and with {AUDIENCE} over gRPC that hear\n"
+        "all of it (their own time not counted, though it is spent on the same processors):"
+    )
+    return "\n".join([head, *lines])
