@@ -42,6 +42,8 @@ class Identifier:
         try:
             if request.HasField("api_key"):
                 return await self._by_key(request.api_key)
+            if request.HasField("user_id"):
+                return await self._of_user(request.user_id)
             return await self._by_token(request.token)
         except database.AWAY as error:
             raise IdentitiesAway from error
@@ -93,6 +95,15 @@ class Identifier:
             self._note(user.user_id)
         answer = IdentifyResponse(known=True, user_id=user.user_id, role=ROLE_NUMBERS[user.role], active=user.active)
         answer.valid.FromMilliseconds(round(self.valid_seconds * 1000))
+        return answer
+
+    async def _of_user(self, user_id: str) -> IdentifyResponse:
+        """Of a user who does not call: nothing is noted."""
+        user = await self.users.get(user_id)
+        answer = IdentifyResponse(known=user is not None)
+        answer.valid.FromMilliseconds(round(self.valid_seconds * 1000))
+        if user is not None:
+            answer.user_id, answer.role, answer.active = user.user_id, ROLE_NUMBERS[user.role], user.active
         return answer
 
     def _note(self, user_id: str, api_key_id: UUID | None = None) -> None:

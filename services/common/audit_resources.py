@@ -5,6 +5,7 @@ from google.protobuf.message import Message
 _GRAPH = "/blockyard.graph.v1.GraphService/"
 _PRESETS = "/blockyard.graph.v1.PresetService/"
 _EXECUTION = "/blockyard.execution.v1.ExecutionService/"
+_SCHEDULES = "/blockyard.execution.v1.ScheduleService/"
 _CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
 _ACCOUNT = "/blockyard.account.v1.AccountService/"
 
@@ -21,6 +22,9 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _EXECUTION + "StopExecution": ("executions", "execution_id", ""),
     _EXECUTION + "StopExecutions": ("graphs", "graph_id", ""),
     _EXECUTION + "ResumeNode": ("executions", "execution_id", ""),
+    _SCHEDULES + "CreateSchedule": ("schedules", "", "schedule.id"),
+    _SCHEDULES + "UpdateSchedule": ("schedules", "schedule.id", ""),
+    _SCHEDULES + "DeleteSchedule": ("schedules", "schedule_id", ""),
     _CREDENTIALS + "CreateCredential": ("credentials", "", "credential.id"),
     _CREDENTIALS + "UpdateCredential": ("credentials", "credential_id", ""),
     _CREDENTIALS + "DeleteCredential": ("credentials", "credential_id", ""),

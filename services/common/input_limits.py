@@ -49,6 +49,7 @@ PLAIN_TEXTS = frozenset(
         "blockyard.credentials.v1.CreateCredentialRequest.title",
         "blockyard.credentials.v1.UpdateCredentialRequest.title",
         "blockyard.credentials.v1.StartAuthorizationRequest.title",
+        "blockyard.execution.v1.Schedule.name",
         "blockyard.account.v1.UpdateUserRequest.name",
         "blockyard.account.v1.CreateUserRequest.name",
         "blockyard.account.v1.CreateApiKeyRequest.name",

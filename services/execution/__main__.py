@@ -8,8 +8,10 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceStub
 from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
+from blockyard.execution.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from blockyard.runner.v1.feed_service_pb2_grpc import add_FeedServiceServicer_to_server
 from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceStub
@@ -19,6 +21,7 @@ from blockyard.runner.v1.value_service_pb2_grpc import add_ValueServiceServicer_
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.blobs import BlobStore
+from services.common.callers import Identities, RemoteIdentities
 from services.common.errors import StartRefused
 from services.execution.accepting import Acceptance
 from services.execution.api import ExecutionApi
@@ -30,6 +33,7 @@ from services.execution.commands import hint_payload, hint_subject
 from services.execution.config import ExecutionSettings
 from services.execution.credentials import Credentials
 from services.execution.deciding import Decider
+from services.execution.entitlement import Entitlement
 from services.execution.feed_api import FeedApi
 from services.execution.history import History
 from services.execution.inspection import Inspector
@@ -49,6 +53,8 @@ from services.execution.repository.turns import TurnRepository
 from services.execution.repository.values import ValueRepository
 from services.execution.retiring import retire
 from services.execution.run_checks import RunJudge, TaskApi
+from services.execution.schedules.building import Pools
+from services.execution.schedules.building import build as build_schedules
 from services.execution.secret_inputs import SecretInputs
 from services.execution.settling import Settlement
 from services.execution.starting import Starter, StartLimits
@@ -188,11 +194,15 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     process.hold("owner", own())
     # Calls are taken when executions can be driven: who starts one then need not wait for partitions.
     await present.owns.wait()
+    schedule_api = await build_schedules(
+        settings, Pools(pool, owner_pool), bus, starter, Entitlement(others.identities), process.hold
+    )
     value_api = ValueApi(ValueRepository(pool), settings.values_of_user)
     server = grpc_server.serve(
         settings,
         [
             (add_ExecutionServiceServicer_to_server, api),
+            (add_ScheduleServiceServicer_to_server, schedule_api),
             (add_ValueServiceServicer_to_server, value_api),
             (add_TaskServiceServicer_to_server, TaskApi(bus, executions, present.judge)),
             (add_FeedServiceServicer_to_server, FeedApi(FeedRepository(pool))),
@@ -209,6 +219,7 @@ class Others:
     catalogue: "CatalogueServiceAsyncStub"
     vault: "LeaseServiceAsyncStub | None"
     ledger: "LedgerServiceAsyncStub | None"
+    identities: Identities | None
 
 
 async def _others(settings: ExecutionSettings, resources: AsyncExitStack) -> Others:
@@ -227,7 +238,13 @@ async def _others(settings: ExecutionSettings, resources: AsyncExitStack) -> Oth
         "blockyard.runner.v1.CatalogueService/GetRunnableGraph",
         "blockyard.runner.v1.CatalogueService/GetRunnableBlock",
     )
-    vault = ledger = None
+    vault = ledger = identities = None
+    if settings.account_address:
+        identities = RemoteIdentities(
+            IdentityServiceStub(
+                await channel(settings.account_address, "blockyard.account.v1.IdentityService/Identify")
+            )
+        )
     if settings.credentials_address:
         vault = LeaseServiceStub(
             await channel(settings.credentials_address, "blockyard.runner.v1.LeaseService/MatchCredentials")
@@ -241,7 +258,7 @@ async def _others(settings: ExecutionSettings, resources: AsyncExitStack) -> Oth
                 "blockyard.account.v1.LedgerService/HoldCredits",
             )
         )
-    return Others(CatalogueServiceStub(catalogue), vault, ledger)
+    return Others(CatalogueServiceStub(catalogue), vault, ledger, identities)
 
 
 async def _drives(present: Present) -> bool:

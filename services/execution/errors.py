@@ -115,3 +115,15 @@ class ValueTooLarge(OutOfRange):
     """A value alone is larger than a message may be."""
 
     reason = ErrorReason.ERROR_REASON_VALUE_TOO_LARGE
+
+
+class ScheduleNotFound(NotFound):
+    """There is no such schedule, or it belongs to somebody else."""
+
+    reason = ErrorReason.ERROR_REASON_SCHEDULE_NOT_FOUND
+
+
+class TooManySchedules(ResourceExhausted):
+    """As many schedules as are allowed: delete some."""
+
+    reason = ErrorReason.ERROR_REASON_LIMIT_REACHED

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Gauge, Histogram
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+LATENESS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ class Metrics:
     )
     settlement_failures: Counter = field(
         default_factory=lambda: Counter("blockyard_settlement_failures", "Charges or holds that had to wait")
+    )
+    firings: Counter = field(
+        default_factory=lambda: Counter(
+            "blockyard_schedule_firings", "Due times of schedules that were settled", ["outcome"]
+        )
+    )
+    firing_lateness: Histogram = field(
+        default_factory=lambda: Histogram(
+            "blockyard_schedule_lateness_seconds",
+            "From a due time with its jitter to its start",
+            buckets=LATENESS_BUCKETS,
+        )
     )
     runnable: Gauge = field(
         default_factory=lambda: Gauge("blockyard_tasks_runnable", "Tasks that wait for a runner", ["pool"])

@@ -111,8 +111,9 @@ class Starter:
                 raise
             return earlier
 
-    async def check_start(self, request: StartRequest) -> None:
-        """Raises what `start` would refuse now; for what is kept to be started later, again and again.
+    async def check_start(self, request: StartRequest) -> str:
+        """The id of the graph that would be started. Raises what `start` would refuse now; for what is kept to be
+        started later, again and again.
 
         Secret inputs are refused as well: they would be kept, and shown, for as long.
         """
@@ -124,6 +125,7 @@ class Starter:
         with _telling_of(found.preset, request):
             self._inputs(found.runnable, _merged(found.preset, request))
         await self._references(request, found)
+        return found.runnable.graph_id
 
     async def _found(self, request: StartRequest) -> Found:
         return await self.catalogue.to_start(

@@ -57,10 +57,12 @@ def stored(message: StartTemplate, field: str) -> bytes:
     return kept.SerializeToString(deterministic=True)
 
 
-def shown(data: bytes, value_format: int) -> StartTemplate:
+def shown(data: bytes, value_format: int, *, with_inputs: bool = True) -> StartTemplate:
     """A kept template as clients see it."""
     message = StartTemplate.FromString(data)
-    if value_format != ValueFormat.VALUE_FORMAT_JSON:
+    if not with_inputs:
+        message.ClearField("inputs_json")
+    elif value_format != ValueFormat.VALUE_FORMAT_JSON:
         message.inputs.CopyFrom(to_struct(_inputs(message)))
         message.ClearField("inputs_json")
     return message
@@ -83,10 +85,11 @@ def start_of(data: bytes, user_id: str, request_id: str, labels: dict[str, str])
     )
 
 
-async def check_start(starter: Starter, request: StartRequest, field: str) -> None:
-    """Raises what a start would be refused with now, with the fields of the template, which stands in `field`."""
+async def check_start(starter: Starter, request: StartRequest, field: str) -> str:
+    """The id of the graph that would be started. Raises what a start would be refused with now, with the fields of the
+    template, which stands in `field`."""
     try:
-        await starter.check_start(request)
+        return await starter.check_start(request)
     except BlockyardError as error:
         error.violations = tuple(replace(each, field=f"{field}.{each.field}") for each in error.violations)
         raise

@@ -21,6 +21,7 @@ GRAPHS = "blockyard.graph.v1.GraphService/"
 BLOCKS = "blockyard.graph.v1.BlockService/"
 PRESETS = "blockyard.graph.v1.PresetService/"
 EXECUTIONS = "blockyard.execution.v1.ExecutionService/"
+SCHEDULES = "blockyard.execution.v1.ScheduleService/"
 CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
 NOTIFICATIONS = "blockyard.notification.v1.NotificationService/"
@@ -52,6 +53,7 @@ OF_GRAPH = {"graph_id": "$graph"}
 OF_EXECUTION = {"execution_id": "$execution"}
 OF_CREDENTIAL = {"credential_id": "$credential"}
 OF_USER = {"user_id": "$user"}
+SCHEDULE = {"cron": "0 6 * * *", "start": {**OF_GRAPH, "inputs": {"text": "hello"}}}
 NAMED = {**GRAPH, "id": "$graph"}
 
 EXPECTED: dict[str, Row] = {
@@ -76,6 +78,11 @@ EXPECTED: dict[str, Row] = {
     PRESETS + "ListPresets": row(READERS | KEY),
     PRESETS + "UpdatePreset": row(WRITERS, "others", preset={"id": "$preset", "name": "x"}, update_mask="name"),
     PRESETS + "DeletePreset": row(WRITERS, "others", preset_id="$new_preset"),
+    SCHEDULES + "CreateSchedule": row(WRITERS, "others", schedule=SCHEDULE),
+    SCHEDULES + "GetSchedule": row(READERS, "others", schedule_id="$schedule"),
+    SCHEDULES + "ListSchedules": row(READERS),
+    SCHEDULES + "UpdateSchedule": row(WRITERS, "others", schedule={"id": "$schedule", "name": "x"}),
+    SCHEDULES + "DeleteSchedule": row(WRITERS, "others", schedule_id="$new_schedule"),
     EXECUTIONS + "StartExecution": row(WRITERS, "others", **OF_GRAPH, inputs={"text": "hello"}),
     EXECUTIONS + "GetExecution": row(READERS, "others", **OF_EXECUTION),
     EXECUTIONS + "ListExecutions": row(READERS, **OF_GRAPH),

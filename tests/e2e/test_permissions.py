@@ -23,7 +23,17 @@ from grpc_status import rpc_status
 
 from examples.any_language import GRAPH
 from services.common import identity
-from tests.e2e.permission_table import ACCOUNT, CREDENTIALS, EVERYBODY, EXECUTIONS, EXPECTED, GRAPHS, PRESETS
+from tests.e2e.permission_table import (
+    ACCOUNT,
+    CREDENTIALS,
+    EVERYBODY,
+    EXECUTIONS,
+    EXPECTED,
+    GRAPHS,
+    PRESETS,
+    SCHEDULE,
+    SCHEDULES,
+)
 from tests.unit.common.test_permissions import methods
 
 CALLERS = ("nobody", "viewer", "user", "admin", "key", "service", "runner")
@@ -142,6 +152,11 @@ class House:
                 preset = {"graph_id": await self.filled("$graph", owner), "name": "a preset"}
                 made = await self.call(PRESETS + "CreatePreset", token, {"preset": preset})
                 return str(made.answer["preset"]["id"])
+            case "schedule":
+                made = await self.call(
+                    SCHEDULES + "CreateSchedule", token, {"schedule": await self.filled(SCHEDULE, owner)}
+                )
+                return str(made.answer["schedule"]["id"])
             case "execution":
                 request = {"graph_id": await self.filled("$graph", owner), "inputs": {"text": "hello"}}
                 made = await self.call(EXECUTIONS + "StartExecution", token, request)

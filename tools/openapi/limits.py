@@ -14,6 +14,7 @@ Schema = dict[str, Any]
 """A JSON schema, or a part of one."""
 
 NOT_NEGATIVE: Schema = {"minimum": 0}
+UP_TO_100: Schema = {"minimum": 0, "maximum": 100}
 REQUEST_ID: Schema = {"maxLength": 100}
 NAME: Schema = {"minLength": 1, "maxLength": 100}
 
@@ -41,6 +42,10 @@ LIMITS: Mapping[str, Schema] = {
     },
     _EXECUTION + "StartExecutionRequest.priority": {"minimum": -100, "maximum": 100},
     _EXECUTION + "StartExecutionRequest.credentials": {"maxProperties": 1000},
+    _EXECUTION + "CreateScheduleRequest.request_id": REQUEST_ID,
+    _EXECUTION + "CreateScheduleRequest.next_times": UP_TO_100,
+    _EXECUTION + "GetScheduleRequest.next_times": UP_TO_100,
+    _EXECUTION + "GetScheduleRequest.firings": UP_TO_100,
     _EXECUTION + "ListEventsRequest.after_sequence": NOT_NEGATIVE,
     _EXECUTION + "WatchExecutionRequest.after_sequence": NOT_NEGATIVE,
     _EXECUTION + "ResumeNodeRequest.request_id": REQUEST_ID,

@@ -53,7 +53,7 @@ PUBLISHING = [
     # The execution service takes no tasks, claims nothing, and the streams of others are none of its business.
     ("execution", "blockyard.claim.0"),
     ("execution", "blockyard.heartbeat"),
-    ("execution", "blockyard.notice.anna"),
+    ("execution", "$JS.API.STREAM.MSG.GET.NOTICES"),
     ("execution", "_INBOX.credentials.token.1"),
     ("execution", "$JS.API.STREAM.DELETE.NOTICES"),
     ("execution", "$JS.API.STREAM.PURGE.TASKS"),

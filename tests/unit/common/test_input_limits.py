@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blockyard.account.v1 import account_service_pb2
 from blockyard.credentials.v1 import credentials_service_pb2
-from blockyard.execution.v1 import execution_service_pb2
+from blockyard.execution.v1 import execution_service_pb2, schedule_service_pb2
 from blockyard.graph.v1 import block_service_pb2, graph_pb2, graph_service_pb2, preset_service_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -28,6 +28,7 @@ FILES = [
         block_service_pb2,
         credentials_service_pb2,
         execution_service_pb2,
+        schedule_service_pb2,
         graph_service_pb2,
         preset_service_pb2,
     )

@@ -26,7 +26,7 @@ from blockyard.account.v1 import account_pb2 as blockyard_dot_account_dot_v1_dot
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/account/v1/identity_service.proto\x12\x14\x62lockyard.account.v1\x1a\"blockyard/account/v1/account.proto\x1a\x1egoogle/protobuf/duration.proto\"\x85\x01\n\x0fIdentifyRequest\x12\x34\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32!.blockyard.account.v1.ApiKeyProofH\x00\x12\x32\n\x05token\x18\x02 \x01(\x0b\x32!.blockyard.account.v1.TokenClaimsH\x00\x42\x08\n\x06\x63\x61ller\"-\n\x0b\x41piKeyProof\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"i\n\x0bTokenClaims\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x04role\x18\x02 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\xe5\x01\n\x10IdentifyResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04role\x18\x03 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x35\n\x0bpermissions\x18\x05 \x03(\x0e\x32 .blockyard.account.v1.Permission\x12\x12\n\napi_key_id\x18\x06 \x01(\t\x12(\n\x05valid\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x14RecordActionsRequest\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.AuditEntry\"\x17\n\x15RecordActionsResponse2\xda\x01\n\x0fIdentityService\x12[\n\x08Identify\x12%.blockyard.account.v1.IdentifyRequest\x1a&.blockyard.account.v1.IdentifyResponse\"\x00\x12j\n\rRecordActions\x12*.blockyard.account.v1.RecordActionsRequest\x1a+.blockyard.account.v1.RecordActionsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/account/v1/identity_service.proto\x12\x14\x62lockyard.account.v1\x1a\"blockyard/account/v1/account.proto\x1a\x1egoogle/protobuf/duration.proto\"\x98\x01\n\x0fIdentifyRequest\x12\x34\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32!.blockyard.account.v1.ApiKeyProofH\x00\x12\x32\n\x05token\x18\x02 \x01(\x0b\x32!.blockyard.account.v1.TokenClaimsH\x00\x12\x11\n\x07user_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63\x61ller\"-\n\x0b\x41piKeyProof\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"i\n\x0bTokenClaims\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x04role\x18\x02 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\xe5\x01\n\x10IdentifyResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04role\x18\x03 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x35\n\x0bpermissions\x18\x05 \x03(\x0e\x32 .blockyard.account.v1.Permission\x12\x12\n\napi_key_id\x18\x06 \x01(\t\x12(\n\x05valid\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x14RecordActionsRequest\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.AuditEntry\"\x17\n\x15RecordActionsResponse2\xda\x01\n\x0fIdentityService\x12[\n\x08Identify\x12%.blockyard.account.v1.IdentifyRequest\x1a&.blockyard.account.v1.IdentifyResponse\"\x00\x12j\n\rRecordActions\x12*.blockyard.account.v1.RecordActionsRequest\x1a+.blockyard.account.v1.RecordActionsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blockyard.account.v1.identi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IDENTIFYREQUEST']._serialized_start=138
-  _globals['_IDENTIFYREQUEST']._serialized_end=271
-  _globals['_APIKEYPROOF']._serialized_start=273
-  _globals['_APIKEYPROOF']._serialized_end=318
-  _globals['_TOKENCLAIMS']._serialized_start=320
-  _globals['_TOKENCLAIMS']._serialized_end=425
-  _globals['_IDENTIFYRESPONSE']._serialized_start=428
-  _globals['_IDENTIFYRESPONSE']._serialized_end=657
-  _globals['_RECORDACTIONSREQUEST']._serialized_start=659
-  _globals['_RECORDACTIONSREQUEST']._serialized_end=732
-  _globals['_RECORDACTIONSRESPONSE']._serialized_start=734
-  _globals['_RECORDACTIONSRESPONSE']._serialized_end=757
-  _globals['_IDENTITYSERVICE']._serialized_start=760
-  _globals['_IDENTITYSERVICE']._serialized_end=978
+  _globals['_IDENTIFYREQUEST']._serialized_end=290
+  _globals['_APIKEYPROOF']._serialized_start=292
+  _globals['_APIKEYPROOF']._serialized_end=337
+  _globals['_TOKENCLAIMS']._serialized_start=339
+  _globals['_TOKENCLAIMS']._serialized_end=444
+  _globals['_IDENTIFYRESPONSE']._serialized_start=447
+  _globals['_IDENTIFYRESPONSE']._serialized_end=676
+  _globals['_RECORDACTIONSREQUEST']._serialized_start=678
+  _globals['_RECORDACTIONSREQUEST']._serialized_end=751
+  _globals['_RECORDACTIONSRESPONSE']._serialized_start=753
+  _globals['_RECORDACTIONSRESPONSE']._serialized_end=776
+  _globals['_IDENTITYSERVICE']._serialized_start=779
+  _globals['_IDENTITYSERVICE']._serialized_end=997
 # @@protoc_insertion_point(module_scope)

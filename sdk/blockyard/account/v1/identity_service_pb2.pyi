@@ -28,6 +28,9 @@ class IdentifyRequest(_message.Message):
 
     API_KEY_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of a user who does not call, and on whose behalf something is begun. One who is not known is not made."""
     @_builtins.property
     def api_key(self) -> Global___ApiKeyProof:
         """An API key."""
@@ -41,12 +44,13 @@ class IdentifyRequest(_message.Message):
         *,
         api_key: Global___ApiKeyProof | None = ...,
         token: Global___TokenClaims | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "caller", b"caller", "token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "caller", b"caller", "token", b"token", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "caller", b"caller", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "caller", b"caller", "token", b"token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_caller: _TypeAlias = _typing.Literal["api_key", "token"]  # noqa: Y015
+    _WhichOneofReturnType_caller: _TypeAlias = _typing.Literal["api_key", "token", "user_id"]  # noqa: Y015
     _WhichOneofArgType_caller: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_caller) -> _WhichOneofReturnType_caller | None: ...
 
@@ -128,7 +132,7 @@ class IdentifyResponse(_message.Message):
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     VALID_FIELD_NUMBER: _builtins.int
     known: _builtins.bool
-    """False if there is no such key, or if it was revoked or has expired."""
+    """False if there is no such key or user, or if the key was revoked or has expired."""
     user_id: _builtins.str
     """User id."""
     role: _account_pb2.UserRole.ValueType

@@ -128,6 +128,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Inputs or credentials of a preset do not fit its graph; BadRequest names each one. INVALID_ARGUMENT."""
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 50
     """The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """The schedule does not exist or belongs to somebody else. NOT_FOUND."""
     ERROR_REASON_PATH_NOT_FOUND: _ErrorReason.ValueType  # 60
     """There is nothing at this path of HTTP. NOT_FOUND."""
 
@@ -242,6 +244,8 @@ ERROR_REASON_PRESET_INVALID: ErrorReason.ValueType  # 49
 """Inputs or credentials of a preset do not fit its graph; BadRequest names each one. INVALID_ARGUMENT."""
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 50
 """The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""The schedule does not exist or belongs to somebody else. NOT_FOUND."""
 ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 60
 """There is nothing at this path of HTTP. NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -32,6 +32,8 @@ class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind
     """The balance fell below the bound that the user has set."""
     NOTICE_KIND_CREDENTIAL_REVOKED: _NoticeKind.ValueType  # 2
     """A provider refuses a credential: its owner has to connect it again."""
+    NOTICE_KIND_SCHEDULE_PAUSED: _NoticeKind.ValueType  # 3
+    """A schedule has paused itself, since its starts failed too often in a row."""
 
 class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
     """What a notice is about."""
@@ -42,6 +44,8 @@ NOTICE_KIND_LOW_BALANCE: NoticeKind.ValueType  # 1
 """The balance fell below the bound that the user has set."""
 NOTICE_KIND_CREDENTIAL_REVOKED: NoticeKind.ValueType  # 2
 """A provider refuses a credential: its owner has to connect it again."""
+NOTICE_KIND_SCHEDULE_PAUSED: NoticeKind.ValueType  # 3
+"""A schedule has paused itself, since its starts failed too often in a row."""
 Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
 
 @_typing.final
@@ -89,7 +93,9 @@ class Notice(_message.Message):
 
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """More, by name: of LOW_BALANCE "balance" and "low_balance"; of CREDENTIAL_REVOKED "credential_id" and "provider"."""
+        """More, by name: of LOW_BALANCE "balance" and "low_balance"; of CREDENTIAL_REVOKED "credential_id" and "provider";
+        of SCHEDULE_PAUSED "schedule_id", "name" and "reason".
+        """
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Starts that come by the clock: cron, calendars, policies, and the scheduler that every replica runs."""

@@ -1,0 +1,223 @@
+"""Starts what is due, on every replica alike. What flows where, and what becomes of a failure there:
+
+due time -> firing     taken under the lock of the schedule's row, which moves on in the same transaction: whoever
+                       dies before the commit has taken nothing
+firing -> claim        it waits in its row; one replica has it for CLAIM_SECONDS. It dies: another one claims it then
+claim -> overlap       counted in the same statement. It is skipped, waits on, or goes on
+claim -> start         an ordinary start, whose request id is of schedule and due time: repeated, it is the same
+                       execution. What may pass (a service is away) is tried again for a day, what will last is recorded
+start -> outcome       lost: the start is repeated
+failures in a row      pause the schedule, in the transaction of the last one, with a notice to its owner
+
+The clock is PostgreSQL's, and an argument of `look`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import grpc
+import structlog
+from blockyard.event.v1.notice_pb2 import NoticeKind
+
+from services.common.backoff import delays
+from services.common.blobs import BlobStoreAway
+from services.common.database import TROUBLE
+from services.common.errors import BlockyardError, Unavailable
+from services.common.ids import new_id
+from services.common.notices import new_notice
+from services.execution.children import REFUSALS
+from services.execution.metrics import METRICS
+from services.execution.repository.firings import FiringRepository, Pause
+from services.execution.schedules.advancing import advance
+from services.execution.schedules.records import Claimed, Overlap
+from services.execution.starting import StartRequest
+from services.execution.templates import own_request_id, start_of
+
+AT_ONCE = 50
+"""Schedules taken in one transaction, and starts under way on one replica."""
+
+LOOK_SECONDS = 10.0
+"""How often rows are looked at without a reason: another replica that knew of a due time may have died."""
+
+SHORTEST_REST = 0.005
+CLAIM_SECONDS = 30.0
+START_SECONDS = 20.0
+"""A start that takes longer is tried again: its claim must not end before it does."""
+
+QUEUE_SECONDS = 2.0
+"""How often it is looked whether the execution that a firing waits for has ended."""
+
+LONGEST_DELAY = 60.0
+"""Seconds between two tries."""
+
+MOST_TRIES = 1_440
+"""About a day. Counted, and not by the clock: a firing may have waited for days before its first try."""
+
+OVERLAPS = "an execution of this schedule had not ended, and the overlap policy is SKIP"
+QUEUE_FULL = "the queue of this schedule was full"
+QUEUED = "it waits for the end of an execution of this schedule"
+
+PASSING = (Unavailable, BlobStoreAway, TimeoutError, *TROUBLE)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Scheduler:
+    """What a replica does for schedules; any number of them may."""
+
+    rows: FiringRepository
+    start: Callable[[StartRequest], Awaitable[UUID]]
+    """Starts once for a request id; returns the execution."""
+    refusal: Callable[[str], Awaitable[str]]
+    """Why nothing may be started for a user; empty if it may."""
+    most_failures: int
+    noticed: Callable[[], None]
+    """There is a notice to publish."""
+    _work: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: int = 0
+
+    def wake(self) -> None:
+        """A schedule may be due sooner than was known."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Starts what is due, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        pauses = delays()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._work.clear()
+                begun = loop.time()
+                try:
+                    now = await self.rows.clock()
+                    due = await self.look(now, group)
+                except TROUBLE as error:
+                    log.warning("schedules cannot be looked at", error=repr(error))
+                    rest = next(pauses)
+                else:
+                    pauses = delays()
+                    rest = LOOK_SECONDS if due is None else (due - now).total_seconds() - (loop.time() - begun)
+                await self._rest(max(SHORTEST_REST, min(rest, LOOK_SECONDS)))
+
+    async def look(self, now: datetime, group: asyncio.TaskGroup) -> datetime | None:
+        """Takes what is due and begins to start it, in the group. Returns when there is more to do."""
+        while (
+            await self.rows.advance(now, AT_ONCE, lambda schedule, waiting: advance(schedule, now, waiting)) == AT_ONCE
+        ):
+            pass
+        room = AT_ONCE - self._under_way
+        if room <= 0:
+            # Whoever ends says so.
+            return None
+        for claimed in await self.rows.claim(now, now + timedelta(seconds=CLAIM_SECONDS), room):
+            self._under_way += 1
+            group.create_task(self._settle(claimed, now), name="a firing")
+        return await self.rows.next_look()
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._work.wait()
+        except TimeoutError:
+            return
+
+    async def _settle(self, claimed: Claimed, now: datetime) -> None:
+        try:
+            await self._decide(claimed, now)
+        except TROUBLE as error:
+            schedule_id = str(claimed.schedule.schedule_id)
+            log.warning(
+                "a firing is looked at again when its claim is over", schedule_id=schedule_id, error=repr(error)
+            )
+        finally:
+            if self._under_way >= AT_ONCE:
+                self._work.set()
+            self._under_way -= 1
+
+    async def _decide(self, claimed: Claimed, now: datetime) -> None:
+        terms = claimed.schedule.terms
+        if not claimed.ahead or terms.overlap is Overlap.ALLOW:
+            await self._start(claimed, now)
+        elif terms.overlap is Overlap.SKIP:
+            await self._skip(claimed, OVERLAPS, now)
+        elif claimed.ahead > terms.queue_limit:
+            await self._skip(claimed, QUEUE_FULL, now)
+        else:
+            await self._postpone(claimed, now + timedelta(seconds=QUEUE_SECONDS), QUEUED, 0)
+
+    async def _start(self, claimed: Claimed, now: datetime) -> None:
+        schedule, due = claimed.schedule, claimed.firing.due_time
+        name = str(schedule.schedule_id)
+        try:
+            refusal = await self.refusal(schedule.user_id)
+            if refusal:
+                await self._skip(claimed, refusal, now)
+                return
+            request_id = own_request_id("schedule", name, int(due.timestamp()))
+            request = start_of(schedule.terms.template, schedule.user_id, request_id, {"schedule": name})
+            async with asyncio.timeout(START_SECONDS):
+                execution_id = await self.start(request)
+        except Exception as error:  # noqa: BLE001 - it is told of, and recorded
+            # What cannot be started here must not end the start of all others.
+            await self._not_started(claimed, error, now)
+            return
+        METRICS.firings.labels("started").inc()
+        METRICS.firing_lateness.observe(max(0.0, (now - claimed.firing.fire_time).total_seconds()))
+        await self.rows.started(claimed, execution_id, now)
+
+    async def _not_started(self, claimed: Claimed, error: Exception, now: datetime) -> None:
+        reason = _reason(error)
+        if not _may_pass(error):
+            if not isinstance(error, BlockyardError | grpc.aio.AioRpcError):
+                log.error("a schedule cannot start its graph at all", exc_info=error)
+            await self._fail(claimed, reason, now)
+        elif claimed.firing.attempts + 1 >= MOST_TRIES:
+            await self._fail(claimed, f"it was tried for a day: {reason}", now)
+        else:
+            log.warning(
+                "a scheduled start is tried again", schedule_id=str(claimed.schedule.schedule_id), reason=reason
+            )
+            seconds = min(LONGEST_DELAY, 2.0 ** min(claimed.firing.attempts, 10))
+            await self._postpone(claimed, now + timedelta(seconds=seconds), reason, 1)
+
+    async def _postpone(self, claimed: Claimed, until: datetime, reason: str, attempts: int) -> None:
+        await self.rows.postponed(claimed, until, reason, attempts)
+        self.wake()
+
+    async def _skip(self, claimed: Claimed, reason: str, now: datetime) -> None:
+        METRICS.firings.labels("skipped").inc()
+        await self.rows.skipped(claimed, reason, now)
+
+    async def _fail(self, claimed: Claimed, reason: str, now: datetime) -> None:
+        METRICS.firings.labels("failed").inc()
+        schedule = claimed.schedule
+        why = f"{self.most_failures} starts in a row have failed, the last one since {reason}"
+        details = {"schedule_id": str(schedule.schedule_id), "name": schedule.terms.name, "reason": why}
+        notice = new_notice(new_id(), schedule.user_id, NoticeKind.NOTICE_KIND_SCHEDULE_PAUSED, now, details)
+        if await self.rows.failed(claimed, reason, now, Pause(self.most_failures, why, notice)):
+            log.warning("a schedule has paused itself", schedule_id=str(schedule.schedule_id), reason=why)
+            self.noticed()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may succeed."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() not in REFUSALS
+    return isinstance(error, PASSING) and not isinstance(error, asyncpg.DataError)
+
+
+def _reason(error: Exception) -> str:
+    """What the owner is told."""
+    if isinstance(error, BlockyardError):
+        violations = "; ".join(f"{each.field}: {each.description}" for each in error.violations)
+        return f"{error.message} {violations}".strip()[:2_000]
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.details() or error.code().name}"[:2_000]
+    if isinstance(error, PASSING):
+        return "A part of Blockyard that is needed is away."
+    return "Something unexpected went wrong; the operator finds it in the log."
