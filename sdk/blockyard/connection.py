@@ -87,6 +87,17 @@ def find_connection(address: str | None = None, token: str | None = None, home: 
     return replace(stack, token=token or stack.token)
 
 
+def find_nats_url(home: Path | str | None = None) -> str:
+    """Where programs subscribe on NATS, user and password included: BLOCKYARD_NATS_URL, else the dev stack's."""
+    if url := os.environ.get("BLOCKYARD_NATS_URL"):
+        return url
+    path = (default_home() if home is None else Path(home)) / "dev" / "state.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["subscriber_url"])
+    except (OSError, ValueError, KeyError) as error:
+        raise NotConfigured("no NATS to subscribe on: start `blockyard dev`, or set BLOCKYARD_NATS_URL") from error
+
+
 def _leads_elsewhere(stack: Connection, credentials: str, account: str, notification: str) -> bool:
     """True if one of these addresses is none of the stack's, whose token is nobody else's business."""
     return any(

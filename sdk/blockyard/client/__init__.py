@@ -52,6 +52,7 @@ from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceSt
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
+from blockyard.notification.v1.notification_service_pb2 import EventFilter
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
 from blockyard.records import (
     AbsentResult,
@@ -72,7 +73,7 @@ from blockyard.records import (
     Validation,
     Waiting,
 )
-from blockyard.subscriptions import EventStream, event_stream
+from blockyard.subscriptions import EventStream, Subscription, event_stream
 
 if TYPE_CHECKING:  # there for type checkers alone
     from blockyard.account.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -260,6 +261,10 @@ class Client:
             user=user,
             after=after,
         )
+
+    def subscription(self, filter: EventFilter, cursor: str = "") -> Subscription:
+        """What Subscribe answers, message by message, for ever and over lost connections; `events` is made of it."""
+        return Subscription(self._notification_stub(), self.executions, self._call, filter, cursor)
 
     def _vault_stub(self) -> "CredentialsServiceAsyncStub":
         return CredentialsServiceStub(self._known("credentials", self.connection.credentials_address))

@@ -11,7 +11,7 @@ import blockyard
 import pytest
 from blockyard import sync
 from blockyard.client import Client
-from blockyard.connection import Connection, find_connection
+from blockyard.connection import Connection, find_connection, find_nats_url
 from blockyard.errors import NotConfigured
 
 
@@ -126,6 +126,18 @@ def test_a_broken_state_is_said(tmp_path: Path) -> None:
     (tmp_path / "dev" / "state.json").write_text("{")
     with pytest.raises(NotConfigured, match="cannot be used"):
         find_connection()
+
+
+def test_where_programs_subscribe_on_nats_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BLOCKYARD_NATS_URL", raising=False)
+    with pytest.raises(NotConfigured, match="set BLOCKYARD_NATS_URL"):
+        find_nats_url()
+    write_state(tmp_path, os.getpid())
+    state = json.loads((tmp_path / "dev" / "state.json").read_text())
+    (tmp_path / "dev" / "state.json").write_text(json.dumps({**state, "subscriber_url": "nats://stack:1"}))
+    assert find_nats_url() == "nats://stack:1"
+    monkeypatch.setenv("BLOCKYARD_NATS_URL", "nats://mine:1")
+    assert find_nats_url() == "nats://mine:1"
 
 
 def test_the_token_is_not_shown() -> None:
