@@ -80,6 +80,10 @@ class Part:
         part.events.extend(whole.events[at] for at in self.wanted)
         return part
 
+    def __len__(self) -> int:
+        """Events in it."""
+        return len(self.entry.batch.events) if self.wanted is None else len(self.wanted)
+
     @property
     def cloud_events(self) -> Sequence[bytes]:
         """As JSON, an event each."""

@@ -92,7 +92,7 @@ class Follower:
         assert self._held is not None, "it was taken"
         self._moved_at = renewed = time.monotonic()
         try:
-            async for told in self._following.follow(EventFilter(None), self._held.cursor):
+            async for told in self._following.follow(EventFilter(None), self._held.cursor, NAME):
                 if told.parts:
                     await self._step([part.batch for part in told.parts], encode_cursor(told.positions))
                     await asyncio.sleep(GATHER_SECONDS)

@@ -6,7 +6,7 @@ is read from rows too. Once it is live, one that overflows is the end: its subsc
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from services.notification.errors import CursorAhead, CursorExpired, SubscriberT
 from services.notification.feeds import ALL_USERS, Feeds, Positions, behind
 from services.notification.filters import EventFilter
 from services.notification.hub import Hub, Queue
+from services.notification.metrics import CUT_OFF, OPEN, TOLD
 from services.notification.tail import Tail
 
 QUIET_SECONDS = 10.0
@@ -43,16 +44,18 @@ class Following:
     feeds: Feeds
     quiet_seconds: float = QUIET_SECONDS
 
-    async def follow(self, filter: EventFilter, cursor: str) -> AsyncIterator[Told]:
-        """What is told to a subscriber, for as long as it asks. Raises CursorInvalid, CursorExpired, CursorAhead and
-        SubscriberTooSlow."""
+    async def follow(self, filter: EventFilter, cursor: str, way: str) -> AsyncGenerator[Told, None]:
+        """What is told to a subscriber, for as long as it asks. `way` is how it is told, for metrics. Raises
+        CursorInvalid, CursorExpired, CursorAhead and SubscriberTooSlow."""
         asked = decode_cursor(cursor) if cursor else None
         await self.tail.begun.wait()
-        with self.hub.queue(filter) as queue:
+        with self.hub.queue(filter) as queue, OPEN.labels(way).track_inprogress():
             end = dict(self.tail.positions)
             one = _Subscription(self, queue, dict(end) if asked is None else await self._checked(asked))
             yield Told((), one.positions, live=False)
+            events = TOLD.labels(way)
             async for told in one.told(end):
+                events.inc(sum(map(len, told.parts)))
                 yield told
 
     async def _checked(self, positions: Positions) -> Positions:
@@ -69,7 +72,7 @@ class _Subscription:
     _first: bool = True
     """Until something was read: what is dropped later on, by retention, is no error of the cursor."""
 
-    async def told(self, end: Positions) -> AsyncIterator[Told]:
+    async def told(self, end: Positions) -> AsyncGenerator[Told, None]:
         while True:
             async for told in self._stored(end):
                 yield told
@@ -82,6 +85,7 @@ class _Subscription:
         last = loop.time()
         while True:
             if self.queue.overflowed:
+                CUT_OFF.inc()
                 raise SubscriberTooSlow
             parts = self._queued()
             if parts or loop.time() >= last + quiet:
@@ -90,7 +94,7 @@ class _Subscription:
             else:
                 await self._wait(last + quiet)
 
-    async def _stored(self, end: Positions) -> AsyncIterator[Told]:
+    async def _stored(self, end: Positions) -> AsyncGenerator[Told, None]:
         filter, feeds = self.queue.filter, self.following.feeds
         while missing := behind(self.positions, end):
             page = await feeds.read(self.positions, missing, filter.user_id or ALL_USERS)

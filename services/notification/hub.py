@@ -23,6 +23,8 @@ class Queue:
     """What a subscriber has yet to be told. Entries are shared with others."""
 
     filter: EventFilter
+    most_entries: int
+    most_bytes: int
     entries: deque[Entry] = field(default_factory=deque)
     overflowed: bool = False
     """True if something was left out, until `reset`."""
@@ -35,7 +37,7 @@ class Queue:
         self.work.set()
         if self.overflowed:
             return
-        if len(self.entries) >= MOST_ENTRIES or self._bytes > MOST_BYTES:
+        if len(self.entries) >= self.most_entries or self._bytes > self.most_bytes:
             self.overflowed = True
             self.entries.clear()
             return
@@ -59,7 +61,9 @@ class Queue:
 class Hub:
     """Brings each entry to those who want it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+        """The bounds are those of each queue."""
+        self._bounds = most_entries, most_bytes
         self._of_user: dict[str, set[Queue]] = {}
         self._of_all: set[Queue] = set()
 
@@ -74,7 +78,7 @@ class Hub:
     @contextmanager
     def queue(self, filter: EventFilter) -> Iterator[Queue]:
         """A queue of what comes from now on."""
-        queue = Queue(filter)
+        queue = Queue(filter, *self._bounds)
         queues = self._of_all if filter.user_id is None else self._of_user.setdefault(filter.user_id, set())
         queues.add(queue)
         try:

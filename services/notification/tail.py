@@ -21,6 +21,7 @@ from services.common.backoff import delays
 from services.common.bus import Bus, Delivery
 from services.notification.entries import Entry, Place, entry_of
 from services.notification.feeds import Feeds, Positions, behind
+from services.notification.metrics import FILLED
 
 SUBJECT = "blockyard.event.*.*.*"
 LOOK_SECONDS = 3.0
@@ -113,6 +114,7 @@ class Tail:
             if page.expired:
                 log.error("events were dropped before they were told", partitions=page.expired)
             for entry in page.entries:
+                FILLED.inc()
                 self._tell_once(entry)
             for partition, reached in page.reached.items():
                 self.positions[partition] = max(reached, self.positions.get(partition, 0))

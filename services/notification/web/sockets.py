@@ -198,7 +198,7 @@ class _Connection:
         begun = live = False
         due = time.monotonic() + CURSOR_SECONDS
         quoted = orjson.dumps(key)
-        async for told in self.sockets.following.follow(filter, cursor):
+        async for told in self.sockets.following.follow(filter, cursor, "websocket"):
             await self.sockets.gate.check(self.visitor)
             if not begun:
                 begun = True

@@ -12,10 +12,16 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.notification.v1 import notification_service_pb2 as messages
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
 
-from services.common import identity, migrate, run
+from services.common import bus as nats
+from services.common import grpc_client, identity, migrate, run, tasks
 from services.notification.__main__ import start
 from services.notification.config import NotificationSettings
+from services.notification.feeds import Feeds
+from services.notification.following import Following
+from services.notification.hub import Hub
+from services.notification.tail import Tail
 from tests import signing
 from tests.integration.execution.house import House, house
 from tests.stack.postgres import as_role
@@ -70,6 +76,23 @@ async def notifying(postgres: PostgresServer, **settings: Any) -> AsyncIterator[
             yield built, told
         finally:
             await told.close()
+
+
+@asynccontextmanager
+async def tailing(built: House, most_entries: int = 1000) -> AsyncIterator[Following]:
+    """What subscriptions are made of, without a service around it."""
+    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "test")
+    async with (
+        nats.connect(built.nats.url, "test") as bus,
+        grpc_client.channel(built.replicas[0].address, credentials) as channel,
+    ):
+        feeds, hub = Feeds(FeedServiceStub(channel)), Hub(most_entries)
+        tail = Tail(bus, feeds, hub.tell)
+        work = asyncio.create_task(tail.run())
+        try:
+            yield Following(tail, hub, feeds)
+        finally:
+            await tasks.end([work])
 
 
 @dataclass(eq=False)

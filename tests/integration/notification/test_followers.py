@@ -7,21 +7,14 @@ from contextlib import asynccontextmanager
 import asyncpg
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventBatch
-from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
 
-from services.common import bus as nats
-from services.common import database, grpc_client, tasks
-from services.notification.feeds import Feeds
+from services.common import database, tasks
 from services.notification.followers import Follower, Take
-from services.notification.following import Following
-from services.notification.hub import Hub
 from services.notification.repository.followers import Connection, FollowerRepository
-from services.notification.tail import Tail
-from tests import signing
 from tests.integration.execution.house import House
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
-from tests.integration.notification.house import notifying
+from tests.integration.notification.house import notifying, tailing
 from tests.integration.notification.test_subscribing import run_some
 from tests.stack.postgres import as_role
 from tests.waiting import until
@@ -39,21 +32,14 @@ async def note(connection: Connection, batches: Sequence[EventBatch]) -> bool:
 @asynccontextmanager
 async def followed(built: House, take: Take) -> AsyncIterator[None]:
     """A replica that follows, until it is ended without any order."""
-    credentials = grpc_client.ServiceCredentials(signing.SERVICE_SECRET, "test")
     url = as_role(built.database_url, "notification")
-    async with (
-        database.connect(url, "notification", pool_size=3) as pool,
-        nats.connect(built.nats.url, "test") as bus,
-        grpc_client.channel(built.replicas[0].address, credentials) as channel,
-    ):
-        feeds, hub = Feeds(FeedServiceStub(channel)), Hub()
-        tail = Tail(bus, feeds, hub.tell)
-        follower = Follower(FollowerRepository(pool), Following(tail, hub, feeds), [take], lambda: None)
-        work = [asyncio.create_task(tail.run()), asyncio.create_task(follower.run())]
+    async with database.connect(url, "notification", pool_size=3) as pool, tailing(built) as following:
+        follower = Follower(FollowerRepository(pool), following, [take], lambda: None)
+        work = asyncio.create_task(follower.run())
         try:
             yield
         finally:
-            await tasks.end(work)
+            await tasks.end([work])
 
 
 async def noted(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[int]]:

@@ -1,0 +1,63 @@
+"""Who reads too slowly is cut off with what it has, and goes on from there; nobody else notices."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from blockyard.dev.postgres import PostgresServer
+
+from services.common.cursors import encode_cursor
+from services.notification.errors import SubscriberTooSlow
+from services.notification.filters import EventFilter
+from services.notification.following import Told
+from tests.integration.execution.house import house
+from tests.integration.execution.protocol_runner import running
+from tests.integration.execution.test_guarantees import echo, one_node
+from tests.integration.notification.house import tailing
+from tests.integration.notification.test_subscribing import run_some
+from tests.waiting import until
+
+ANNA = EventFilter("anna")
+
+
+async def sequences_until(told: AsyncIterator[Told], count: int) -> dict[str, list[int]]:
+    """What is told, until it is so many events."""
+    found: dict[str, list[int]] = {}
+    while sum(map(len, found.values())) < count:
+        for part in (await anext(told)).parts:
+            sequences = found.setdefault(part.entry.execution_id, [])
+            sequences.extend(event.sequence for event in part.batch.events)
+    return found
+
+
+async def test_a_subscriber_that_does_not_read_is_cut_off_and_resumes(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}), tailing(built, most_entries=3) as following:
+            slow = following.follow(ANNA, "", "test")
+            cursor = encode_cursor((await anext(slow)).positions)
+            assert (await anext(slow)).live
+            lengths = await run_some(built, 4)
+            heads = await following.feeds.heads()
+            await until(lambda: following.tail.positions == heads, "all has come")
+            with pytest.raises(SubscriberTooSlow):
+                await anext(slow)
+            again = following.follow(ANNA, cursor, "test")
+            found = await sequences_until(again, sum(lengths.values()))
+            assert found == {key: list(range(1, last + 1)) for key, last in lengths.items()}
+            await again.aclose()
+
+
+async def test_what_comes_while_a_subscriber_reads_its_past_is_read_from_rows_too(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}), tailing(built, most_entries=3) as following:
+            lengths = await run_some(built, 4)
+            told = following.follow(ANNA, encode_cursor({}), "test")
+            await anext(told)
+            # More than the queue holds, before anything of the past was read.
+            lengths |= await run_some(built, 4)
+            found = await sequences_until(told, sum(lengths.values()))
+            assert found == {key: list(range(1, last + 1)) for key, last in lengths.items()}
+            await told.aclose()
