@@ -16,7 +16,7 @@ from blockyard.cli.application import application
 from blockyard.client import ExecutionStatus, NodeStatus
 from blockyard.common.v1 import errors_pb2
 from blockyard.credentials.v1 import credential_pb2, credentials_service_pb2
-from blockyard.event.v1 import event_pb2
+from blockyard.event.v1 import event_pb2, notice_pb2
 from blockyard.execution.v1 import execution_pb2, execution_service_pb2
 from blockyard.graph.v1 import block_pb2, graph_pb2, graph_service_pb2
 from pydantic.fields import FieldInfo
@@ -46,6 +46,7 @@ ENUMS = [
     *credentials_service_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *errors_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *event_pb2.DESCRIPTOR.enum_types_by_name.values(),
+    *notice_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *execution_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *execution_service_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *block_pb2.DESCRIPTOR.enum_types_by_name.values(),
