@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 DEPENDENCIES = ROOT / "build" / "proto-deps"
 SDK = ROOT / "sdk"
-BORROWED = ("google/api/annotations.proto", "google/api/http.proto")
+BORROWED = ("google/api/annotations.proto", "google/api/http.proto", "google/api/httpbody.proto")
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 

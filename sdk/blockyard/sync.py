@@ -20,6 +20,7 @@ from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetsClient
+from blockyard.client.triggers import TriggersClient
 from blockyard.events import Event, EventKind
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Executions",
     "Graphs",
     "Presets",
+    "Triggers",
     "Users",
     "Vault",
     "connect",
@@ -143,6 +145,18 @@ class Presets(_Blocking[PresetsClient]):
     list = _iterating(PresetsClient.list)
     update = _blocking(PresetsClient.update)
     delete = _blocking(PresetsClient.delete)
+
+
+class Triggers(_Blocking[TriggersClient]):
+    """The caller's triggers; see blockyard.client.triggers.TriggersClient."""
+
+    create = _blocking(TriggersClient.create)
+    get = _blocking(TriggersClient.get)
+    list = _iterating(TriggersClient.list)
+    update = _blocking(TriggersClient.update)
+    rotate = _blocking(TriggersClient.rotate)
+    delete = _blocking(TriggersClient.delete)
+    deliveries = _blocking(TriggersClient.deliveries)
 
 
 class Blocks(_Blocking[BlocksClient]):
@@ -284,6 +298,7 @@ class Client:
     presets: Presets
     blocks: Blocks
     executions: Executions
+    triggers: Triggers
 
     def __init__(self, client: asynchronous.Client) -> None:
         self._client = client
@@ -295,6 +310,7 @@ class Client:
         self.presets = Presets(self._loop, client.presets)
         self.blocks = Blocks(self._loop, client.blocks)
         self.executions = Executions(self._loop, client.executions)
+        self.triggers = Triggers(self._loop, client.triggers)
         return self
 
     @property

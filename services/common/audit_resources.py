@@ -6,6 +6,7 @@ _GRAPH = "/blockyard.graph.v1.GraphService/"
 _PRESETS = "/blockyard.graph.v1.PresetService/"
 _EXECUTION = "/blockyard.execution.v1.ExecutionService/"
 _SCHEDULES = "/blockyard.execution.v1.ScheduleService/"
+_TRIGGERS = "/blockyard.execution.v1.TriggerService/"
 _CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
 _ACCOUNT = "/blockyard.account.v1.AccountService/"
 
@@ -25,6 +26,10 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _SCHEDULES + "CreateSchedule": ("schedules", "", "schedule.id"),
     _SCHEDULES + "UpdateSchedule": ("schedules", "schedule.id", ""),
     _SCHEDULES + "DeleteSchedule": ("schedules", "schedule_id", ""),
+    _TRIGGERS + "CreateTrigger": ("triggers", "", "trigger.id"),
+    _TRIGGERS + "UpdateTrigger": ("triggers", "trigger.id", ""),
+    _TRIGGERS + "DeleteTrigger": ("triggers", "trigger_id", ""),
+    _TRIGGERS + "RotateTriggerSecret": ("triggers", "trigger_id", ""),
     _CREDENTIALS + "CreateCredential": ("credentials", "", "credential.id"),
     _CREDENTIALS + "UpdateCredential": ("credentials", "credential_id", ""),
     _CREDENTIALS + "DeleteCredential": ("credentials", "credential_id", ""),

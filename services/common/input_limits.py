@@ -46,6 +46,7 @@ PLAIN_TEXTS = frozenset(
         "blockyard.graph.v1.ImportGraphRequest.name",
         "blockyard.graph.v1.Preset.name",
         "blockyard.graph.v1.Preset.description",
+        "blockyard.execution.v1.Trigger.name",
         "blockyard.credentials.v1.CreateCredentialRequest.title",
         "blockyard.credentials.v1.UpdateCredentialRequest.title",
         "blockyard.credentials.v1.StartAuthorizationRequest.title",

@@ -58,6 +58,9 @@ REFUSALS = frozenset(
 )
 """Noted of every method, a few of each caller."""
 
+OURS = "/blockyard."
+"""How the names of the contract's own methods begin."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
@@ -97,7 +100,7 @@ class Call:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Surrounds unary and server-streaming methods. Public ones (health, reflection) go straight through."""
+    """Surrounds unary and server-streaming methods. Those of libraries (health, reflection) go straight through."""
 
     def __init__(self, admission: Admission, max_concurrent_calls: int) -> None:
         self._admission = admission
@@ -112,7 +115,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the method's handler, if there is one."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or permissions.is_public(method):
+        if handler is None or (permissions.is_public(method) and not method.startswith(OURS)):
             return handler  # type: ignore[return-value]  # None is gRPC's own way to say UNIMPLEMENTED
         if handler.request_streaming:
             raise NotImplementedError(f"{method}: the contract has no methods that take a stream of requests")
@@ -154,7 +157,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _surround(self, call: Call, context: Context) -> AsyncIterator[None]:
-        headers = _headers(context)
+        headers = headers_of(context)
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         outcome = code.name
@@ -194,7 +197,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 log.debug("call", code=code.name, seconds=round(seconds, 6))
 
     async def _admit(self, call: Call) -> None:
-        """Find out who calls, and whether they may."""
+        """Find out who calls, and whether they may. Methods that are open to all find out themselves, if at all."""
+        if permissions.is_public(call.method):
+            audit.set_origin(call.origin)
+            return
         caller = call.caller = await self._admission.callers.caller(call.method, call.authorization)
         identity.set_caller(caller)
         audit.set_origin(call.origin)
@@ -206,8 +212,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         A stream sends them with its first answer: a refusal after headers is no error any more for HTTP.
         """
-        assert call.caller is not None, "who calls was found out before"
-        verdict = self._admission.limits.take(call.call_class, call.caller.user_id)
+        user_id = call.caller.user_id if call.caller is not None else ""
+        verdict = self._admission.limits.take(call.call_class, user_id)
         if verdict is None:
             return
         call.limits = (
@@ -272,7 +278,7 @@ def _reader(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     return request
 
 
-def _headers(context: Context) -> dict[str, str]:
+def headers_of(context: Context) -> dict[str, str]:
     """The headers by name; what comes more than once stands together, as HTTP has it, so two tokens are none."""
     headers: dict[str, str] = {}
     for name, value in context.invocation_metadata() or ():

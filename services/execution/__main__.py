@@ -12,6 +12,7 @@ from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceStub
 from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from blockyard.execution.v1.execution_service_pb2_grpc import add_ExecutionServiceServicer_to_server
 from blockyard.execution.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
+from blockyard.execution.v1.trigger_service_pb2_grpc import add_TriggerServiceServicer_to_server
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from blockyard.runner.v1.feed_service_pb2_grpc import add_FeedServiceServicer_to_server
 from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceStub
@@ -60,6 +61,7 @@ from services.execution.settling import Settlement
 from services.execution.starting import Starter, StartLimits
 from services.execution.values import ValueApi
 from services.execution.watching import Watchers
+from services.execution.webhooks.building import trigger_api
 
 if TYPE_CHECKING:  # the asynchronous forms exist for type checkers alone
     from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
@@ -194,15 +196,15 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
     process.hold("owner", own())
     # Calls are taken when executions can be driven: who starts one then need not wait for partitions.
     await present.owns.wait()
-    schedule_api = await build_schedules(
-        settings, Pools(pool, owner_pool), bus, starter, Entitlement(others.identities), process.hold
-    )
+    entitlement = Entitlement(others.identities)
+    schedule_api = await build_schedules(settings, Pools(pool, owner_pool), bus, starter, entitlement, process.hold)
     value_api = ValueApi(ValueRepository(pool), settings.values_of_user)
     server = grpc_server.serve(
         settings,
         [
             (add_ExecutionServiceServicer_to_server, api),
             (add_ScheduleServiceServicer_to_server, schedule_api),
+            (add_TriggerServiceServicer_to_server, trigger_api(settings, pool, starter, entitlement.refusal)),
             (add_ValueServiceServicer_to_server, value_api),
             (add_TaskServiceServicer_to_server, TaskApi(bus, executions, present.judge)),
             (add_FeedServiceServicer_to_server, FeedApi(FeedRepository(pool))),

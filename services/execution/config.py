@@ -1,8 +1,8 @@
 """Settings of the execution service: environment variables with the prefix BLOCKYARD_."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from services.common.config import DatabaseSettings, ServiceSettings
+from services.common.config import DatabaseSettings, RateText, ServiceSettings
 
 
 class ExecutionSettings(ServiceSettings, DatabaseSettings):
@@ -34,6 +34,13 @@ class ExecutionSettings(ServiceSettings, DatabaseSettings):
     schedule_failures: int = Field(10, ge=1, description="Failed starts in a row that pause a schedule")
     input_bytes: int = Field(4 << 20, ge=1, description="Size of a start's inputs")
     input_depth: int = Field(25, ge=1, description="Nesting of a start's inputs")
+    trigger_keys: SecretStr = Field(
+        SecretStr(""), description="Keys of triggers' secrets, parted by commas: the first makes new ones, all check"
+    )
+    trigger_rate: RateText = Field("600/minute burst 200", description="Webhooks that a trigger takes; empty is any")
+    trigger_payload_bytes: int = Field(1 << 20, ge=1, le=4 << 20, description="Size of a webhook's payload at most")
+    trigger_deliveries: int = Field(100, ge=1, le=10_000, description="Latest deliveries of a trigger that are listed")
+    user_triggers: int = Field(1_000, ge=1, description="Triggers of a user at most")
     event_bytes: int = Field(64 << 20, ge=1 << 20, description="Events held for publishing; past that rows keep them")
     retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
     tasks_stream_bytes: int = Field(1 << 30, ge=1 << 20, description="Size of the stream TASKS")

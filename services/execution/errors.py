@@ -4,6 +4,7 @@ import grpc
 from blockyard.common.v1.errors_pb2 import ErrorReason
 
 from services.common.errors import (
+    Aborted,
     AlreadyExists,
     BlockyardError,
     FailedPrecondition,
@@ -11,6 +12,7 @@ from services.common.errors import (
     NotFound,
     OutOfRange,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -78,6 +80,56 @@ class TooManyExecutions(ResourceExhausted):
 
     reason = ErrorReason.ERROR_REASON_TOO_MANY_EXECUTIONS
     retry_after = 5.0
+
+
+class TriggerNotFound(NotFound):
+    """There is no such trigger, or it belongs to somebody else."""
+
+    reason = ErrorReason.ERROR_REASON_TRIGGER_NOT_FOUND
+
+
+class TriggerDisabled(FailedPrecondition):
+    """The trigger takes no webhooks now, since it or its owner is disabled."""
+
+    reason = ErrorReason.ERROR_REASON_TRIGGER_DISABLED
+
+
+class TriggerStartFailed(FailedPrecondition):
+    """The trigger could not start its graph. Its owner sees why in the list of the trigger's deliveries."""
+
+    reason = ErrorReason.ERROR_REASON_TRIGGER_START_FAILED
+
+
+class TriggerConflict(Aborted):
+    """The trigger was changed at the same time. Repeat the change."""
+
+
+class TooManyTriggers(ResourceExhausted):
+    """As many triggers as are allowed: delete some."""
+
+    reason = ErrorReason.ERROR_REASON_LIMIT_REACHED
+
+
+class WebhookNotAuthentic(Unauthenticated):
+    """The delivery is not authentic: its secret or signature is wrong or missing, or its time stamp is not of now."""
+
+    reason = ErrorReason.ERROR_REASON_WEBHOOK_NOT_AUTHENTIC
+
+
+class WebhookInvalid(InvalidArgument):
+    """The payload is no JSON object, or is larger or deeper than it may be."""
+
+    reason = ErrorReason.ERROR_REASON_WEBHOOK_INVALID
+
+
+class WebhooksTooFast(ResourceExhausted):
+    """Deliveries come faster than this trigger takes them. Send it again later."""
+
+    reason = ErrorReason.ERROR_REASON_RATE_LIMITED
+
+    def __init__(self, retry_after: float | None) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class ExecutionNotFound(NotFound):

@@ -54,6 +54,11 @@ class Metrics:
     runnable: Gauge = field(
         default_factory=lambda: Gauge("blockyard_tasks_runnable", "Tasks that wait for a runner", ["pool"])
     )
+    webhook_deliveries: Counter = field(
+        default_factory=lambda: Counter(
+            "blockyard_webhook_deliveries", "Webhooks that came to triggers, by what became of them", ["outcome"]
+        )
+    )
 
 
 METRICS = Metrics()

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -67,6 +67,8 @@ class StartRequest:
     """A CreditsPolicy."""
     preset_id: str = ""
     """Whose inputs and credentials count where the request gives none of that name; the graph may then be left out."""
+    execution_id: UUID | None = None
+    """Of the execution, if it is a new one: so a caller knows whether it is. None to have one drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +113,21 @@ class Starter:
                 raise
             return earlier
 
-    async def check_start(self, request: StartRequest) -> str:
+    async def check_start(self, request: StartRequest, later: frozenset[str] = frozenset()) -> str:
         """The id of the graph that would be started. Raises what `start` would refuse now; for what is kept to be
         started later, again and again.
 
-        Secret inputs are refused as well: they would be kept, and shown, for as long.
+        The inputs `later` come with each start: here it only counts that the graph has them. Secret inputs are refused
+        as well: they would be kept, and shown, for as long.
         """
         check(request)
         found = await self._found(request)
         kept = sorted(secrets_of(found.runnable.plan).inputs & request.inputs.keys())
         if kept:
             raise InputsInvalid(violations=[Violation(f"inputs.{name}", SECRET_KEPT) for name in kept])
+        _check_names(found.runnable, later)
         with _telling_of(found.preset, request):
-            self._inputs(found.runnable, _merged(found.preset, request))
+            self._inputs(found.runnable, _merged(found.preset, request), later)
         await self._references(request, found)
         return found.runnable.graph_id
 
@@ -226,12 +230,15 @@ class Starter:
             raise RequestIdReused
         return earlier
 
-    def _inputs(self, runnable: Runnable | RunnableBlock, inputs: dict[str, Any]) -> bytes:
+    def _inputs(
+        self, runnable: Runnable | RunnableBlock, inputs: dict[str, Any], later: frozenset[str] = frozenset()
+    ) -> bytes:
         if depth(inputs) > self.limits.input_depth:
             raise InputsInvalid(
                 violations=[Violation("inputs", f"nested deeper than {self.limits.input_depth} levels")]
             )
-        problems = runnable.problems(inputs)
+        missing = {f"inputs.{name}" for name in later - inputs.keys()}
+        problems = [problem for problem in runnable.problems(inputs) if problem.field not in missing]
         if problems:
             raise InputsInvalid(violations=[Violation(problem.field, problem.description) for problem in problems])
         parts: dict[str, Any] = {}
@@ -251,7 +258,7 @@ class Starter:
         return data
 
     def _new(self, request: StartRequest, runnable: Startable, inputs: bytes) -> NewExecution:
-        execution_id = new_id()
+        execution_id = request.execution_id or new_id()
         own = self.own_partitions()
         partition = random.choice(own) if own else execution_id.int % self.limits.partitions
         return NewExecution(
@@ -270,6 +277,16 @@ class Starter:
             request_hash=_request_hash(request, inputs) if request.request_id else None,
             credits_policy=request.credits_policy,
         )
+
+
+def _check_names(runnable: Runnable, names: Iterable[str]) -> None:
+    unknown = sorted(name for name in names if name not in runnable.names)
+    if unknown:
+        known = ", ".join(runnable.names) or "none"
+        problems = [
+            Violation(f"inputs.{name}", f"the graph has no input {name!r}; it has: {known}") for name in unknown
+        ]
+        raise InputsInvalid(violations=problems)
 
 
 def _merged(preset: Preset, request: StartRequest) -> dict[str, Any]:

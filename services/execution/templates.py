@@ -85,11 +85,11 @@ def start_of(data: bytes, user_id: str, request_id: str, labels: dict[str, str])
     )
 
 
-async def check_start(starter: Starter, request: StartRequest, field: str) -> str:
+async def check_start(starter: Starter, request: StartRequest, field: str, later: frozenset[str] = frozenset()) -> str:
     """The id of the graph that would be started. Raises what a start would be refused with now, with the fields of the
-    template, which stands in `field`."""
+    template, which stands in `field`. The inputs `later` come with the start: the graph must have them."""
     try:
-        return await starter.check_start(request)
+        return await starter.check_start(request, later)
     except BlockyardError as error:
         error.violations = tuple(replace(each, field=f"{field}.{each.field}") for each in error.violations)
         raise

@@ -150,6 +150,10 @@ local function tell_of_error(handle, status)
   if status == "429" and string.find(text, '"reason":"INSUFFICIENT_CREDITS"', 1, true) then
     headers:replace(":status", "402")
   end
+  -- A sender of webhooks shall neither think that it has sent rubbish nor give the address up.
+  if status == "400" and string.find(text, '"reason":"TRIGGER_DISABLED"', 1, true) then
+    headers:replace(":status", "409")
+  end
   local delay = string.match(text, '"retryDelay":"([%d%.]+)s"')
   if delay then headers:replace("retry-after", whole_seconds(delay)) end
 end

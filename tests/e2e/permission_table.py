@@ -22,6 +22,7 @@ BLOCKS = "blockyard.graph.v1.BlockService/"
 PRESETS = "blockyard.graph.v1.PresetService/"
 EXECUTIONS = "blockyard.execution.v1.ExecutionService/"
 SCHEDULES = "blockyard.execution.v1.ScheduleService/"
+TRIGGERS = "blockyard.execution.v1.TriggerService/"
 CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
 NOTIFICATIONS = "blockyard.notification.v1.NotificationService/"
@@ -52,6 +53,8 @@ def internal(allowed: frozenset[str], /, **request: Any) -> Row:
 OF_GRAPH = {"graph_id": "$graph"}
 OF_EXECUTION = {"execution_id": "$execution"}
 OF_CREDENTIAL = {"credential_id": "$credential"}
+OF_TRIGGER = {"trigger_id": "$trigger"}
+HOOK = {"kind": "TRIGGER_KIND_GENERIC", "start": {"graph_id": "$hooked_graph"}}
 OF_USER = {"user_id": "$user"}
 SCHEDULE = {"cron": "0 6 * * *", "start": {**OF_GRAPH, "inputs": {"text": "hello"}}}
 NAMED = {**GRAPH, "id": "$graph"}
@@ -99,6 +102,15 @@ EXPECTED: dict[str, Row] = {
     EXECUTIONS + "RunBlock": row(
         WRITERS, block_id="TextProcessingBlock", inputs={"text": "hello", "operation": "upper"}
     ),
+    TRIGGERS + "CreateTrigger": row(WRITERS, "others", trigger=HOOK),
+    TRIGGERS + "GetTrigger": row(READERS, "others", **OF_TRIGGER),
+    TRIGGERS + "ListTriggers": row(READERS),
+    TRIGGERS + "UpdateTrigger": row(WRITERS, "others", trigger={"id": "$trigger", "name": "x"}, update_mask="name"),
+    TRIGGERS + "DeleteTrigger": row(WRITERS, "others", trigger_id="$new_trigger"),
+    TRIGGERS + "RotateTriggerSecret": row(WRITERS, "others", **OF_TRIGGER),
+    TRIGGERS + "ListTriggerDeliveries": row(READERS, "others", **OF_TRIGGER),
+    # No token counts here: who knows the secret may.
+    TRIGGERS + "ReceiveWebhook": row(EVERYBODY, "", "UNAUTHENTICATED", **OF_TRIGGER, body={"data": "e30="}),
     CREDENTIALS + "CreateCredential": row(WRITERS, provider="acme", title="a key", secret={"api_key": "k" * 20}),
     CREDENTIALS + "GetCredential": row(READERS, "others", **OF_CREDENTIAL),
     CREDENTIALS + "ListCredentials": row(READERS),

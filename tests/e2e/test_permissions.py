@@ -30,9 +30,11 @@ from tests.e2e.permission_table import (
     EXECUTIONS,
     EXPECTED,
     GRAPHS,
+    HOOK,
     PRESETS,
     SCHEDULE,
     SCHEDULES,
+    TRIGGERS,
 )
 from tests.unit.common.test_permissions import methods
 
@@ -157,6 +159,13 @@ class House:
                     SCHEDULES + "CreateSchedule", token, {"schedule": await self.filled(SCHEDULE, owner)}
                 )
                 return str(made.answer["schedule"]["id"])
+            case "hooked_graph":
+                node = {"id": "hook", "block_id": "GenericWebhookTriggerBlock"}
+                made = await self.call(GRAPHS + "CreateGraph", token, {"graph": {"name": "hooked", "nodes": [node]}})
+                return str(made.answer["graph"]["id"])
+            case "trigger":
+                made = await self.call(TRIGGERS + "CreateTrigger", token, {"trigger": await self.filled(HOOK, owner)})
+                return str(made.answer["trigger"]["id"])
             case "execution":
                 request = {"graph_id": await self.filled("$graph", owner), "inputs": {"text": "hello"}}
                 made = await self.call(EXECUTIONS + "StartExecution", token, request)

@@ -44,11 +44,19 @@ from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetRecord, PresetsClient
+from blockyard.client.triggers import (
+    NewTrigger,
+    TriggerDelivery,
+    TriggerRecord,
+    TriggersClient,
+    TriggerStart,
+)
 from blockyard.connection import Connection, find_connection, open_channel
 from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceStub
 from blockyard.errors import NotConfigured
 from blockyard.events import EventKind
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from blockyard.execution.v1.trigger_service_pb2_grpc import TriggerServiceStub
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
@@ -121,6 +129,7 @@ __all__ = [
     "Json",
     "MissingCredentials",
     "NewApiKey",
+    "NewTrigger",
     "NodeExecution",
     "NodeStatus",
     "PresetRecord",
@@ -130,6 +139,10 @@ __all__ = [
     "SetupRequirements",
     "Spending",
     "TestVerdict",
+    "TriggerDelivery",
+    "TriggerRecord",
+    "TriggerStart",
+    "TriggersClient",
     "UserPasswordSecret",
     "UserRecord",
     "UserRole",
@@ -144,13 +157,14 @@ __all__ = [
 
 
 class Client:
-    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `credentials`, `account`, `credits`;
-    and for administrators `users`, `audit`, `vault`. Use it as an async context manager."""
+    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `triggers`, `credentials`, `account`,
+    `credits`; and for administrators `users`, `audit`, `vault`. Use it as an async context manager."""
 
     graphs: GraphsClient
     presets: PresetsClient
     blocks: BlocksClient
     executions: ExecutionsClient
+    triggers: TriggersClient
 
     def __init__(self, connection: Connection, deadline: float = DEFAULT_DEADLINE) -> None:
         self.connection = connection
@@ -166,6 +180,7 @@ class Client:
         executions = ExecutionServiceStub(execution)
         self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
         self.executions = ExecutionsClient(executions, call)
+        self.triggers = TriggersClient(TriggerServiceStub(execution), call)
         connection = self.connection
         for address in (connection.credentials_address, connection.account_address, connection.notification_address):
             if address:

@@ -46,6 +46,12 @@ CreditsPolicy = Literal["wait", "fail"]
 # Waiting is what a request without a policy means: so one with the same id is the same, whoever sent it.
 _CREDITS_POLICIES = {"wait": messages.CREDITS_POLICY_UNSPECIFIED, "fail": messages.CREDITS_POLICY_FAIL}
 
+
+def credits_policy_number(policy: CreditsPolicy) -> messages.CreditsPolicy.ValueType:
+    """As messages have it."""
+    return _CREDITS_POLICIES[policy]
+
+
 UNCHANGED: Final = object()
 """Stands for the data of an approval as it is: None is a value."""
 

@@ -37,6 +37,12 @@ class NoCredits(ResourceExhausted):
     reason = errors_pb2.ERROR_REASON_INSUFFICIENT_CREDITS
 
 
+class Disabled(FailedPrecondition):
+    """The trigger takes no webhooks now."""
+
+    reason = errors_pb2.ERROR_REASON_TRIGGER_DISABLED
+
+
 class Late(BlockyardError):
     """It took too long."""
 
@@ -53,6 +59,7 @@ ERRORS = [
     (NotFound("There is no graph with the id 'ä \"x\"'."), 404),
     (AlreadyExists(), 409),
     (Aborted(), 409),
+    (Disabled(), 409),
     (RateLimited(2.2), 429),
     (StorageFull(), 429),
     (Internal(metadata={"reference": "ab"}), 500),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blockyard.account.v1 import account_service_pb2
 from blockyard.credentials.v1 import credentials_service_pb2
-from blockyard.execution.v1 import execution_service_pb2, schedule_service_pb2
+from blockyard.execution.v1 import execution_service_pb2, schedule_service_pb2, trigger_service_pb2
 from blockyard.graph.v1 import block_service_pb2, graph_pb2, graph_service_pb2, preset_service_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -31,8 +31,11 @@ FILES = [
         schedule_service_pb2,
         graph_service_pb2,
         preset_service_pb2,
+        trigger_service_pb2,
     )
 ]
+VALUES = ("google.protobuf.Struct", "google.protobuf.Value")
+"""Values of users: services bound their size, and they hold any text."""
 UUID = "0190c0de-0000-7000-8000-000000000001"
 
 
@@ -55,7 +58,7 @@ def texts(descriptor: Descriptor, above: tuple[str, ...] = ()) -> Iterator[tuple
         if of.type == FieldDescriptor.TYPE_STRING:
             yield (of,)
         inner = of.message_type
-        if inner is None or inner.full_name in above or inner.full_name.startswith("google.protobuf.Struct"):
+        if inner is None or inner.full_name in above or inner.full_name in VALUES:
             continue
         for rest in texts(inner, (*above, descriptor.full_name)):
             yield (of, *rest)

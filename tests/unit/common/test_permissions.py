@@ -145,4 +145,7 @@ def test_methods_that_are_open_to_all_are_health_and_reflection() -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
         "grpc.reflection.v1.ServerReflection",
+        "blockyard.execution.v1.TriggerService",
     }
+    ours = {method for method in PERMISSIONS if permissions.is_public(method) and method.startswith("/blockyard.")}
+    assert ours == {"/blockyard.execution.v1.TriggerService/ReceiveWebhook"}

@@ -130,6 +130,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
     ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
     """The schedule does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_TRIGGER_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """The trigger does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_TRIGGER_DISABLED: _ErrorReason.ValueType  # 53
+    """The trigger takes no webhooks now, since it or its owner is disabled. FAILED_PRECONDITION."""
+    ERROR_REASON_TRIGGER_START_FAILED: _ErrorReason.ValueType  # 54
+    """The trigger could not start its graph; its owner sees why in the list of its deliveries. FAILED_PRECONDITION."""
+    ERROR_REASON_WEBHOOK_NOT_AUTHENTIC: _ErrorReason.ValueType  # 55
+    """The secret or the signature of a webhook is wrong or missing, or its time stamp is not of now. UNAUTHENTICATED."""
+    ERROR_REASON_WEBHOOK_INVALID: _ErrorReason.ValueType  # 56
+    """The body of a webhook is no JSON object, or is larger or deeper than it may be. INVALID_ARGUMENT."""
     ERROR_REASON_PATH_NOT_FOUND: _ErrorReason.ValueType  # 60
     """There is nothing at this path of HTTP. NOT_FOUND."""
 
@@ -246,6 +256,16 @@ ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 50
 """The caller has as many objects of this kind as are allowed. RESOURCE_EXHAUSTED."""
 ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51
 """The schedule does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_TRIGGER_NOT_FOUND: ErrorReason.ValueType  # 52
+"""The trigger does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_TRIGGER_DISABLED: ErrorReason.ValueType  # 53
+"""The trigger takes no webhooks now, since it or its owner is disabled. FAILED_PRECONDITION."""
+ERROR_REASON_TRIGGER_START_FAILED: ErrorReason.ValueType  # 54
+"""The trigger could not start its graph; its owner sees why in the list of its deliveries. FAILED_PRECONDITION."""
+ERROR_REASON_WEBHOOK_NOT_AUTHENTIC: ErrorReason.ValueType  # 55
+"""The secret or the signature of a webhook is wrong or missing, or its time stamp is not of now. UNAUTHENTICATED."""
+ERROR_REASON_WEBHOOK_INVALID: ErrorReason.ValueType  # 56
+"""The body of a webhook is no JSON object, or is larger or deeper than it may be. INVALID_ARGUMENT."""
 ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 60
 """There is nothing at this path of HTTP. NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

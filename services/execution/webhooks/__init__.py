@@ -1,0 +1,1 @@
+"""Incoming webhooks: triggers, their secrets, and what becomes of a delivery."""

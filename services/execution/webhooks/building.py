@@ -1,0 +1,37 @@
+"""Puts the parts of incoming webhooks together."""
+
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from services.common.rate_limits import RateLimit, parse_rate
+from services.execution.config import ExecutionSettings
+from services.execution.repository.triggers import TriggerRepository
+from services.execution.starting import Starter
+from services.execution.webhooks.api import TriggerApi
+from services.execution.webhooks.receiving import Receiver
+from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.triggers import Triggers
+
+
+def trigger_api(
+    settings: ExecutionSettings,
+    pool: asyncpg.Pool,
+    starter: Starter,
+    refusal: Callable[[str], Awaitable[str]],
+) -> TriggerApi:
+    """The servicer. `refusal` says why nothing may be started for a user; empty if it may."""
+    secret = settings.service_secret.get_secret_value()
+    repository = TriggerRepository(pool)
+    keys = SecretKeys.of(settings.trigger_keys.get_secret_value(), secret)
+    rate = parse_rate(settings.trigger_rate)
+    receiver = Receiver(
+        repository=repository,
+        starter=starter,
+        keys=keys,
+        refusal=refusal,
+        most_bytes=settings.trigger_payload_bytes,
+        most_noted=settings.trigger_deliveries,
+        limit=RateLimit(rate.shared(settings.rate_limit_replicas)) if rate is not None else None,
+    )
+    return TriggerApi(Triggers(repository, starter, keys, settings.user_triggers), receiver, secret)

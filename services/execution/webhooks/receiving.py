@@ -1,0 +1,208 @@
+"""What becomes of a delivery. What may go wrong where, and what the sender is told:
+
+sender -> trigger     too large: refused before anything else; no such address: NOT_FOUND
+trigger -> sender     secret or signature wrong, or old: UNAUTHENTICATED, whatever else is wrong; noted, a few a minute
+delivery -> judgement disabled, or its owner is: FAILED_PRECONDITION; another event: FILTERED; too fast: told when again
+delivery -> start     durable before the answer, under a request id of the trigger and the delivery: a delivery that
+                      comes again, to whichever replica and after whatever died, finds the execution that it started.
+                      A part that is away: UNAVAILABLE, and the sender comes again. What will not pass by itself (the
+                      graph is gone, inputs do not fit): FAILED_PRECONDITION, and the owner reads why in the list
+start -> list         the note may be lost with the process; the execution is not
+"""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import structlog
+
+from services.common.errors import BlockyardError, Unavailable
+from services.common.ids import new_id
+from services.common.rate_limits import Rate, RateLimit
+from services.execution.errors import (
+    InsufficientCredits,
+    TooManyExecutions,
+    TriggerDisabled,
+    TriggerNotFound,
+    TriggerStartFailed,
+    WebhookInvalid,
+    WebhookNotAuthentic,
+    WebhooksTooFast,
+)
+from services.execution.metrics import METRICS
+from services.execution.records import ExecutionRow
+from services.execution.repository.triggers import TriggerRepository
+from services.execution.starting import Starter, StartRequest
+from services.execution.templates import own_request_id, start_of, start_once
+from services.execution.triggers import PAYLOAD
+from services.execution.webhooks.payloads import PING, check_size, event_of, read_payload, unwanted
+from services.execution.webhooks.records import Delivery, Kind, Outcome, TriggerRow
+from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.signatures import delivery_id, is_authentic
+
+REFUSALS_NOTED = Rate(calls=10, seconds=60.0, burst=10)
+"""Of one trigger: whoever knows an address and no secret shall write no more rows than that."""
+LONGEST_SHOWN = 200
+"""Characters of ids, events and reasons that are noted."""
+
+REFUSED_FOR_GOOD = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+)
+"""Codes of other services that say that the same start will be refused again."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """What was posted."""
+
+    headers: Mapping[str, str]
+    """By their names in lower case."""
+    content_type: str
+    body: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Receiver:
+    """Takes deliveries on any replica."""
+
+    repository: TriggerRepository
+    starter: Starter
+    keys: SecretKeys
+    refusal: Callable[[str], Awaitable[str]]
+    """Why nothing may be started for a user; empty if it may."""
+    most_bytes: int
+    most_noted: int
+    """Deliveries of a trigger."""
+    limit: RateLimit | None
+    """By trigger; None if nothing limits them."""
+    clock: Callable[[], float] = time.time
+    _refusals: RateLimit = field(default_factory=lambda: RateLimit(REFUSALS_NOTED))
+
+    async def receive(self, trigger_id: str, webhook: Webhook) -> Delivery:
+        """What became of a delivery: something was started, now or before, or nothing was to be."""
+        try:
+            delivery = await self._received(trigger_id, webhook)
+        except BlockyardError as error:
+            METRICS.webhook_deliveries.labels(type(error).__name__).inc()
+            raise
+        METRICS.webhook_deliveries.labels(delivery.outcome.name).inc()
+        return delivery
+
+    async def _received(self, trigger_id: str, webhook: Webhook) -> Delivery:
+        check_size(webhook.body, self.most_bytes)
+        trigger = await self.repository.at(trigger_id)
+        if trigger is None:
+            raise TriggerNotFound("There is no trigger at this address.")
+        await self._check_authentic(trigger, webhook)
+        try:
+            payload = read_payload(trigger.kind, webhook.content_type, webhook.body, self.most_bytes)
+        except WebhookInvalid as error:
+            await self._note(trigger, Delivery("", "", Outcome.REFUSED, error.message, None, len(webhook.body)))
+            raise
+        delivery = _delivery(trigger, webhook, payload)
+        if trigger.kind is Kind.GITHUB and delivery.event == PING:
+            return await self._note(trigger, delivery, Outcome.PING)
+        await self._check_enabled(trigger, delivery)
+        reason = unwanted(trigger.kind, trigger.content, delivery.event, payload)
+        if reason:
+            return await self._note(trigger, delivery, Outcome.FILTERED, reason)
+        self._check_rate(trigger)
+        return await self._start(trigger, delivery, _request(trigger, webhook, payload))
+
+    async def _check_authentic(self, trigger: TriggerRow, webhook: Webhook) -> None:
+        now = self.clock()
+        secrets = self.keys.valid(trigger.kind, trigger.trigger_id, trigger.secret, datetime.fromtimestamp(now, UTC))
+        if not secrets:
+            log.error("no delivery is taken: the key of the trigger's secret is gone", trigger_id=trigger.trigger_id)
+        if is_authentic(trigger.kind, webhook.headers, webhook.body, secrets, now):
+            return
+        error = WebhookNotAuthentic()
+        if self._refusals.take(trigger.trigger_id, time.monotonic()).allowed:
+            # Nothing of what somebody unknown says is noted.
+            await self._note(trigger, Delivery("", "", Outcome.REFUSED, error.message, None, len(webhook.body)))
+        raise error
+
+    async def _check_enabled(self, trigger: TriggerRow, delivery: Delivery) -> None:
+        reason = "the trigger is disabled" if trigger.content.disabled else await self.refusal(trigger.user_id)
+        if reason:
+            await self._note(trigger, delivery, Outcome.DISABLED, reason)
+            raise TriggerDisabled
+
+    def _check_rate(self, trigger: TriggerRow) -> None:
+        verdict = self.limit.take(trigger.trigger_id, time.monotonic()) if self.limit is not None else None
+        if verdict is not None and not verdict.allowed:
+            raise WebhooksTooFast(retry_after=verdict.retry_after)
+
+    async def _start(self, trigger: TriggerRow, delivery: Delivery, request: StartRequest) -> Delivery:
+        row = await self._known(request) or await self._started(trigger, delivery, request)
+        started = replace(delivery, outcome=Outcome.STARTED, execution_id=row.execution_id)
+        await self.repository.note(trigger.trigger_id, started, self.most_noted)
+        is_new = row.execution_id == request.execution_id
+        return started if is_new else replace(started, outcome=Outcome.DUPLICATE)
+
+    async def _started(self, trigger: TriggerRow, delivery: Delivery, request: StartRequest) -> ExecutionRow:
+        """The execution, which is durable. What passes by itself is raised as it is: the sender comes again."""
+        try:
+            return await start_once(self.starter, request)
+        except Unavailable:
+            raise
+        except TooManyExecutions as error:
+            raise WebhooksTooFast(retry_after=error.retry_after) from error
+        except BlockyardError as error:
+            reason = _reason(error)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in REFUSED_FOR_GOOD:
+                raise
+            reason = error.details() or error.code().name
+        await self._note(trigger, delivery, Outcome.FAILED, reason)
+        raise TriggerStartFailed
+
+    async def _known(self, request: StartRequest) -> ExecutionRow | None:
+        """The execution that the same delivery started before: whatever became of the graph since."""
+        if not request.request_id:
+            return None
+        return await self.starter.executions.by_request(request.user_id, request.request_id)
+
+    async def _note(
+        self, trigger: TriggerRow, delivery: Delivery, outcome: Outcome | None = None, reason: str = ""
+    ) -> Delivery:
+        if outcome is not None:
+            delivery = replace(delivery, outcome=outcome, reason=reason[:LONGEST_SHOWN])
+        await self.repository.note(trigger.trigger_id, delivery, self.most_noted)
+        return delivery
+
+
+def _delivery(trigger: TriggerRow, webhook: Webhook, payload: Mapping[str, Any]) -> Delivery:
+    """What is known of a delivery before it is judged."""
+    given = _printable(delivery_id(trigger.kind, webhook.headers))
+    event = _printable(event_of(trigger.kind, webhook.headers, payload))
+    return Delivery(given, event, Outcome.FAILED, payload_bytes=len(webhook.body))
+
+
+def _request(trigger: TriggerRow, webhook: Webhook, payload: dict[str, Any]) -> StartRequest:
+    given = delivery_id(trigger.kind, webhook.headers)
+    request_id = ""
+    if given:
+        # Of any length, and of any characters.
+        digest = hashlib.sha256(given.encode()).hexdigest()[:40]
+        request_id = own_request_id("trigger", trigger.trigger_id, digest)
+    request = start_of(trigger.content.template, trigger.user_id, request_id, {"trigger": trigger.trigger_id})
+    return replace(request, inputs={**request.inputs, PAYLOAD: payload}, execution_id=new_id())
+
+
+def _reason(error: BlockyardError) -> str:
+    """An error as the owner of a trigger reads it, who does not get its details."""
+    if isinstance(error, InsufficientCredits):
+        return "there are no credits left"
+    places = "; ".join(f"{one.field}: {one.description}" for one in error.violations[:5])
+    return f"{error.message} {places}".strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text[:LONGEST_SHOWN] if character.isprintable())

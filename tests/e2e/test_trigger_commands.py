@@ -1,0 +1,101 @@
+"""Webhooks that start graphs, through the edge and `blockyard triggers`, against the real stack."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import blockyard
+import httpx2
+import pytest
+from blockyard.client import TriggerStart
+from blockyard.dev import Stack
+from blockyard.graphs import Graph
+from pydantic import SecretStr
+
+from services.execution.webhooks.signatures import github_signature, standard_signature
+from tests.e2e.commands import Shell
+
+
+@pytest.fixture
+def shell(home: Path, stack: Stack) -> Shell:
+    """As a user of this test alone."""
+    return Shell(home, stack.user_token(f"user-{uuid.uuid4().hex[:12]}"))
+
+
+def hooked() -> Graph:
+    graph = Graph("hooked")
+    hook = graph.add("GenericWebhookTriggerBlock", "hook", constants={"from": "a test"})
+    graph.output("payload", hook["payload"])
+    graph.output("constants", hook["constants"])
+    return graph
+
+
+def signed(secret: str, body: bytes, message_id: str, at: float) -> Mapping[str, str]:
+    signature = standard_signature(SecretStr(secret), message_id, int(at), body)
+    return {"webhook-id": message_id, "webhook-timestamp": str(int(at)), "webhook-signature": signature}
+
+
+async def test_a_webhook_of_github_starts_a_graph(stack: Stack, shell: Shell) -> None:
+    async with blockyard.connect(token=shell.token, home=shell.home) as client:
+        stored = await client.graphs.create(hooked())
+        made = await shell("triggers", "create", stored.id, "--kind", "github", "--event", "push", "--json")
+        path, secret = made.json["trigger"]["path"], SecretStr(made.json["secret"])
+        body = json.dumps({"ref": "refs/heads/main", "id": 2**53 + 1}).encode()
+        headers = {
+            "content-type": "application/json",
+            "x-github-event": "push",
+            "x-github-delivery": str(uuid.uuid4()),
+            "x-hub-signature-256": github_signature(secret, body),
+        }
+        async with httpx2.AsyncClient(base_url=stack.edge.url, timeout=30) as sender:
+            taken = await sender.post(path, content=body, headers=headers)
+            again = await sender.post(path, content=body, headers=headers)
+            forged = await sender.post(path, content=body + b" ", headers=headers)
+            large = await sender.post(path, content=b" " * ((1 << 20) + 1), headers=headers)
+        assert (taken.status_code, again.status_code, forged.status_code) == (202, 202, 401)
+        # By the edge, or by the service where it is too large by so little.
+        assert large.status_code in (400, 413)
+        assert again.json()["executionId"] == taken.json()["executionId"]
+        execution = client.executions.handle(taken.json()["executionId"])
+        assert await execution.result(30) == {"payload": [json.loads(body)], "constants": [{"from": "a test"}]}
+
+        shown = await shell("triggers", "show", made.json["trigger"]["id"])
+        assert [word in shown.output for word in ("STARTED", "REFUSED", execution.id)] == [True] * 3
+        assert secret.get_secret_value() not in shown.output
+
+
+async def test_a_trigger_lives(stack: Stack, shell: Shell) -> None:
+    async with blockyard.connect(token=shell.token, home=shell.home) as client:
+        stored = await client.graphs.create(hooked())
+        made = await client.triggers.create(
+            TriggerStart(stored.id, labels={"a": "b"}), name="mine", conditions={"data.state": "open", "n": None}
+        )
+        trigger, secret = made.record, made.secret.get_secret_value()
+        assert (trigger.kind, dict(trigger.conditions), dict(trigger.labels)) == (
+            "generic",
+            {"data.state": "open", "n": None},
+            {"a": "b"},
+        )
+        body = b'{"data": {"state": "open"}, "n": null}'
+        async with httpx2.AsyncClient(base_url=stack.edge.url, timeout=30) as sender:
+
+            async def post(message_id: str, content: bytes = body, at: float = 0.0) -> int:
+                headers = signed(secret, content, message_id, at or time.time())
+                return (await sender.post(trigger.path, content=content, headers=headers)).status_code
+
+            assert await post("a") == 202
+            assert await post("b", b"{}") == 202
+            assert await post("c", at=time.time() - 3600) == 401
+            assert await post("d", b"[]") == 400
+            assert (await shell("triggers", "disable", trigger.id)).code == 0
+            assert await post("e") == 409
+            await client.triggers.update(trigger.id, disabled=False, events=["made"])
+            assert await post("f") == 202
+            rotated = await shell("triggers", "rotate", trigger.id, "--keep-hours", "0")
+            assert rotated.output.strip() not in ("", secret)
+            assert await post("g") == 401
+            assert (await shell("triggers", "delete", trigger.id)).code == 0
+            assert await post("h") == 404
+        assert [one async for one in client.triggers.list()] == []
