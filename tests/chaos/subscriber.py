@@ -1,7 +1,8 @@
 """`python -m tests.chaos.subscriber KIND JOURNAL`: a program that reacts to events, as users write them.
 
 What it has seen, and where it is to resume, stands in its journal alone: it may be killed at any moment, and goes on
-from there when it is started again. More is in the environment: SUBSCRIBER_ADDRESSES, SUBSCRIBER_TOKEN.
+from there when it is started again. More is in the environment: SUBSCRIBER_ADDRESSES, SUBSCRIBER_TOKEN, and for the one
+on NATS SUBSCRIBER_EXECUTION_ADDRESSES and SUBSCRIBER_NATS_URL.
 """
 
 import asyncio
@@ -15,8 +16,13 @@ from pathlib import Path
 import grpc
 import httpx2
 import websockets
+from blockyard.client import Client
+from blockyard.connection import Connection
+from blockyard.errors import BlockyardError
+from blockyard.events import Event
 from blockyard.notification.v1 import notification_service_pb2 as messages
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+from blockyard.subscriber import Checkpoint, FileCheckpoint, Subscriber
 
 PAUSE_SECONDS = 0.3
 
@@ -25,6 +31,7 @@ class Journal:
     """Lines that are written at once: "S" at a start, "E <execution> <sequence>", "C <cursor>"."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         # A line that the last life did not finish was never written.
         cursors = [line[2:-1] for line in lines if line.startswith("C ") and line.endswith("\n")]
@@ -99,9 +106,38 @@ async def over_sse(journal: Journal, address: str, token: str) -> None:
             event = {}
 
 
+class Kept(FileCheckpoint):
+    """A checkpoint beside the journal, which notes each."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal.path.with_suffix(".checkpoint"))
+        self._journal = journal
+
+    async def save(self, text: str) -> None:
+        await super().save(text)
+        self._journal.resume_at(Checkpoint.from_json(text).cursor)
+
+
+async def over_jetstream(journal: Journal, address: str, token: str) -> None:
+    """The SDK's durable subscriber, which ends by an error alone."""
+    addresses = os.environ["SUBSCRIBER_EXECUTION_ADDRESSES"]
+    connection = Connection("nowhere:1", f"ipv4:{addresses}", token, notification_address=address)
+
+    async def handle(event: Event) -> None:
+        journal.saw(event.execution_id, event.sequence)
+
+    async with Client(connection) as client:
+        await Subscriber(client, os.environ["SUBSCRIBER_NATS_URL"], "developer", Kept(journal)).run(handle)
+
+
 Connect = Callable[[Journal, str, str], Awaitable[None]]
-WAYS: dict[str, Connect] = {"grpc": over_grpc, "websocket": over_websocket, "sse": over_sse}
-FAILURES = (OSError, grpc.aio.AioRpcError, httpx2.HTTPError, websockets.WebSocketException)
+WAYS: dict[str, Connect] = {
+    "grpc": over_grpc,
+    "websocket": over_websocket,
+    "sse": over_sse,
+    "jetstream": over_jetstream,
+}
+FAILURES = (OSError, BlockyardError, grpc.aio.AioRpcError, httpx2.HTTPError, websockets.WebSocketException)
 
 
 async def subscribe(way: Connect, journal: Journal, addresses: list[str], token: str) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockyard.dev import Stack
+from blockyard.dev.nats_users import subscriber_of
 from blockyard.dev.process import ChildProcess
+from blockyard.dev.tokens import DEVELOPER
 
 from tests.chaos.subscriber import WAYS
 
@@ -42,7 +44,7 @@ class Subscribers:
     def __init__(self, stack: Stack, folder: Path) -> None:
         folder.mkdir(parents=True)
         root = Path(__file__).parents[2]
-        addresses = {"grpc": stack.notification_addresses}
+        addresses = {"grpc": stack.notification_addresses, "jetstream": stack.notification_addresses}
         self._folder = folder
         self._processes = {
             kind: ChildProcess(
@@ -53,6 +55,8 @@ class Subscribers:
                     **os.environ,
                     "SUBSCRIBER_ADDRESSES": ",".join(addresses.get(kind, stack.web_addresses)),
                     "SUBSCRIBER_TOKEN": stack.token,
+                    "SUBSCRIBER_EXECUTION_ADDRESSES": ",".join(stack.execution_addresses),
+                    "SUBSCRIBER_NATS_URL": stack.nats.url_of(subscriber_of(DEVELOPER)),
                 },
                 folder=root,
             )
