@@ -11,12 +11,11 @@ from uuid import UUID
 from blockyard.block.json_schemas import without_words
 from blockyard.block.requirements import CREDENTIAL_TYPES, CredentialsRequirement
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.pools import POOL
 from services.common.structs import from_struct, to_struct
+from services.graph.block_schemas import schema_problem
 from services.graph.catalogue import Catalogue
 from services.graph.errors import BlockInvalid
 from services.graph.records import RegisteredBlock, Registration
@@ -33,8 +32,6 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _RUNNER = re.compile(r"[\x21-\x7e]{1,200}")
 _LONGEST_REASON = 2_000
 _LONGEST_TIMEOUT_SECONDS = 7 * 24 * 3600.0
-# Their values are data of the author's, and no schemas.
-_DATA = frozenset({"default", "const", "enum", "examples"})
 # An execution does not depend on these.
 _WORDS = (
     "name",
@@ -183,19 +180,6 @@ def _schema_violations(block: Block, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.input_schema", f"a block of type {BlockType.Name(block.type)} needs the pin {pin!r}")
 
 
-def schema_problem(schema: Mapping[str, Any]) -> str:
-    """Why this is no schema of pins; empty if it is one."""
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        return f"is no JSON schema: {error.json_path}: {error.message[:200]}"
-    if schema.get("type", "object") != "object" or not isinstance(schema.get("properties", {}), dict):
-        return "must be the schema of an object, with a property for each pin"
-    if _has_reference(schema):
-        return "holds a reference ($ref); references must be resolved"
-    return ""
-
-
 def credentials_problem(schema: Any, pins: Mapping[str, Any]) -> str:  # Any: a JSON schema, which may be a boolean
     """Why the marks of a pin for credentials cannot be read; empty if they can, or if it is another pin."""
     wanted = CredentialsRequirement.of_schema(schema)
@@ -213,16 +197,6 @@ def credentials_problem(schema: Any, pins: Mapping[str, Any]) -> str:  # Any: a 
         if provider not in wanted.providers:
             return f"credentials_discriminator_mapping: there is no provider {provider[:100]!r}"
     return ""
-
-
-def _has_reference(schema: Any) -> bool:  # Any: a part of a JSON schema
-    if isinstance(schema, list):
-        return any(_has_reference(item) for item in schema)
-    if not isinstance(schema, dict):
-        return False
-    if isinstance(schema.get("$ref"), str) or isinstance(schema.get("$dynamicRef"), str):
-        return True
-    return any(_has_reference(value) for key, value in schema.items() if key not in _DATA)
 
 
 def _pool_problem(pool: str) -> str:
