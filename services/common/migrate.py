@@ -4,7 +4,6 @@ It may run any number of times, from several places at once, and before PostgreS
 schema of its name; the role owns what is in the schema, and reaches no other.
 """
 
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,9 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 import structlog
-from alembic import command
-from alembic.config import Config
 from psycopg import sql
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import NullPool, create_engine, text
 
 from services import starting
 from services.common import config, schema_history, telemetry
@@ -25,8 +21,6 @@ from services.common.backoff import delays
 
 # Any number will do, as long as every release uses the same.
 ADVISORY_LOCK = 4_251_776_301
-# A migration that waits for a lock blocks everybody who comes after it: better to fail and be run again.
-LOCK_TIMEOUT_MILLISECONDS = 10_000
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -62,7 +56,11 @@ def migrate(url: str, services: Sequence[str], passwords: dict[str, SecretStr | 
         for service in services:
             _ensure_role(connection, service, (passwords or {}).get(service))
             _ensure_schema(connection, service)
-            _upgrade(url, service)
+            if not _is_newest(connection, service):
+                # Here, since Alembic and what it brings are most of what this program imports.
+                from services.common import upgrading
+
+                upgrading.upgrade(url, service)
             log.info("migrated", schema=service, revision=schema_history.newest_revision(service))
 
 
@@ -114,21 +112,15 @@ def _ensure_schema(connection: psycopg.Connection, service: str) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(name, name))
 
 
-def _upgrade(url: str, service: str) -> None:
-    """Apply migrations as the service's role, which so owns every table and may add partitions to them later."""
-    engine = create_engine(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url), poolclass=NullPool)
-    alembic = Config()
-    alembic.set_main_option("script_location", "services.common:migrations")
-    alembic.set_main_option("path_separator", "newline")
-    alembic.set_main_option("version_locations", str(schema_history.migrations_folder(service)).replace("%", "%%"))
-    with engine.connect() as connection:
-        connection.execute(text(f'SET ROLE "{service}"'))
-        connection.execute(text(f'SET search_path = "{service}"'))
-        connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}"))
-        connection.execute(text(schema_history.CREATE.format(schema=service)))
-        connection.commit()
-        alembic.attributes.update(connection=connection, schema=service)
-        command.upgrade(alembic, "head")
+def _is_newest(connection: psycopg.Connection, service: str) -> bool:
+    """Whether nothing is missing. The schema may be that of a later release."""
+    statement = sql.SQL(schema_history.IS_APPLIED.replace("$1", "{revision}")).format(
+        schema=sql.Identifier(service), revision=sql.Literal(schema_history.newest_revision(service))
+    )
+    try:
+        return connection.execute(statement).fetchone() == (True,)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        return False  # whoever may not look without becoming the role lets Alembic look
 
 
 if __name__ == "__main__":

@@ -44,15 +44,23 @@ def server_user() -> str:
     return "nobody" if os.geteuid() == 0 else ""
 
 
-def ensure_cluster(data_dir: Path) -> None:
-    """Make the data directory unless it holds a cluster already, and check that this PostgreSQL can read it."""
+def has_cluster(data_dir: Path) -> bool:
+    """Whether the data directory is made already."""
+    return (data_dir / "PG_VERSION").exists()
+
+
+def ensure_cluster(data_dir: Path, template: Path | None = None) -> None:
+    """Make the data directory unless it holds a cluster already, and check that this PostgreSQL can read it.
+
+    It becomes a copy of the template, by default of an empty cluster.
+    """
     try:
-        if (data_dir / "PG_VERSION").exists():
+        if has_cluster(data_dir):
             _check_version(data_dir)
             return
         if data_dir.exists() and any(data_dir.iterdir()):
             raise DevelopmentStackError(f"{data_dir} is neither empty nor a PostgreSQL data directory.")
-        _copy(_template(), data_dir)
+        _copy(template or fresh_cluster(), data_dir)
     except OSError as error:
         raise explain_os_error(error, data_dir, PURPOSE) from error
 
@@ -93,11 +101,11 @@ def _version() -> str:
     return subprocess.run([programs() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
 
 
-def _template() -> Path:
+def fresh_cluster() -> Path:
     """A cluster that was never started, kept in the cache folder; making one takes a second, copying it a tenth."""
     recipe = "\n".join([_version(), str(programs()), SUPERUSER, DATABASE, server_user(), *INITDB_OPTIONS])
     folder = cache_folder() / "postgres" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if not folder.exists():
             fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
             give_to_server(fresh, 0o700)
@@ -154,7 +162,8 @@ def _run(command: list[str], place: Path, stdin: str = "") -> None:
 
 
 @contextmanager
-def _locked(lock_file: Path) -> Iterator[None]:
+def locked(lock_file: Path) -> Iterator[None]:
+    """Nobody else has the lock of this file meanwhile."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -142,14 +142,15 @@ async def start_postgres(
     log_file: Path | None = None,
     settings: Mapping[str, str] | None = None,
     access: PostgresAccess | None = None,
+    template: Path | None = None,
 ) -> PostgresServer:
     """Start PostgreSQL on a data directory, which is made when it is not there, and wait until it answers.
 
     Port 0 takes a free one. `settings` are PostgreSQL's own, by name. `access` says what clients must show; without it
-    all are trusted. The log is a file beside the data directory.
+    all are trusted. The log is a file beside the data directory. A directory that is made is a copy of the `template`.
     """
     place, log = places(data_dir, log_file)
-    await asyncio.to_thread(ensure_cluster, place)
+    await asyncio.to_thread(ensure_cluster, place, template)
     return await start_on_port(
         port, lambda chosen: PostgresServer(place, chosen, log, settings or {}, access or PostgresAccess())
     )

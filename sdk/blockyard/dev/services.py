@@ -171,21 +171,23 @@ class ServiceProcess:
 
 def require_services() -> None:
     """Refuse early where only the package for users is installed."""
-    if importlib.util.find_spec("services") is None:
+    folder_of_services()
+
+
+def folder_of_services() -> Path:
+    """Where the services are installed. They are looked for, and not imported."""
+    found = importlib.util.find_spec("services")
+    if found is None or not found.submodule_search_locations:
         raise DevelopmentStackError(
             "The services are not installed here. Run the laptop stack from a clone of Blockyard: `./task dev`."
         )
+    return Path(found.submodule_search_locations[0])
 
 
-async def migrate(surroundings: Surroundings, postgres_url: str, timeout_seconds: float = 120.0) -> None:
+async def migrate(environment: Mapping[str, str], log_file: Path, timeout_seconds: float = 120.0) -> None:
     """Bring the schemas of all services to the newest migration."""
-    process = ChildProcess(
-        MIGRATE,
-        [sys.executable, "-m", "services.common.migrate", *MIGRATED],
-        surroundings.folder.log(MIGRATE),
-        environment=surroundings.environment(MIGRATE, MIGRATION_DATABASE_URL=postgres_url),
-        folder=surroundings.folder.logs,
-    )
+    command = [sys.executable, "-m", "services.common.migrate", *MIGRATED]
+    process = ChildProcess(MIGRATE, command, log_file, environment=environment, folder=log_file.parent)
     process.start()
     try:
         ended = await process.ended(timeout_seconds)

@@ -15,16 +15,26 @@ from typing import Self
 
 from blockyard.certificates import Certificates
 from blockyard.dev import nats_users, tokens
-from blockyard.dev.cluster import SUPERUSER
+from blockyard.dev.cluster import SUPERUSER, has_cluster
 from blockyard.dev.edge import Edge
 from blockyard.dev.errors import DevelopmentStackError, explain_os_error
 from blockyard.dev.home import StackFolder, StackState, read_state
+from blockyard.dev.migrated import migrated_cluster
 from blockyard.dev.nats import NatsServer, start_nats
 from blockyard.dev.ports import free_port
 from blockyard.dev.postgres import PostgresServer, start_postgres
 from blockyard.dev.postgres_access import PostgresAccess
 from blockyard.dev.process import ChildProcess
-from blockyard.dev.services import MIGRATED, ServiceProcess, Surroundings, migrate, pool_of, require_services, service
+from blockyard.dev.services import (
+    MIGRATE,
+    MIGRATED,
+    ServiceProcess,
+    Surroundings,
+    migrate,
+    pool_of,
+    require_services,
+    service,
+)
 from blockyard.dev.supervisor import Member, Supervisor
 
 
@@ -117,7 +127,8 @@ class Stack:
             certificates=self._certificates,
             passwords={name: password for name, password in self.postgres.access.passwords.items() if name in MIGRATED},
         )
-        await migrate(surroundings, self.postgres.url)
+        environment = surroundings.environment(MIGRATE, MIGRATION_DATABASE_URL=self.postgres.url)
+        await migrate(environment, self.folder.log(MIGRATE))
         self._plan_services(surroundings, execution_ports, vault_ports)
         self._report(f"starting {', '.join(self.services())}")
         await _all(*(member.start() for member in self.services().values()), *self._plan_edge())
@@ -133,6 +144,7 @@ class Stack:
             log_file=self.folder.log("postgres"),
             settings=self._postgres_settings,
             access=PostgresAccess(passwords),
+            template=None if has_cluster(self.folder.postgres) else await migrated_cluster(),
         )
 
     async def _start_nats(self) -> None:

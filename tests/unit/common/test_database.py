@@ -100,6 +100,32 @@ def test_migrating_again_changes_nothing(url: str, services: Services) -> None:
     assert revisions(url, "shelf") == ["0001", "0002"]
 
 
+def test_a_schema_that_lacks_nothing_costs_no_import_of_alembic(url: str, services: Services) -> None:
+    services.add("shelf", "0001_things", FIRST)
+    program = (
+        "import sys; from pathlib import Path; from services.common import migrate, schema_history; "
+        "schema_history.SERVICES = Path(sys.argv[1]); migrate.migrate(sys.argv[2], ['shelf']); "
+        "sys.exit(3 if 'alembic' in sys.modules else 0)"
+    )
+    command = [sys.executable, "-c", program, str(services.folder), url]
+
+    codes = [subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode for _ in range(2)]
+
+    assert codes == [3, 0]
+    assert revisions(url, "shelf") == ["0001"]
+
+
+def test_a_schema_of_a_later_release_is_left_as_it_is(url: str, services: Services) -> None:
+    services.add("shelf", "0001_things", FIRST)
+    services.add("shelf", "0002_names", SECOND)
+    migrate.migrate(url, ["shelf"])
+    (services.folder / "shelf" / "migrations" / "versions" / "0002_names.py").unlink()
+
+    migrate.migrate(url, ["shelf"])
+
+    assert revisions(url, "shelf") == ["0001", "0002"]
+
+
 def test_a_migration_that_fails_leaves_nothing_behind(url: str, services: Services) -> None:
     services.add("shelf", "0001_things", FIRST)
     services.add("shelf", "0002_names", SECOND)
