@@ -46,10 +46,17 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-class ProcessSettings(BaseSettings):
-    """What every process of Blockyard is told: where it listens, and where the other parts are."""
+class LogSettings(BaseSettings):
+    """What is logged, and how."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+
+class ProcessSettings(LogSettings):
+    """What every process of Blockyard is told: where it listens, and where the other parts are."""
 
     host: str = "127.0.0.1"
     port: Port = 50051
@@ -88,8 +95,6 @@ class ProcessSettings(BaseSettings):
     """Empty where there is no account service: tokens alone say who calls, and API keys are refused."""
     blob_url: str = "file:///var/lib/blockyard/blobs"
 
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
-    log_format: Literal["json", "console"] = "json"
     otlp_endpoint: str = ""
     """Where spans are sent (host:port of an OTLP collector, gRPC); empty turns tracing off."""
 

@@ -10,7 +10,7 @@ from blockyard.block.catalogue import describe
 from blockyard.block.loader import Catalogue, load_blocks
 from blockyard.graph.v1.block_pb2 import Block as BlockMessage
 
-from services.runner.config import RunnerSettings
+from services.runner.config import BlockSettings
 
 MAX_REASON_CHARACTERS = 2_000
 
@@ -26,7 +26,7 @@ class Loading:
     examples: bool
 
     @classmethod
-    def of(cls, settings: RunnerSettings) -> "Loading":
+    def of(cls, settings: BlockSettings) -> "Loading":
         """As the settings have it."""
         return cls(tuple(settings.packages), settings.entry_points, settings.examples)
 
@@ -44,6 +44,11 @@ class Loading:
         return load_blocks(self.packages, self.entry_points, self.examples)
 
 
+def use_processes(blocks: Mapping[str, Block]) -> bool:
+    """Whether any of them wants a process of its own."""
+    return any(block.style is RunStyle.PROCESS for block in blocks.values())
+
+
 class BlocksHere:
     """Blocks by id."""
 
@@ -54,9 +59,8 @@ class BlocksHere:
         self._not_configured: dict[str, str] = {}
 
     @classmethod
-    def load(cls, loading: Loading) -> "BlocksHere":
-        """Load them. A block that is refused is reported; the others serve."""
-        catalogue = loading.load()
+    def of(cls, catalogue: Catalogue) -> "BlocksHere":
+        """Those that were loaded. A block that is refused is reported; the others serve."""
         for error in catalogue.errors:
             log.error("a block was not loaded", module=error.module, block=error.block, reason=error.message)
         log.info("blocks loaded", blocks=len(catalogue.blocks), refused=len(catalogue.errors))
@@ -77,11 +81,6 @@ class BlocksHere:
     def is_for_others(self, block_id: str, schema_hash: str) -> bool:
         """Whether the block is here with this schema, and only not configured."""
         return self._hashes.get(block_id) == schema_hash and block_id in self._not_configured
-
-    @property
-    def use_processes(self) -> bool:
-        """Whether any of them wants a process of its own."""
-        return any(block.style is RunStyle.PROCESS for block in self._blocks.values())
 
     def messages(self) -> list[BlockMessage]:
         """For the catalogue."""

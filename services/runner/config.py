@@ -1,7 +1,6 @@
 """Settings of a runner: environment variables with the prefix BLOCKYARD_."""
 
 import os
-import re
 import tempfile
 from pathlib import Path
 
@@ -9,21 +8,19 @@ from blockyard.files import Clamd
 from blockyard.files.limits import FILE_BYTES, STREAM_BYTES, WORKSPACE_BYTES
 from pydantic import Field, field_validator
 
-from services.common.config import PREFIX, ProcessSettings, Seconds, Secret
+from services.common.config import LogSettings, ProcessSettings, Seconds, Secret
 from services.common.pools import POOL
 
-_SECRET = re.compile(f"{PREFIX}(.*(SECRET|TOKEN|PASSWORD).*|NATS_URL)")
-"""Names of what only this process may know; the URL may have a password in it."""
+
+class BlockSettings(LogSettings):
+    """What is needed to load the blocks, which is done before anything else: no secret is among it."""
+
+    packages: list[str] = Field(default_factory=list, description="Packages to load blocks from")
+    entry_points: bool = Field(default=True, description="Load the blocks of installed packages that offer some")
+    examples: bool = Field(default=False, description="Load blocks from modules called `examples` too")
 
 
-def forget_secrets() -> None:
-    """Take this process's own secrets out of its environment: blocks see that, and whatever they start is given it."""
-    for name in tuple(os.environ):
-        if _SECRET.fullmatch(name.upper()):
-            del os.environ[name]
-
-
-class RunnerSettings(ProcessSettings):
+class RunnerSettings(ProcessSettings, BlockSettings):
     """What an operator can set. Times in seconds, sizes in bytes, lists as JSON."""
 
     runner_secret: Secret
@@ -36,10 +33,6 @@ class RunnerSettings(ProcessSettings):
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Runs of cpu-bound blocks at once"
     )
     stuck_threads: int = Field(8, ge=1, description="Threads that cannot be ended, before the process starts anew")
-
-    packages: list[str] = Field(default_factory=list, description="Packages to load blocks from")
-    entry_points: bool = Field(True, description="Load the blocks of installed packages that offer some")
-    examples: bool = Field(False, description="Load blocks from modules called `examples` too")
 
     heartbeat_seconds: float = Field(2.0, gt=0, description="How often owners are told what is held here")
     event_loop_seconds: float = Field(4.0, gt=0, description="Longest time that a block may hold the event loop")

@@ -14,12 +14,13 @@ import structlog
 from blockyard.block import Context
 
 from services.runner import metering
+from services.runner.forks import Fork, Template, TemplateLost
 from services.runner.frames import NO_RUN, PREFIX, Frame, Kind, pack, unpack
 from services.runner.outcomes import BlockFailed
 from services.runner.outputs import Encoded
+from services.runner.process_worker import MODULE
 from services.runner.runs import Run
 
-MODULE = "services.runner.process_worker"
 START_SECONDS = 60.0
 MOST_TRIES = 2
 """Processes that a run is given to, at most, when they die before they begin with it."""
@@ -42,12 +43,55 @@ class NotBegun(Exception):
     """No process took the run: nothing of the block has happened."""
 
 
+class _Program:
+    """A process that was started as a program of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, connection: socket.socket, arguments: Sequence[str]) -> "_Program":
+        """Start one that speaks over this socket."""
+        return cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", MODULE, str(connection.fileno()), str(os.getpid()), *arguments),
+                pass_fds=(connection.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        )
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, once it has ended; negative, the signal that killed it."""
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End it at once, whatever it does, and what its blocks have started."""
+        if self.code is None:
+            # Only then: once it is gone for a while, its id may be another's.
+            self._kill_group()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> int:
+        """Wait for its end; answers the exit code."""
+        code = await self._process.wait()
+        self._kill_group()
+        return code
+
+    def _kill_group(self) -> None:
+        # There is none before the process has made it, nor once all in it have ended.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
 class _Process:
     """One process and the socket to it."""
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: Fork | _Program,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         connection: socket.socket,
@@ -59,16 +103,11 @@ class _Process:
         self._watching = asyncio.create_task(self._watch(connection), name="end of a process for blocks")
 
     @classmethod
-    async def start(cls, arguments: Sequence[str]) -> "_Process":
+    async def start(cls, template: Template | None, arguments: Sequence[str]) -> "_Process":
         """Start one and wait until its blocks are loaded."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", MODULE, str(theirs.fileno()), str(os.getpid()), *arguments),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-            )
+            process = await _copy_or_program(template, theirs, arguments)
         reader, writer = await asyncio.open_connection(sock=ours)
         started = cls(process, reader, writer, ours)
         try:
@@ -81,7 +120,7 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.code is None
 
     async def send(self, run: int, frame: bytes) -> None:
         """Give it a run: all that it says from now on is about this one."""
@@ -104,25 +143,15 @@ class _Process:
 
     async def kill(self) -> None:
         """End it at once, whatever it does, and what its blocks have started."""
-        if self.alive:
-            # Only then: once it is gone for a while, its id may be another's.
-            self._kill_group()
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
         self._writer.close()
         await asyncio.wait({self._watching})
 
     async def _watch(self, connection: socket.socket) -> None:
         """Have its end read as the end of what it says, after all that it has said: a copy may keep the socket open."""
         await self._process.wait()
-        self._kill_group()
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RD)
-
-    def _kill_group(self) -> None:
-        # There is none before the process has made it, nor once all in it have ended.
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _epitaph(self) -> str:
         self._writer.close()
@@ -131,11 +160,24 @@ class _Process:
         return f"the process of the block was {how}" if code < 0 else f"the process of the block {how}"
 
 
-class Processes:
-    """At most `limit` runs at once; further ones wait."""
+async def _copy_or_program(
+    template: Template | None, connection: socket.socket, arguments: Sequence[str]
+) -> Fork | _Program:
+    if template is not None:
+        with suppress(TemplateLost):
+            return await template.fork(connection)
+    return await _Program.start(connection, arguments)
 
-    def __init__(self, limit: int, arguments: Sequence[str]) -> None:
+
+class Processes:
+    """At most `limit` runs at once; further ones wait.
+
+    New processes are copies of the template; without one, programs of their own with these arguments.
+    """
+
+    def __init__(self, limit: int, template: Template | None, arguments: Sequence[str]) -> None:
         self._free = asyncio.Semaphore(limit)
+        self._template = template
         self._arguments = arguments
         self._idle: list[_Process] = []
         self._endings: set[asyncio.Task[None]] = set()
@@ -143,7 +185,7 @@ class Processes:
     async def warm(self) -> None:
         """Have one ready, so that the first run does not wait for its start."""
         try:
-            self._idle.append(await _Process.start(self._arguments))
+            self._idle.append(await _Process.start(self._template, self._arguments))
         except (ProcessDied, TimeoutError, OSError) as error:
             log.warning("a process for cpu-bound blocks does not start", error=str(error))
 
@@ -186,6 +228,8 @@ class Processes:
         self._idle.clear()
         if self._endings:
             await asyncio.wait(self._endings)
+        if self._template is not None:
+            self._template.close()
 
     async def _begin(self, run: int, request: bytes) -> _Process:
         """A process that has begun with the run."""
@@ -220,4 +264,4 @@ class Processes:
             process = self._idle.pop()
             if process.alive:
                 return process
-        return await _Process.start(self._arguments)
+        return await _Process.start(self._template, self._arguments)

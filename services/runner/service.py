@@ -16,13 +16,14 @@ import grpc
 import structlog
 from blockyard.block.resources import Resources
 
+from services import starting
 from services.common import bus as nats
 from services.common import grpc_client, grpc_server, run
 from services.common.blobs import BlobStore
 from services.runner import casualty
-from services.runner.blocks_here import BlocksHere, Loading
+from services.runner.blocks_here import BlocksHere, use_processes
 from services.runner.casualty import HeldRuns, Mark
-from services.runner.config import RunnerSettings, forget_secrets
+from services.runner.config import RunnerSettings
 from services.runner.credentials import Credentials
 from services.runner.draining import Drain
 from services.runner.driving import Driver
@@ -33,8 +34,10 @@ from services.runner.intake import Intake
 from services.runner.kept import Kept
 from services.runner.last_words import tell_of_casualties
 from services.runner.leased import HeldSecrets
+from services.runner.loaded import Loaded
 from services.runner.metrics import RunMetrics
 from services.runner.outbox import Outbox
+from services.runner.own_strings import forget_secrets
 from services.runner.parent import die_with
 from services.runner.processes import Processes
 from services.runner.registration import Registration
@@ -50,14 +53,13 @@ from services.runner.watch import EventLoopWatch
 STUCK_LOOK_SECONDS = 1.0
 TURN_SECONDS = 0.1
 
-log = structlog.stdlib.get_logger(__name__)
-
 
 async def start(
     settings: RunnerSettings,
     resources: AsyncExitStack,
     process: run.Process,
     *,
+    loaded: Loaded,
     memory: mmap.mmap,
     held_secrets: HeldSecrets,
 ) -> None:
@@ -65,8 +67,7 @@ async def start(
     forget_secrets()
     runner_id = f"{settings.pool}-{secrets.token_hex(8)}"
     structlog.contextvars.bind_contextvars(runner_id=runner_id)
-    loading = Loading.of(settings)
-    blocks = BlocksHere.load(loading)
+    blocks = BlocksHere.of(loaded.catalogue)
     await asyncio.to_thread(blocks.ask)
     last_one = casualty.take_over(memory)
     mark, held = Mark(memory, settings.event_loop_seconds * 1.5), HeldRuns(memory)
@@ -75,7 +76,7 @@ async def start(
     resources.callback(watch.stop)
     threads = Threads(settings.threads, mark.in_threads, held)
     resources.callback(threads.close)
-    processes = Processes(settings.processes, [loading.argument()])
+    processes = Processes(settings.processes, loaded.template(), [loaded.loading.argument()])
     resources.push_async_callback(processes.close)
     spill = SpillFile(settings.spill_folder, settings.spilled_bytes)
     resources.callback(spill.close)
@@ -134,7 +135,7 @@ async def start(
     process.hold("ticks", scheduler.tick())
     process.hold("turns", _tell_turns(mark))
     process.hold("stuck threads", _watch_threads(threads, settings.stuck_threads, process))
-    if blocks.use_processes:
+    if use_processes(loaded.catalogue.blocks):
         process.hold("first process", processes.warm())
     pulling = process.hold("intake", pull())
     drain = Drain(intake, pulling, heartbeats, scheduler, outbox, kept, settings.grace_seconds)
@@ -171,15 +172,18 @@ def main(arguments: list[str]) -> None:
     """Run under a supervisor."""
     descriptor, parent = map(int, arguments)
     die_with(parent)
-    memory = mmap.mmap(descriptor, casualty.SIZE)
+    starting.end()
+    held_secrets = HeldSecrets()
+    # Before anything is logged: whoever keeps the streams as they are would print past it.
+    held_secrets.guard_streams()
     try:
-        held_secrets = HeldSecrets()
-        # Before anything is logged: whoever keeps the streams as they are would print past it.
-        held_secrets.guard_streams()
-        run.main(RunnerSettings, partial(start, memory=memory, held_secrets=held_secrets))
+        loaded = Loaded.first_of_all(held_secrets, descriptor)
+        # Only now: the template must not have it.
+        memory = mmap.mmap(descriptor, casualty.SIZE)
+        run.main(RunnerSettings, partial(start, loaded=loaded, memory=memory, held_secrets=held_secrets))
     except SystemExit:
         # Anything else that comes out of it, such as a cancel of all tasks, is a block's doing, and a crash.
-        casualty.ends_in_order(memory)
+        casualty.ends_in_order(mmap.mmap(descriptor, casualty.SIZE))
         raise
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 
 from services import starting
 from services.runner.casualty import SIZE, Sight
+from services.runner.own_strings import forget_secrets
 
 MODULE = "services.runner.service"
 EXIT_START_ANEW = 75
@@ -43,6 +44,8 @@ class Supervisor:
         self._file.truncate(SIZE)
         self._sight = Sight(mmap.mmap(self._file.fileno(), SIZE))
         self._child: subprocess.Popen[bytes] | None = None
+        # For each runner; here no block is to find it.
+        self._environment = forget_secrets()
         self._ending = False
 
     def run(self) -> int:
@@ -76,6 +79,7 @@ class Supervisor:
         self._child = subprocess.Popen(
             [sys.executable, "-m", MODULE, str(descriptor), str(os.getpid())],
             pass_fds=(descriptor,),
+            env=self._environment,
             # A terminal sends its signals to the whole group: the runner gets them from here, once.
             start_new_session=True,
         )

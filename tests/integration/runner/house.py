@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from blockyard.block import Block
 from blockyard.block.loader import Catalogue, load_blocks
 from blockyard.dev.health import HealthProbe
@@ -35,7 +36,11 @@ from google.protobuf.duration_pb2 import Duration
 from services.common.bus import Bus, StreamLimits, connect
 from tests import signing
 from tests.integration.runner.owner import Owner, owning
+from tests.waiting import until
 
+SERVICE = "services.runner.service"
+TEMPLATE = "services.runner.template"
+WORKER = "services.runner.process_worker"
 BLOCKS = "tests.integration.runner.blocks"
 ROOT = Path(__file__).parents[3]
 
@@ -90,6 +95,31 @@ class RunnerProcess:
     @property
     def log(self) -> str:
         return self.process.log_file.read_text()
+
+    def running(self, program: str) -> list[int]:
+        """The ids of its processes that are this program, or are listed as it."""
+        return [process.pid for process in self.process.family() if program in _command(process) and runs(process.pid)]
+
+    async def lose_template(self) -> None:
+        """From now on, processes for blocks are programs of their own."""
+        [template] = self.running(TEMPLATE)
+        psutil.Process(template).kill()
+        await until(lambda: "template of processes for blocks is lost" in self.log, "the loss")
+
+
+def runs(pid: int) -> bool:
+    """Whether this process does anything; one that has ended and was not collected does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @dataclass(eq=False)

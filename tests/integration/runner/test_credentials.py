@@ -283,10 +283,11 @@ async def test_blocks_see_no_secret_of_the_runner_in_the_environment(shared: Vau
 
 
 async def test_a_process_gets_no_secret_by_its_arguments_or_its_environment(shared: Vaulted) -> None:
-    (told,) = (await shared.run("KeyInProcessBlock", how="arguments")).on("value")
+    told = (await shared.run("KeyInProcessBlock", how="arguments")).on("value")
 
     text = json.dumps(told)
-    assert "process_worker" in text
+    assert "services.runner.process_worker" in told[1][0]
+    assert "BLOCKYARD_HEARTBEAT_SECONDS" in told[1][1]
     assert SECRET not in text
     assert "***" not in text
     assert signing.RUNNER_SECRET not in text

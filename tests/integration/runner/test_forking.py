@@ -8,30 +8,7 @@ import pytest
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.runner.v1.result_pb2 import Outcome
 
-from tests.integration.runner.house import House, RunnerProcess
-
-SERVICE = "services.runner.service"
-WORKER = "services.runner.process_worker"
-
-
-def runs(pid: int) -> bool:
-    """Whether this process does anything; one that has ended and was not collected does not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def running(runner: RunnerProcess, module: str) -> list[int]:
-    """The processes of a runner that are, or are copies of, this program."""
-    return [process.pid for process in runner.process.family() if module in _command(process) and runs(process.pid)]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+from tests.integration.runner.house import SERVICE, House, runs
 
 
 @pytest.mark.parametrize("how", ["return", "exit", "raise", "thread", "c"])
@@ -64,7 +41,7 @@ async def test_a_block_that_forks_leaves_no_second_runner(shared_house: House, b
     owner, runner = shared_house.owner, shared_house.runners[0]
 
     forked = await owner.run(shared_house.block(block), text=how)
-    await owner.until(lambda: len(running(runner, SERVICE)) == 1, "one runner")
+    await owner.until(lambda: len(runner.running(SERVICE)) == 1, "one runner")
 
     assert forked.finish is not None
     assert len(owner.runs[owner.numbers]) == 1
@@ -141,7 +118,7 @@ async def test_what_a_block_has_forked_ends_with_its_runner(
         runner.process.send(end)
     else:
         # The process that the supervisor watches, and not the supervisor.
-        [service] = [pid for pid in running(runner, SERVICE) if pid != copy]
+        [service] = [pid for pid in runner.running(SERVICE) if pid != copy]
         psutil.Process(service).send_signal(end)
     await owner.until(lambda: not runs(copy), "the end of the copy")
 

@@ -205,7 +205,7 @@ def _deleted_files(one: Vaulted) -> Iterator[bytes]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = process.joinpath("environ").read_bytes()
-            if f"BLOCKYARD_NATS_URL={one.house.nats.url}".encode() not in environment:
+            if f"BREAKS={one.house.breaks}".encode() not in environment:
                 continue
             for descriptor in process.joinpath("fd").iterdir():
                 if os.readlink(descriptor).endswith(" (deleted)"):

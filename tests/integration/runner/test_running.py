@@ -3,12 +3,13 @@
 import uuid
 from typing import Any
 
+import psutil
 import pytest
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.graph.v1.block_pb2 import EFFECT_ONCE
 from blockyard.runner.v1.result_pb2 import Outcome
 
-from tests.integration.runner.house import House
+from tests.integration.runner.house import WORKER, House
 from tests.waiting import until
 
 
@@ -152,8 +153,8 @@ async def test_a_failure_in_a_process_is_the_runs_alone(shared_house: House, how
 async def test_a_task_whose_process_died_before_it_began_runs_in_another_one(broken_house: House) -> None:
     owner = broken_house.owner
     runner = await broken_house.add_runner()
-    await until(lambda: len(runner.process.family()) == 3, "a process that waits for runs")
-    waiting = runner.process.family()[-1]
+    await until(lambda: runner.running(WORKER), "a process that waits for runs")
+    [waiting] = map(psutil.Process, runner.running(WORKER))
     task = owner.task(broken_house.block("ProcessBlock"))
 
     waiting.suspend()
@@ -169,7 +170,7 @@ async def test_a_task_whose_process_died_before_it_began_runs_in_another_one(bro
 async def test_a_task_for_which_no_process_starts_goes_back_with_the_reason(broken_house: House) -> None:
     owner, block = broken_house.owner, broken_house.block("ProcessBlock")
     broken_house.breaks.write_text("process_worker 9")
-    await broken_house.add_runner()
+    await (await broken_house.add_runner()).lose_template()
 
     ended = await owner.run(block)
     broken_house.breaks.unlink()
@@ -188,7 +189,7 @@ async def test_a_claimed_task_for_which_no_process_starts_fails_since_nobody_els
 ) -> None:
     owner = broken_house.owner
     broken_house.breaks.write_text("process_worker 9")
-    await broken_house.add_runner()
+    await (await broken_house.add_runner()).lose_template()
 
     ended = await owner.run(broken_house.block("ProcessBlock"), effect=EFFECT_ONCE)
 

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import structlog
@@ -172,7 +173,8 @@ class KeyInProcessBlock(_CredentialsBlockBase):
 
     def run(self, input_data: _Input, credentials: Any = None) -> SyncBlockOutput:
         if input_data.how == "arguments":
-            yield "value", [*sys.orig_argv, *(f"{name}={value}" for name, value in os.environ.items())]
+            yield "value", [*sys.argv, *(f"{name}={value}" for name, value in os.environ.items())]
+            yield "value", [Path("/proc/self", name).read_text() for name in ("cmdline", "environ")]
         yield from _said(input_data.how, ENCODINGS[input_data.encoding](_key(credentials)), credentials)
 
 

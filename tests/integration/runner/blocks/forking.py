@@ -3,13 +3,16 @@
 import asyncio
 import ctypes
 import os
+import random
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from blockyard.block import BlockOutput, Effect, SyncBlockOutput
 
 from services.runner.frames import Kind, pack
@@ -73,9 +76,50 @@ class MisansweringBlock(_TestBlockBase):
     cpu_bound = True
 
     def run(self, input_data: _Input) -> SyncBlockOutput:
-        os.write(int(sys.argv[1]), pack(Kind.OUTPUT, 1, ["value", 0], b'"of another run"'))
+        [connection] = [number for number, what in _descriptors().items() if what.startswith("socket:")]
+        os.write(connection, pack(Kind.OUTPUT, 1, ["value", 0], b'"of another run"'))
         time.sleep(LONG_SECONDS)
         yield "value", input_data.value
+
+
+class CopiedProcessBlock(_TestBlockBase):
+    """Tells what its process has, or sends the signal of the number in `count` to its parent."""
+
+    cpu_bound = True
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        match input_data.text:
+            case "describe":
+                yield "value", _description()
+            case "random":
+                yield "value", random.random()
+                os._exit(0)
+            case "parent":
+                os.kill(os.getppid(), input_data.count)
+                time.sleep(1)
+                os._exit(0)
+
+
+def _description() -> dict[str, Any]:
+    own, parent = Path("/proc/self"), Path(f"/proc/{os.getppid()}")
+    line = [psutil.Process(), *psutil.Process().parents()[:3]]
+    return {
+        "descriptors": _descriptors(),
+        "maps": (own / "maps").read_text(),
+        "environments": {str(one.cmdline()): one.environ() for one in line},
+        "parent": (parent / "cmdline").read_text(),
+        "arguments": sys.argv[1:],
+        "threads": len(list((own / "task").iterdir())),
+    }
+
+
+def _descriptors() -> dict[int, str]:
+    """What this process has open, by number."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one for the folder itself
+            found[int(entry.name)] = str(entry.readlink())
+    return found
 
 
 async def _fork_later() -> Any:
