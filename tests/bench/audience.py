@@ -10,11 +10,16 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import blockyard
 import nats
 import uvloop
+from blockyard.dev.tokens import DEVELOPER
 from blockyard.event.v1.event_pb2 import EventBatch
+from blockyard.events import Event
+from blockyard.subscriber import Subscriber, find_nats_url
 from nats.aio.msg import Msg
 
 from tests.chaos.subscriber import WAYS
@@ -56,12 +61,42 @@ async def over_nats(listener: Listener, address: str, token: str) -> None:
     await asyncio.Event().wait()
 
 
+class Forgotten:
+    """A checkpoint that nobody needs, of a subscriber that is subscribed once it is saved."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    async def load(self) -> str | None:
+        """None: it begins now."""
+        return None
+
+    async def save(self, text: str) -> None:
+        """Keeps nothing."""
+        self._listener.resume_at("now")
+
+
+async def over_jetstream(listener: Listener, address: str, token: str) -> None:
+    """The durable subscriber of the SDK. `address` is the home of the stack."""
+
+    async def handle(event: Event) -> None:
+        listener.saw(event.execution_id, event.sequence)
+
+    home = Path(address)
+    async with blockyard.connect(home=home) as client:
+        name = f"listener-{id(listener)}"
+        await Subscriber(client, find_nats_url(home), DEVELOPER, Forgotten(listener), name=name).run(handle)
+
+
+OWN_WAYS = {NATS: over_nats, "jetstream": over_jetstream}
+
+
 async def main(kind: str, count: int) -> None:
     """Listens until the input ends."""
     address, token = os.environ["AUDIENCE_ADDRESS"], os.environ["AUDIENCE_TOKEN"]
     heard: list[tuple[str, int, float]] = []
     listeners = [Listener(heard) for _ in range(count)]
-    way: Any = over_nats if kind == NATS else WAYS[kind]  # Any: a listener is as good as a journal
+    way: Any = OWN_WAYS.get(kind) or WAYS[kind]  # Any: those of the chaos run take a journal, and this is as good
     listening = [asyncio.create_task(way(one, address, token)) for one in listeners]
     async with asyncio.timeout(READY_SECONDS):
         await asyncio.gather(*(one.subscribed.wait() for one in listeners))

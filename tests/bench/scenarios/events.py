@@ -25,6 +25,8 @@ from tests.bench.report import Bound, Row, Section
 from tests.bench.usage import difference, processor_seconds
 
 KINDS = (NATS, "grpc", "websocket", "sse")
+ALONE = ("jetstream",)
+"""Measured with one subscriber: a durable one is a program with a consumer, of which an account has few."""
 CROWD = 500
 EXECUTIONS = {1: 150, CROWD: 25}
 """By the number of subscribers."""
@@ -76,7 +78,7 @@ async def measure_events(home: Path, quick: bool, say: Callable[[str], None]) ->
         latencies = {
             (kind, count): await _latencies(here, kind, count, executions // (QUICK if quick else 1))
             for count, executions in EXECUTIONS.items()
-            for kind in KINDS
+            for kind in (*KINDS, *(ALONE if count == 1 else ()))
         }
         throughput = await _throughput(here, QUICK_ROUNDS if quick else ROUNDS)
     rows = [*_latency_rows(latencies), throughput.row]
@@ -128,7 +130,8 @@ async def _latencies(here: Laboratory, kind: str, count: int, executions: int) -
 async def _audience(here: Laboratory, kind: str, count: int) -> AsyncIterator[Audience]:
     """So many subscribers; what they have heard is known behind the block."""
     stack = here.stack
-    addresses = {NATS: stack.nats.url, "grpc": stack.notification_addresses[0]}
+    home = str(stack.folder.path.parent)
+    addresses = {NATS: stack.nats.url, "grpc": stack.notification_addresses[0], "jetstream": home}
     environment = {
         **os.environ,
         "AUDIENCE_ADDRESS": addresses.get(kind, stack.web_addresses[0]),
