@@ -38,8 +38,12 @@ class IdentityApi(IdentityServiceServicer):
             case "api_key":
                 if "\0" in request.api_key.prefix or len(request.api_key.digest) != 32:
                     raise InvalidArgument(violations=[Violation("api_key", "expected a prefix and 32 bytes of digest")])
+            case "user_id":
+                if not is_user_id(request.user_id):
+                    raise InvalidArgument(violations=[Violation("user_id", USER_ID_RULE)])
             case _:
-                raise InvalidArgument(violations=[Violation("caller", "expected a token or an API key")])
+                problem = "expected a token, an API key or the id of a user"
+                raise InvalidArgument(violations=[Violation("caller", problem)])
         return await self._identifier.identify(request)
 
     async def RecordActions(

@@ -252,10 +252,26 @@ async def test_the_account_service_tells_other_services_who_calls(home: House) -
     assert (user.name, user.email) == ("Ida", "ida@example.org")
 
 
+async def test_a_user_who_does_not_call_is_told_of_by_id(home: House) -> None:
+    services = home.account.service()
+
+    async def told(user_id: str) -> tuple[bool, bool, int]:
+        answer: IdentifyResponse = await services.call("Identify", IdentifyRequest(user_id=user_id))
+        return answer.known, answer.active, answer.role
+
+    assert await told("nobody-yet") == (False, False, 0)
+    await home.graph.user("gina").call("ListGraphs", LIST)
+    assert (await told("gina"))[:2] == (True, True)
+    access = messages.SetUserAccessRequest(user_id="gina", state=USER_STATE_DISABLED)
+    await home.account.admin().call("SetUserAccess", access)
+    assert (await told("gina"))[:2] == (True, False)
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         IdentifyRequest(),
+        IdentifyRequest(user_id="a b"),
         IdentifyRequest(token=TokenClaims(user_id="")),
         IdentifyRequest(token=TokenClaims(user_id="service:graph")),
         IdentifyRequest(token=TokenClaims(user_id="a b")),
