@@ -20,6 +20,7 @@ from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetsClient
+from blockyard.client.schedules import SchedulesClient
 from blockyard.client.triggers import TriggersClient
 from blockyard.events import Event, EventKind
 
@@ -35,6 +36,7 @@ __all__ = [
     "Executions",
     "Graphs",
     "Presets",
+    "Schedules",
     "Triggers",
     "Users",
     "Vault",
@@ -135,6 +137,18 @@ class Graphs(_Blocking[GraphsClient]):
     picture = _blocking(GraphsClient.picture)
     import_file = _blocking(GraphsClient.import_file)
     export = _blocking(GraphsClient.export)
+
+
+class Schedules(_Blocking[SchedulesClient]):
+    """The caller's schedules; see blockyard.client.schedules.SchedulesClient."""
+
+    create = _blocking(SchedulesClient.create)
+    get = _blocking(SchedulesClient.get)
+    list = _iterating(SchedulesClient.list)
+    update = _blocking(SchedulesClient.update)
+    pause = _blocking(SchedulesClient.pause)
+    resume = _blocking(SchedulesClient.resume)
+    delete = _blocking(SchedulesClient.delete)
 
 
 class Presets(_Blocking[PresetsClient]):
@@ -296,6 +310,7 @@ class Client:
 
     graphs: Graphs
     presets: Presets
+    schedules: Schedules
     blocks: Blocks
     executions: Executions
     triggers: Triggers
@@ -308,6 +323,7 @@ class Client:
         client = self._loop.run(self._client.__aenter__())
         self.graphs = Graphs(self._loop, client.graphs)
         self.presets = Presets(self._loop, client.presets)
+        self.schedules = Schedules(self._loop, client.schedules)
         self.blocks = Blocks(self._loop, client.blocks)
         self.executions = Executions(self._loop, client.executions)
         self.triggers = Triggers(self._loop, client.triggers)

@@ -26,6 +26,7 @@ from blockyard.cli.keys import keys
 from blockyard.cli.output import Output
 from blockyard.cli.presets import presets
 from blockyard.cli.run import run
+from blockyard.cli.schedules import schedules
 from blockyard.cli.triggers import triggers
 from blockyard.cli.users import users
 from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
@@ -99,6 +100,7 @@ for _command in (
     run,
     graphs,
     presets,
+    schedules,
     triggers,
     import_graph,
     export_graph,

@@ -44,6 +44,15 @@ from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetRecord, PresetsClient
+from blockyard.client.schedule_records import (
+    CatchUpPolicy,
+    FiringRecord,
+    FiringStatus,
+    OverlapPolicy,
+    ScheduleRecord,
+    ScheduleState,
+)
+from blockyard.client.schedules import SchedulesClient
 from blockyard.client.triggers import (
     NewTrigger,
     TriggerDelivery,
@@ -56,6 +65,7 @@ from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsSer
 from blockyard.errors import NotConfigured
 from blockyard.events import EventKind
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from blockyard.execution.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from blockyard.execution.v1.trigger_service_pb2_grpc import TriggerServiceStub
 from blockyard.graph.v1.block_service_pb2_grpc import BlockServiceStub
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
@@ -104,6 +114,7 @@ __all__ = [
     "BlockRunnerRecord",
     "BlockVersionRecord",
     "BlocksClient",
+    "CatchUpPolicy",
     "Client",
     "CredentialProviderRecord",
     "CredentialRecord",
@@ -123,6 +134,8 @@ __all__ = [
     "ExecutionStatus",
     "ExecutionsClient",
     "Explanation",
+    "FiringRecord",
+    "FiringStatus",
     "GraphRecord",
     "GraphsClient",
     "HostHeadersSecret",
@@ -132,10 +145,14 @@ __all__ = [
     "NewTrigger",
     "NodeExecution",
     "NodeStatus",
+    "OverlapPolicy",
     "PresetRecord",
     "PresetsClient",
     "Results",
     "Rotation",
+    "ScheduleRecord",
+    "ScheduleState",
+    "SchedulesClient",
     "SetupRequirements",
     "Spending",
     "TestVerdict",
@@ -157,11 +174,13 @@ __all__ = [
 
 
 class Client:
-    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `triggers`, `credentials`, `account`,
-    `credits`; and for administrators `users`, `audit`, `vault`. Use it as an async context manager."""
+    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `schedules`, `triggers`,
+    `credentials`, `account`, `credits`; and for administrators `users`, `audit`, `vault`. Use it as an async context
+    manager."""
 
     graphs: GraphsClient
     presets: PresetsClient
+    schedules: SchedulesClient
     blocks: BlocksClient
     executions: ExecutionsClient
     triggers: TriggersClient
@@ -180,6 +199,7 @@ class Client:
         executions = ExecutionServiceStub(execution)
         self.blocks = BlocksClient(BlockServiceStub(graph), executions, call)
         self.executions = ExecutionsClient(executions, call)
+        self.schedules = SchedulesClient(ScheduleServiceStub(execution), call)
         self.triggers = TriggersClient(TriggerServiceStub(execution), call)
         connection = self.connection
         for address in (connection.credentials_address, connection.account_address, connection.notification_address):

@@ -244,6 +244,21 @@ async def test_a_due_time_is_skipped_while_the_execution_before_runs(shared: Sch
     assert "had not ended" in second.reason
 
 
+async def test_a_due_time_is_started_in_time_without_anybody_calling(shared: Schedules) -> None:
+    anna = of(shared, "in-time")
+    made, due = await anna.create_of_now()
+    soon = "UPDATE schedules SET next_time = $2, fire_time = now() + '1 s'::interval WHERE schedule_id = $1"
+    await anna.rows.execute(soon, UUID(made.id), due)
+    fires = await anna.rows.fetchval("SELECT fire_time FROM schedules WHERE schedule_id = $1", UUID(made.id))
+    # Another schedule is made: the replica looks what comes next, and sleeps until then.
+    await anna.create()
+    firing = await anna.firing(made.id, due)
+    begun = "SELECT create_time FROM executions WHERE execution_id = $1"
+    late = (await anna.rows.fetchval(begun, UUID(firing.execution_id)) - fires).total_seconds()
+    # Mostly some milliseconds; without a timer of its own it would be found after 10 seconds.
+    assert (firing.status, 0 <= late < 3) == (STARTED, True)
+
+
 async def test_a_start_that_fails_for_a_moment_is_made_when_it_can_be(shared: Schedules) -> None:
     anna = of(shared, "patient")
     made, due = await anna.create_of_now()
