@@ -32,7 +32,9 @@ class Connection:
         self._lines: BinaryIO = self._socket.makefile("rb")
         assert self._lines.readline().startswith(b"INFO ")
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        options = {"verbose": False, "headers": True, "no_responders": True, "user": user, "pass": password}
+        # Not pedantic: the subject that makes a consumer holds the wildcards of its filter.
+        options: dict[str, bool | str] = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
+        options |= {"user": user, "pass": password}
         self.send(f"CONNECT {json.dumps(options)}\r\nSUB {INBOX} 1\r\n".encode())
 
     def send(self, data: bytes) -> None:
