@@ -121,11 +121,12 @@ function envoy_on_request(handle)
     handle:respond({[":status"] = "405", allow = allowed}, "This path takes " .. allowed .. ".")
     return
   end
-  if kind == "" or kind == "google.api.HttpBody" then return end
+  if kind == "" then return end
   -- Waiting for the body ends the life of what was asked of the handle before.
   local content_type = headers:get("content-type")
+  -- What comes here whole keeps to the limit of the route: Envoy refuses the rest.
   local body = handle:body()
-  if body == nil or body:length() == 0 then return end
+  if body == nil or body:length() == 0 or kind == "google.api.HttpBody" then return end
   if not takes(content_type) then
     handle:respond({[":status"] = "415"}, "The body must be JSON: send it with content-type: application/json.")
     return
@@ -153,6 +154,10 @@ local function tell_of_error(handle, status)
   -- A sender of webhooks shall neither think that it has sent rubbish nor give the address up.
   if status == "400" and string.find(text, '"reason":"TRIGGER_DISABLED"', 1, true) then
     headers:replace(":status", "409")
+  end
+  -- gRPC itself refuses so what is larger as a message than a message may be.
+  if status == "429" and string.find(text, '"message":"[^"]*eceived message larger than max') then
+    headers:replace(":status", "413")
   end
   local delay = string.match(text, '"retryDelay":"([%d%.]+)s"')
   if delay then headers:replace("retry-after", whole_seconds(delay)) end

@@ -17,6 +17,10 @@ HERE = Path(__file__).parent
 CONFIGURATION = "envoy.yaml"
 SCRIPT = "edge.lua"
 DESCRIPTORS = "blockyard.binpb"
+SHOWN = "tls-certificate"
+"""What users are shown."""
+PROVING = "service-certificate"
+"""What services are shown."""
 
 _WORD = re.compile(r"@([A-Z_]+)@")
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -57,8 +61,8 @@ def words(settings: EdgeSettings, folder: str) -> dict[str, str]:
         "DEADLINE": str(settings.timeout + 1),
         "CORS_ORIGINS": json.dumps([_origin(origin) for origin in parse_list(settings.cors_origins)]),
         "STRICT_TRANSPORT_SECURITY": "max-age=31536000; includeSubDomains" if settings.tls_certificate else "",
-        "LISTENER_TRANSPORT": json.dumps(_listener_transport(settings)),
-        **_transports(settings),
+        "LISTENER_TRANSPORT": json.dumps(_listener_transport(settings, folder)),
+        **_transports(settings, folder),
         "TRACING": json.dumps(_tracing(settings)),
     }
 
@@ -69,6 +73,8 @@ def write(folder: Path, settings: EdgeSettings | None) -> None:
     configuration = template()
     if settings is not None:
         configuration = _filled(configuration, words(settings, str(folder.absolute())))
+        for name, certificate, key in _pairs(settings):
+            (folder / f"{name}.yaml").write_text(json.dumps(_secret(name, certificate, key)), encoding="utf-8")
     (folder / CONFIGURATION).write_text(configuration, encoding="utf-8")
     (folder / SCRIPT).write_text(script(), encoding="utf-8")
     (folder / DESCRIPTORS).write_bytes(contract.descriptor_set().SerializeToString(deterministic=True))
@@ -88,23 +94,23 @@ def _origin(origin: str) -> Mapping[str, Any]:
     return {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
 
 
-def _listener_transport(settings: EdgeSettings) -> Mapping[str, Any]:
+def _listener_transport(settings: EdgeSettings, folder: str) -> Mapping[str, Any]:
     if settings.tls_certificate is None:
         return _plain()
-    context = {"alpn_protocols": ["h2", "http/1.1"], **_certificate(settings.tls_certificate, settings.tls_key)}
+    context = {"alpn_protocols": ["h2", "http/1.1"], **_certificate(SHOWN, folder)}
     return _tls("DownstreamTlsContext", {"common_tls_context": context})
 
 
-def _transports(settings: EdgeSettings) -> dict[str, str]:
+def _transports(settings: EdgeSettings, folder: str) -> dict[str, str]:
     """How each service is called, by the word for it: `GRAPH_TRANSPORT`."""
     return {
-        name.upper().replace("_ENDPOINTS", "_TRANSPORT"): json.dumps(_transport(settings, name, parse_list(value)))
+        name.upper().replace("_ENDPOINTS", "_TRANSPORT"): json.dumps(_transport(settings, folder, name, parse_list(value)))
         for name, value in settings
         if name.endswith("_endpoints")
     }
 
 
-def _transport(settings: EdgeSettings, name: str, addresses: Sequence[str]) -> Mapping[str, Any]:
+def _transport(settings: EdgeSettings, folder: str, name: str, addresses: Sequence[str]) -> Mapping[str, Any]:
     if settings.service_ca is None:
         return _plain()
     hosts = list(dict.fromkeys(address.rpartition(":")[0].strip("[]") for address in addresses))
@@ -117,7 +123,7 @@ def _transport(settings: EdgeSettings, name: str, addresses: Sequence[str]) -> M
         },
     }
     if settings.service_certificate is not None:
-        context |= _certificate(settings.service_certificate, settings.service_key)
+        context |= _certificate(PROVING, folder)
     return _tls("UpstreamTlsContext", {"common_tls_context": context})
 
 
@@ -134,9 +140,29 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _certificate(certificate: Path, key: Path | None) -> Mapping[str, Any]:
-    files = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
-    return {"tls_certificates": [files]}
+def _certificate(name: str, folder: str) -> Mapping[str, Any]:
+    """One that Envoy reads from a file of its own, which it can be told to read again."""
+    source = {"path_config_source": {"path": f"{folder}/{name}.yaml"}, "resource_api_version": "V3"}
+    return {"tls_certificate_sds_secret_configs": [{"name": name, "sds_config": source}]}
+
+
+def _pairs(settings: EdgeSettings) -> list[tuple[str, Path, Path]]:
+    pairs = (
+        (SHOWN, settings.tls_certificate, settings.tls_key),
+        (PROVING, settings.service_certificate, settings.service_key),
+    )
+    return [(name, certificate, key) for name, certificate, key in pairs if certificate and key]
+
+
+def _secret(name: str, certificate: Path, key: Path) -> Mapping[str, Any]:
+    """The files of a certificate. They are read again when something is moved into their folder, as renewals are."""
+    files = {
+        "certificate_chain": {"filename": str(certificate)},
+        "private_key": {"filename": str(key)},
+        "watched_directory": {"path": str(certificate.parent)},
+    }
+    resource = {"@type": f"{_TYPE}.transport_sockets.tls.v3.Secret", "name": name, "tls_certificate": files}
+    return {"resources": [resource]}
 
 
 def _plain() -> Mapping[str, Any]:

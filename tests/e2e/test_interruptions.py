@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -137,6 +138,7 @@ async def test_a_demo_that_is_interrupted_before_anything_runs_leaves_nothing(fo
 async def test_a_stack_that_is_interrupted_once_ends_in_order(folder: Path) -> None:
     dev = await Program.start(folder, "dev", "--home", str(folder))
     await dev.says("logs")
+    assert re.search(r"^  edge +http://127\.0\.0\.1:\d+ ", dev.output, re.MULTILINE)
 
     dev.process.send_signal(INT)
 
@@ -147,8 +149,9 @@ async def test_a_stack_that_is_interrupted_once_ends_in_order(folder: Path) -> N
 
 @pytest.mark.parametrize("number", [TERM, HUP], ids=str)
 async def test_a_stack_that_is_told_twice_to_end_ends_in_order(folder: Path, number: signal.Signals) -> None:
-    dev = await Program.start(folder, "dev", "--home", str(folder))
+    dev = await Program.start(folder, "dev", "--home", str(folder), "--no-edge")
     await dev.says("logs")
+    assert "edge" not in dev.output
 
     dev.process.send_signal(number)
     await dev.says("stopping")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blockyard.dev.edge import PREFERRED_PORT
-from blockyard.dev.ports import free_port, is_free
 from blockyard.dev.signals import on_ending_signals, this_task
 from blockyard.dev.stack import Stack
 
@@ -27,14 +26,13 @@ async def run_stack(
     """
     ending = asyncio.Event()
     on_ending_signals(ending.set, this_task().cancel)
-    port = (_edge_port(say) if edge_port is None else edge_port) if edge else 0
     stack = Stack(
         home,
         runners=runners,
         replicas=replicas,
         notifications=1,
         edge=edge,
-        edge_port=port,
+        edge_ports=(PREFERRED_PORT, 0) if edge_port is None else (edge_port,),
         supervise=True,
         report=say,
     )
@@ -56,14 +54,6 @@ async def run_stack(
             await asyncio.wait({starting, waiting})
         finally:
             await stack.stop()
-
-
-def _edge_port(say: Callable[[str], None]) -> int:
-    if is_free(PREFERRED_PORT):
-        return PREFERRED_PORT
-    port = free_port()
-    say(f"port {PREFERRED_PORT} is taken by another program: the edge takes {port} (or choose one with --edge-port)")
-    return port
 
 
 def describe(stack: Stack) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from blockyard.certificates import Certificates
@@ -145,6 +145,19 @@ class Edge:
         if TAKEN in self.process.last_lines():
             return PortTaken(self.port)
         return failed(self.process, f"The edge ended with exit code {self.process.exit_code}")
+
+
+async def start_on_first(ports: Sequence[int], edge_on: Callable[[int], Edge], report: Callable[[str], None]) -> None:
+    """Start the edge on the first of these ports that no other program has; 0 is a free one. Says which are taken."""
+    for number, port in enumerate(ports, 1):
+        try:
+            await edge_on(port or free_port()).start()
+        except PortTaken as taken:
+            if number == len(ports):
+                raise
+            report(f"{taken} The edge takes another one.")
+        else:
+            return
 
 
 def program() -> Path:

@@ -16,7 +16,7 @@ from typing import Self
 from blockyard.certificates import Certificates
 from blockyard.dev import nats_users, tokens
 from blockyard.dev.cluster import SUPERUSER, has_cluster
-from blockyard.dev.edge import Edge
+from blockyard.dev.edge import Edge, start_on_first
 from blockyard.dev.errors import DevelopmentStackError, explain_os_error
 from blockyard.dev.home import StackFolder, StackState, read_state
 from blockyard.dev.migrated import migrated_cluster
@@ -61,7 +61,7 @@ class Stack:
         vaults: int = 1,
         notifications: int = 0,
         edge: bool = False,
-        edge_port: int = 0,
+        edge_ports: Sequence[int] = (0,),
         supervise: bool = False,
         environment: Mapping[str, str] | None = None,
         postgres_settings: Mapping[str, str] | None = None,
@@ -70,7 +70,8 @@ class Stack:
     ) -> None:
         """Plan a stack of so many runners and replicas of the execution service, of vault and notifications.
 
-        Nothing is started yet. With `edge`, Envoy stands in front of all, on `edge_port` (0 takes a free one).
+        Nothing is started yet. With `edge`, Envoy stands in front of all, on the first of `edge_ports` that
+        nobody has (0 is a free one).
         `supervise` starts again what dies; `environment` are settings of the services; `report` is told what happens.
         With `certificates`, for 127.0.0.1, services and NATS speak TLS alone, with those who have one of the authority;
         PostgreSQL does not, since the one of the laptop stack is built without it.
@@ -80,7 +81,7 @@ class Stack:
         self.replicas = replicas
         self.vaults = vaults
         self.notifications = notifications
-        self._edge_port = edge_port or free_port() if edge else None
+        self._edge_ports = tuple(edge_ports) if edge else ()
         self._supervise = supervise
         self._environment = dict(environment or {})
         self._postgres_settings = dict(postgres_settings or {})
@@ -131,7 +132,7 @@ class Stack:
         await migrate(environment, self.folder.log(MIGRATE))
         self._plan_services(surroundings, execution_ports, vault_ports)
         self._report(f"starting {', '.join(self.services())}")
-        await _all(*(member.start() for member in self.services().values()), *self._plan_edge())
+        await _all(*(member.start() for member in self.services().values()), self._start_edge())
         self._write_state()
         if self._supervise:
             supervisor = Supervisor(self._members, self._excused, self._report, self._write_state)
@@ -178,10 +179,12 @@ class Stack:
             name = f"runner-{number}"
             self._members[name] = service(surroundings, name, "runner")
 
-    def _plan_edge(self) -> list[Coroutine[None, None, None]]:
-        """The start of the edge, if there shall be one: beside the services, for which it waits by itself."""
-        if self._edge_port is None:
-            return []
+    async def _start_edge(self) -> None:
+        """Start the edge, if there shall be one: beside the services, for which it waits by itself."""
+        if self._edge_ports:
+            await start_on_first(self._edge_ports, self._edge_on, self._report)
+
+    def _edge_on(self, port: int) -> Edge:
         endpoints = {
             "graph": self.graph_address,
             "execution": ",".join(self.execution_addresses),
@@ -190,10 +193,10 @@ class Stack:
             "notification": ",".join(self.notification_addresses),
             "notification_web": ",".join(self.web_addresses),
         }
-        log_file = self.folder.log("edge")
-        edge = Edge(self.folder.edge, self._edge_port, log_file, endpoints, self._environment, self._certificates)
+        folder, log_file = self.folder.edge, self.folder.log("edge")
+        edge = Edge(folder, port, log_file, endpoints, self._environment, self._certificates)
         self._members["edge"] = edge
-        return [edge.start()]
+        return edge
 
     async def stop(self) -> None:
         """Stop all in reverse order; what hangs is killed. Nothing to do when it was not started."""
@@ -342,7 +345,7 @@ class Stack:
     def _write_state(self) -> None:
         scheme = "grpcs://" if self._certificates else ""
         addresses = {name: f"{scheme}{member.address}" for name, member in self.services().items()}
-        if self._edge_port is not None:
+        if self._edge_ports:
             addresses["edge"] = f"{scheme}{self.edge.address}"
         StackState(
             pid=os.getpid(),

@@ -167,6 +167,13 @@ async def test_bodies_and_headers_have_limits(front: Front) -> None:
     assert (headers.status_code, error(headers)[0]) == (431, "INVALID_REQUEST")
 
 
+async def test_a_body_that_is_too_large_as_a_message_is_too_large(front: Front) -> None:
+    front.answer(CREATE, answering(CREATED))
+    # gRPC's own limit is 4 MiB at this upstream, and a number takes 13 bytes in google.protobuf.Struct.
+    dense = await front.client.post("/api/graphs", json={"inputSchema": {"numbers": [1] * 500_000}})
+    assert (dense.status_code, dense.json()["code"]) == (413, 8)
+
+
 async def test_a_large_answer_comes_whole(front: Front) -> None:
     text = "ä" * 2_000_000
     front.answer(GET, answering(GetGraphResponse(graph=Graph(description=text))))
