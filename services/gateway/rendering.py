@@ -104,7 +104,9 @@ def _listener_transport(settings: EdgeSettings, folder: str) -> Mapping[str, Any
 def _transports(settings: EdgeSettings, folder: str) -> dict[str, str]:
     """How each service is called, by the word for it: `GRAPH_TRANSPORT`."""
     return {
-        name.upper().replace("_ENDPOINTS", "_TRANSPORT"): json.dumps(_transport(settings, folder, name, parse_list(value)))
+        name.upper().replace("_ENDPOINTS", "_TRANSPORT"): json.dumps(
+            _transport(settings, folder, name, parse_list(value))
+        )
         for name, value in settings
         if name.endswith("_endpoints")
     }
