@@ -22,6 +22,7 @@ from blockyard.client.graphs import GraphLike, GraphsClient
 from blockyard.client.presets import PresetsClient
 from blockyard.client.schedules import SchedulesClient
 from blockyard.client.triggers import TriggersClient
+from blockyard.client.webhooks import WebhooksClient
 from blockyard.events import Event, EventKind
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Triggers",
     "Users",
     "Vault",
+    "Webhooks",
     "connect",
 ]
 
@@ -171,6 +173,21 @@ class Triggers(_Blocking[TriggersClient]):
     rotate = _blocking(TriggersClient.rotate)
     delete = _blocking(TriggersClient.delete)
     deliveries = _blocking(TriggersClient.deliveries)
+
+
+class Webhooks(_Blocking[WebhooksClient]):
+    """The caller's webhooks; see blockyard.client.webhooks.WebhooksClient."""
+
+    create = _blocking(WebhooksClient.create)
+    get = _blocking(WebhooksClient.get)
+    list = _iterating(WebhooksClient.list)
+    update = _blocking(WebhooksClient.update)
+    delete = _blocking(WebhooksClient.delete)
+    rotate = _blocking(WebhooksClient.rotate)
+    deliveries = _iterating(WebhooksClient.deliveries)
+    retry = _blocking(WebhooksClient.retry)
+    replay = _blocking(WebhooksClient.replay)
+    test = _blocking(WebhooksClient.test)
 
 
 class Blocks(_Blocking[BlocksClient]):
@@ -328,6 +345,11 @@ class Client:
         self.executions = Executions(self._loop, client.executions)
         self.triggers = Triggers(self._loop, client.triggers)
         return self
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The caller's webhooks."""
+        return Webhooks(self._loop, self._client.webhooks)
 
     @property
     def credentials(self) -> Credentials:

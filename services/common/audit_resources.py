@@ -9,6 +9,7 @@ _SCHEDULES = "/blockyard.execution.v1.ScheduleService/"
 _TRIGGERS = "/blockyard.execution.v1.TriggerService/"
 _CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
 _ACCOUNT = "/blockyard.account.v1.AccountService/"
+_WEBHOOKS = "/blockyard.notification.v1.WebhookService/"
 
 RESOURCES: dict[str, tuple[str, str, str]] = {
     _GRAPH + "CreateGraph": ("graphs", "", "graph.id"),
@@ -46,6 +47,13 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _ACCOUNT + "RevokeApiKey": ("api_keys", "api_key_id", ""),
     _ACCOUNT + "TopUpCredits": ("users", "user_id", ""),
     _ACCOUNT + "ListAuditEntries": ("", "", ""),
+    _WEBHOOKS + "CreateWebhook": ("webhooks", "", "webhook.id"),
+    _WEBHOOKS + "UpdateWebhook": ("webhooks", "webhook.id", ""),
+    _WEBHOOKS + "DeleteWebhook": ("webhooks", "webhook_id", ""),
+    _WEBHOOKS + "RotateWebhookSecret": ("webhooks", "webhook_id", ""),
+    _WEBHOOKS + "RetryWebhookDelivery": ("webhooks", "webhook_id", ""),
+    _WEBHOOKS + "ReplayWebhook": ("webhooks", "webhook_id", ""),
+    _WEBHOOKS + "TestWebhook": ("webhooks", "webhook_id", ""),
 }
 """Kind of resource, field of the request, field of the answer, by method; the answer's wins where both are there."""
 

@@ -55,6 +55,7 @@ PLAIN_TEXTS = frozenset(
         "blockyard.account.v1.CreateUserRequest.name",
         "blockyard.account.v1.CreateApiKeyRequest.name",
         "blockyard.account.v1.TopUpCreditsRequest.note",
+        "blockyard.notification.v1.Webhook.description",
     }
 )
 """Names and descriptions, which are shown to people."""
@@ -66,6 +67,8 @@ _UNNAMED = frozenset(
         "blockyard.graph.v1.ValidateGraphRequest.graph",
         "blockyard.graph.v1.CreatePresetRequest.preset",
         "blockyard.graph.v1.UpdatePresetRequest.preset",
+        "blockyard.notification.v1.CreateWebhookRequest.webhook",
+        "blockyard.notification.v1.UpdateWebhookRequest.webhook",
     }
 )
 """Fields that paths leave out: rules of graphs speak of nodes[2], not of graph.nodes[2]."""

@@ -2,14 +2,17 @@
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from blockyard.notification.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
+from blockyard.notification.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
 from starlette.routing import Route, WebSocketRoute
 
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.admission import admitting
+from services.common.notices import NoticePublisher
 from services.notification.api import NotificationApi
 from services.notification.config import NotificationSettings
 from services.notification.feeds import IDEMPOTENT, Feeds
@@ -18,6 +21,7 @@ from services.notification.following import Following
 from services.notification.hub import Hub
 from services.notification.places import Places
 from services.notification.repository.followers import FollowerRepository
+from services.notification.repository.notices import NoticeRepository
 from services.notification.tail import Tail
 from services.notification.web import documentation
 from services.notification.web import server as web
@@ -25,6 +29,7 @@ from services.notification.web.health import HealthPage
 from services.notification.web.sockets import Sockets
 from services.notification.web.streams import Streams
 from services.notification.web.visitors import Gate
+from services.notification.webhooks.wiring import open_webhooks
 
 START_SECONDS = 3.0
 """Waited for the execution service before calls are taken."""
@@ -52,8 +57,13 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
         async with asyncio.timeout(START_SECONDS):
             await tail.begun.wait()
     following = Following(tail, hub, feeds)
-    follower = Follower(FollowerRepository(pool), following, takes=(), taken=lambda: None)
+    webhooks = await open_webhooks(settings, resources, process, pool, feeds)
+    follower = Follower(FollowerRepository(pool), following, takes=[webhooks.take], taken=webhooks.wake)
     process.hold("outgoing", follower.run())
+    notices = NoticePublisher(
+        NoticeRepository(pool), partial(nats.connect, settings.nats_url, "notification", settings.nats_access())
+    )
+    process.hold("notices", notices.run())
     places = Places(settings.subscriptions_per_user)
     admission = await resources.enter_async_context(admitting(settings))
     gate = Gate(admission)
@@ -78,6 +88,7 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
     checks = {"postgresql": lambda: database.is_healthy(pool), "feeds": tail.is_healthy}
     servicers: list[grpc_server.Registration] = [
         (add_NotificationServiceServicer_to_server, NotificationApi(following, places)),
+        (add_WebhookServiceServicer_to_server, webhooks.api),
     ]
     await resources.enter_async_context(grpc_server.serve(settings, servicers, checks))
 

@@ -1,10 +1,14 @@
 """Settings of the notification service: environment variables with the prefix BLOCKYARD_."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from blockyard.egress import EgressConfigurationError, EgressPolicy
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.config import DatabaseSettings, Port, ServiceSettings
+
+SHORTEST_KEY = 32
 
 
 class NotificationSettings(ServiceSettings, DatabaseSettings):
@@ -15,3 +19,56 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     subscriptions_per_user: int = Field(
         1_000, ge=1, description="Open streams of a user on one replica at most, of whichever kind"
     )
+    egress_allow: str = ""
+    """Internal addresses that webhooks may lead to all the same: hosts, *.domains and networks, parted by commas."""
+    egress_ports: str = ""
+    """Ports that webhooks may lead to, such as "443, 8000-8999"; empty means 80, 443 and those from 1024 on."""
+    webhook_http: bool = False
+    """Webhooks may lead to http:// too: what is sent can then be read and changed on its way."""
+    webhook_keys: SecretStr = SecretStr("")
+    """From which the secrets of webhooks are made, parted by commas, each of at least 32 characters: new ones from the
+    first; the others still count. Empty means service_secret, whose change is then the end of these secrets too."""
+    webhooks_of_user: int = Field(50, ge=1, description="Webhooks of a user at most")
+    webhook_requests: int = Field(
+        100, ge=4, le=180, description="Requests to webhooks under way on one replica; of one user a quarter of them"
+    )
+    webhook_requests_each: int = Field(4, ge=1, description="Requests to one webhook under way at a time")
+    webhook_seconds: float = Field(15.0, gt=0, le=60, description="For a request to a webhook, the answer included")
+    webhook_backlog: int = Field(
+        100_000, ge=1, description="Deliveries that wait for a webhook at most; with more it is disabled"
+    )
+    webhook_backlog_bytes: int = Field(268_435_456, ge=1, description="Size of these deliveries at most")
+    webhook_failing_days: float = Field(
+        5.0, gt=0, description="A webhook is disabled when nothing was delivered for so long, though something was sent"
+    )
+    webhook_failures: int = Field(
+        100, ge=1, description="Or when so many deliveries in a row have failed on all their attempts"
+    )
+    webhook_retention_days: float = Field(7.0, gt=0, description="How long the log of deliveries is kept")
+
+    def egress_policy(self) -> EgressPolicy:
+        """Where webhooks may lead."""
+        return EgressPolicy.parse(self.egress_allow, self.egress_ports)
+
+    def secret_keys(self) -> list[str]:
+        """From which the secrets of webhooks are made."""
+        return _keys(self.webhook_keys) or [self.service_secret.get_secret_value()]
+
+    @field_validator("webhook_keys")
+    @classmethod
+    def _keys_are_long(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < SHORTEST_KEY for key in _keys(value)):
+            raise ValueError(f"each key needs at least {SHORTEST_KEY} characters")
+        return value
+
+    @model_validator(mode="after")
+    def _egress_can_be_read(self) -> Self:
+        try:
+            self.egress_policy()
+        except EgressConfigurationError as error:
+            raise ValueError(f"{error}.") from None
+        return self
+
+
+def _keys(text: SecretStr) -> list[str]:
+    return [key.strip() for key in text.get_secret_value().split(",") if key.strip()]

@@ -26,6 +26,7 @@ TRIGGERS = "blockyard.execution.v1.TriggerService/"
 CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
 NOTIFICATIONS = "blockyard.notification.v1.NotificationService/"
+WEBHOOKS = "blockyard.notification.v1.WebhookService/"
 RUNNER = "blockyard.runner.v1."
 
 
@@ -57,6 +58,7 @@ OF_TRIGGER = {"trigger_id": "$trigger"}
 HOOK = {"kind": "TRIGGER_KIND_GENERIC", "start": {"graph_id": "$hooked_graph"}}
 OF_USER = {"user_id": "$user"}
 SCHEDULE = {"cron": "0 6 * * *", "start": {**OF_GRAPH, "inputs": {"text": "hello"}}}
+OF_WEBHOOK = {"webhook_id": "$webhook"}
 NAMED = {**GRAPH, "id": "$graph"}
 
 EXPECTED: dict[str, Row] = {
@@ -150,6 +152,18 @@ EXPECTED: dict[str, Row] = {
     RUNNER + "LeaseService/LeaseCredentials": internal(RUNNERS, runner_id="a test"),
     RUNNER + "LeaseService/MatchCredentials": internal(SERVICES, user_id="$user"),
     NOTIFICATIONS + "Subscribe": row(READERS),
+    WEBHOOKS + "CreateWebhook": row(WRITERS, webhook={"url": "https://webhooks.invalid/new"}),
+    WEBHOOKS + "GetWebhook": row(READERS, "others", **OF_WEBHOOK),
+    WEBHOOKS + "ListWebhooks": row(READERS),
+    WEBHOOKS + "UpdateWebhook": row(
+        WRITERS, "others", webhook={"id": "$webhook", "description": "x"}, update_mask="description"
+    ),
+    WEBHOOKS + "DeleteWebhook": row(WRITERS, "others", webhook_id="$new_webhook"),
+    WEBHOOKS + "RotateWebhookSecret": row(WRITERS, "others", **OF_WEBHOOK),
+    WEBHOOKS + "ListWebhookDeliveries": row(READERS, "others", **OF_WEBHOOK),
+    WEBHOOKS + "RetryWebhookDelivery": row(WRITERS, "others", "NOT_FOUND", **OF_WEBHOOK, delivery_id="none"),
+    WEBHOOKS + "ReplayWebhook": row(WRITERS, "others", **OF_WEBHOOK, start_time="2026-01-01T00:00:00Z"),
+    WEBHOOKS + "TestWebhook": row(WRITERS, "others", **OF_WEBHOOK),
     RUNNER + "FeedService/GetFeedHeads": internal(SERVICES),
     RUNNER + "FeedService/ReadFeeds": internal(SERVICES),
     RUNNER + "TaskService/CheckRuns": internal(SERVICES),

@@ -35,6 +35,7 @@ from tests.e2e.permission_table import (
     SCHEDULE,
     SCHEDULES,
     TRIGGERS,
+    WEBHOOKS,
 )
 from tests.unit.common.test_permissions import methods
 
@@ -181,6 +182,10 @@ class House:
             case "api_key":
                 made = await self.call(ACCOUNT + "CreateApiKey", token, {"name": "a key"})
                 return str(made.answer["apiKey"]["id"])
+            case "webhook":
+                webhook = {"url": "https://webhooks.invalid/events", "state": "WEBHOOK_STATE_PAUSED"}
+                made = await self.call(WEBHOOKS + "CreateWebhook", token, {"webhook": webhook})
+                return str(made.answer["webhook"]["id"])
             case "file":
                 graph = {"graph_id": await self.filled("$graph", owner)}
                 return str((await self.call(GRAPHS + "ExportGraph", token, graph)).answer["file"])

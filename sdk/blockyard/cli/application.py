@@ -29,6 +29,7 @@ from blockyard.cli.run import run
 from blockyard.cli.schedules import schedules
 from blockyard.cli.triggers import triggers
 from blockyard.cli.users import users
+from blockyard.cli.webhooks import webhooks
 from blockyard.errors import BlockyardError, ExecutionEnded, NotConfigured
 
 FAILED, NOT_CONFIGURED, NOT_COMPLETED, INTERRUPTED = 1, 2, 3, 130
@@ -107,6 +108,7 @@ for _command in (
     blocks,
     executions,
     events,
+    webhooks,
     credentials,
     keys,
     credits_group,

@@ -19,6 +19,14 @@ def past(option: str, text: str) -> datetime:
     return _time(option, text, -1)
 
 
+def span(option: str, text: str) -> timedelta:
+    """A span: 90d, 12h."""
+    found = _SPAN.fullmatch(text)
+    if not found:
+        raise click.BadParameter(f"{text!r} is no span such as 90d or 12h", param_hint=option)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 def _time(option: str, text: str, direction: int) -> datetime:
     """With the zone of this machine where none is given."""
     span = _SPAN.fullmatch(text)

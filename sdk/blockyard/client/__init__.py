@@ -60,6 +60,14 @@ from blockyard.client.triggers import (
     TriggersClient,
     TriggerStart,
 )
+from blockyard.client.webhooks import (
+    AttemptRecord,
+    DeliveryRecord,
+    DeliveryState,
+    WebhookRecord,
+    WebhooksClient,
+    WebhookState,
+)
 from blockyard.connection import Connection, find_connection, open_channel
 from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsServiceStub
 from blockyard.errors import NotConfigured
@@ -72,6 +80,7 @@ from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
 from blockyard.notification.v1.notification_service_pb2 import EventFilter
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+from blockyard.notification.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from blockyard.records import (
     AbsentResult,
     AbsentValue,
@@ -104,6 +113,7 @@ __all__ = [
     "AccountClient",
     "ApiKeyRecord",
     "ApiKeySecret",
+    "AttemptRecord",
     "AuditClient",
     "AuditEntry",
     "Authorization",
@@ -128,6 +138,8 @@ __all__ = [
     "CreditsClient",
     "CreditsPolicy",
     "CreditsRecord",
+    "DeliveryRecord",
+    "DeliveryState",
     "EventStream",
     "Execution",
     "ExecutionHandle",
@@ -169,12 +181,15 @@ __all__ = [
     "VaultClient",
     "VaultKey",
     "Waiting",
+    "WebhookRecord",
+    "WebhookState",
+    "WebhooksClient",
     "connect",
 ]
 
 
 class Client:
-    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `schedules`, `triggers`,
+    """A caller's view of Blockyard: `graphs`, `presets`, `blocks`, `executions`, `schedules`, `triggers`, `webhooks`,
     `credentials`, `account`, `credits`; and for administrators `users`, `audit`, `vault`. Use it as an async context
     manager."""
 
@@ -300,6 +315,12 @@ class Client:
     def subscription(self, filter: EventFilter, cursor: str = "") -> Subscription:
         """What Subscribe answers, message by message, for ever and over lost connections; `events` is made of it."""
         return Subscription(self._notification_stub(), self.executions, self._call, filter, cursor)
+
+    @property
+    def webhooks(self) -> WebhooksClient:
+        """The caller's webhooks."""
+        stub = WebhookServiceStub(self._known("notification", self.connection.notification_address))
+        return WebhooksClient(stub, self._call)
 
     def _vault_stub(self) -> "CredentialsServiceAsyncStub":
         return CredentialsServiceStub(self._known("credentials", self.connection.credentials_address))

@@ -178,10 +178,12 @@ class Egress:
         body: bytes | None = None,
         limits: EgressLimits | None = None,
         proxy: ProxyServer | None = None,
+        follow: bool = True,
     ) -> AsyncIterator[StreamedAnswer]:
         """The answer at the end of all redirects, of any status, its body to be read with `chunks`.
 
-        `limits` are the policy's if None. Raises an EgressError: Refused, Failed, Timeout, TooLarge.
+        `limits` are the policy's if None. Without `follow` a redirect is an answer like any other. Raises an
+        EgressError: Refused, Failed, Timeout, TooLarge.
         """
         limits = limits or self.policy.limits
         if proxy is not None:
@@ -193,7 +195,8 @@ class Egress:
             self.policy.check(exchange.target)
             response = await self._send(exchange, limits, deadline, proxy)
             try:
-                following = exchange.following(response.status, response.headers.get("Location"))
+                location = response.headers.get("Location") if follow else None
+                following = exchange.following(response.status, location)
                 if following is None:
                     yield StreamedAnswer(response, exchange, limits, deadline)
                     return

@@ -11,6 +11,7 @@ from blockyard.account.v1 import account_service_pb2
 from blockyard.credentials.v1 import credentials_service_pb2
 from blockyard.execution.v1 import execution_service_pb2, schedule_service_pb2, trigger_service_pb2
 from blockyard.graph.v1 import block_service_pb2, graph_pb2, graph_service_pb2, preset_service_pb2
+from blockyard.notification.v1 import webhook_service_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -32,6 +33,7 @@ FILES = [
         graph_service_pb2,
         preset_service_pb2,
         trigger_service_pb2,
+        webhook_service_pb2,
     )
 ]
 VALUES = ("google.protobuf.Struct", "google.protobuf.Value")

@@ -140,6 +140,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The secret or the signature of a webhook is wrong or missing, or its time stamp is not of now. UNAUTHENTICATED."""
     ERROR_REASON_WEBHOOK_INVALID: _ErrorReason.ValueType  # 56
     """The body of a webhook is no JSON object, or is larger or deeper than it may be. INVALID_ARGUMENT."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 57
+    """The webhook does not exist or belongs to somebody else. NOT_FOUND."""
+    ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 58
+    """The webhook has no such delivery, or none any more. NOT_FOUND."""
     ERROR_REASON_PATH_NOT_FOUND: _ErrorReason.ValueType  # 60
     """There is nothing at this path of HTTP. NOT_FOUND."""
 
@@ -266,6 +270,10 @@ ERROR_REASON_WEBHOOK_NOT_AUTHENTIC: ErrorReason.ValueType  # 55
 """The secret or the signature of a webhook is wrong or missing, or its time stamp is not of now. UNAUTHENTICATED."""
 ERROR_REASON_WEBHOOK_INVALID: ErrorReason.ValueType  # 56
 """The body of a webhook is no JSON object, or is larger or deeper than it may be. INVALID_ARGUMENT."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 57
+"""The webhook does not exist or belongs to somebody else. NOT_FOUND."""
+ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 58
+"""The webhook has no such delivery, or none any more. NOT_FOUND."""
 ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 60
 """There is nothing at this path of HTTP. NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

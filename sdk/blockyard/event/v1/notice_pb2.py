@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62lockyard/event/v1/notice.proto\x12\x12\x62lockyard.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x06Notice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.blockyard.event.v1.NoticeKind\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x07\x64\x65tails\x18\x05 \x03(\x0b\x32\'.blockyard.event.v1.Notice.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x8b\x01\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTICE_KIND_LOW_BALANCE\x10\x01\x12\"\n\x1eNOTICE_KIND_CREDENTIAL_REVOKED\x10\x02\x12\x1f\n\x1bNOTICE_KIND_SCHEDULE_PAUSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62lockyard/event/v1/notice.proto\x12\x12\x62lockyard.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x06Notice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.blockyard.event.v1.NoticeKind\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x07\x64\x65tails\x18\x05 \x03(\x0b\x32\'.blockyard.event.v1.Notice.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xad\x01\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTICE_KIND_LOW_BALANCE\x10\x01\x12\"\n\x1eNOTICE_KIND_CREDENTIAL_REVOKED\x10\x02\x12\x1f\n\x1bNOTICE_KIND_SCHEDULE_PAUSED\x10\x03\x12 \n\x1cNOTICE_KIND_WEBHOOK_DISABLED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTICE_DETAILSENTRY']._loaded_options = None
   _globals['_NOTICE_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_NOTICEKIND']._serialized_start=323
-  _globals['_NOTICEKIND']._serialized_end=462
+  _globals['_NOTICEKIND']._serialized_end=496
   _globals['_NOTICE']._serialized_start=89
   _globals['_NOTICE']._serialized_end=320
   _globals['_NOTICE_DETAILSENTRY']._serialized_start=274

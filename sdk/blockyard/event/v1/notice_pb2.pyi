@@ -34,6 +34,8 @@ class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind
     """A provider refuses a credential: its owner has to connect it again."""
     NOTICE_KIND_SCHEDULE_PAUSED: _NoticeKind.ValueType  # 3
     """A schedule has paused itself, since its starts failed too often in a row."""
+    NOTICE_KIND_WEBHOOK_DISABLED: _NoticeKind.ValueType  # 4
+    """A webhook was disabled by itself: nothing is sent to it any more."""
 
 class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
     """What a notice is about."""
@@ -46,6 +48,8 @@ NOTICE_KIND_CREDENTIAL_REVOKED: NoticeKind.ValueType  # 2
 """A provider refuses a credential: its owner has to connect it again."""
 NOTICE_KIND_SCHEDULE_PAUSED: NoticeKind.ValueType  # 3
 """A schedule has paused itself, since its starts failed too often in a row."""
+NOTICE_KIND_WEBHOOK_DISABLED: NoticeKind.ValueType  # 4
+"""A webhook was disabled by itself: nothing is sent to it any more."""
 Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
 
 @_typing.final
@@ -94,7 +98,8 @@ class Notice(_message.Message):
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """More, by name: of LOW_BALANCE "balance" and "low_balance"; of CREDENTIAL_REVOKED "credential_id" and "provider";
-        of SCHEDULE_PAUSED "schedule_id", "name" and "reason".
+        of SCHEDULE_PAUSED "schedule_id", "name" and "reason";
+        of WEBHOOK_DISABLED "webhook_id", "url", "reason" (a name of WebhookDisableReason without its prefix) and "message".
         """
 
     def __init__(
