@@ -58,6 +58,10 @@ def place_of(use: CredentialUse) -> Violation:
     node = f"nodes/{use.node_id}.{use.pin}"
     if use.execution_id:
         return Violation(f"executions/{use.execution_id}/{node}", "an execution that has not ended was started with it")
+    if use.trigger_id:
+        return Violation(f"triggers/{use.trigger_id}", "the trigger names it")
+    if use.schedule_id:
+        return Violation(f"schedules/{use.schedule_id}", "the schedule names it")
     if use.preset_id:
         return Violation(f"graphs/{use.graph_id}/presets/{use.preset_id}", "the preset names it")
     return Violation(f"graphs/{use.graph_id}/versions/{use.graph_version}/{node}", "the graph names it")

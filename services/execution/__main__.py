@@ -50,6 +50,7 @@ from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.feeds import FeedRepository
 from services.execution.repository.leases import LeaseRepository
 from services.execution.repository.retention import Retention
+from services.execution.repository.templates import TemplateRepository
 from services.execution.repository.turns import TurnRepository
 from services.execution.repository.values import ValueRepository
 from services.execution.retiring import retire
@@ -206,7 +207,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             (add_ScheduleServiceServicer_to_server, schedule_api),
             (add_TriggerServiceServicer_to_server, trigger_api(settings, pool, starter, entitlement.refusal)),
             (add_ValueServiceServicer_to_server, value_api),
-            (add_TaskServiceServicer_to_server, TaskApi(bus, executions, present.judge)),
+            (add_TaskServiceServicer_to_server, TaskApi(bus, executions, TemplateRepository(pool), present.judge)),
             (add_FeedServiceServicer_to_server, FeedApi(FeedRepository(pool))),
         ],
         checks,

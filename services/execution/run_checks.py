@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 from blockyard.credentials.v1.credential_pb2 import CredentialUse
+from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from blockyard.runner.v1 import task_service_pb2 as messages
 from blockyard.runner.v1.heartbeat_pb2 import Holding
 from blockyard.runner.v1.task_service_pb2_grpc import TaskServiceServicer
@@ -28,6 +29,7 @@ from services.execution.driver import Driver
 from services.execution.heartbeats import wants_run
 from services.execution.intake import ID_BYTES
 from services.execution.repository.executions import ExecutionRepository
+from services.execution.repository.templates import TemplateRepository
 
 MOST_RUNS = 1_000
 """In one question."""
@@ -93,10 +95,17 @@ class RunJudge:
 class TaskApi(TaskServiceServicer):
     """TaskService: what other services may know of tasks."""
 
-    def __init__(self, bus: Bus, executions: ExecutionRepository, judge: Callable[[int], RunJudge | None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        executions: ExecutionRepository,
+        templates: TemplateRepository,
+        judge: Callable[[int], RunJudge | None],
+    ) -> None:
         """`judge` judges runs of a partition, if it is held here."""
         self._bus = bus
         self._executions = executions
+        self._templates = templates
         self._judge = judge
 
     async def CheckRuns(self, request: messages.CheckRunsRequest, context: Context) -> messages.CheckRunsResponse:
@@ -120,7 +129,7 @@ class TaskApi(TaskServiceServicer):
     async def FindCredentialUses(
         self, request: messages.FindCredentialUsesRequest, context: Context
     ) -> messages.FindCredentialUsesResponse:
-        """Where executions that have not ended were started with a credential."""
+        """Where executions that have not ended were started with a credential, and what will start some with it."""
         found = await self._executions.with_credential(request.user_id, request.credential_id, MOST_USES)
         uses: list[CredentialUse] = []
         for execution_id, version, key in found:
@@ -131,7 +140,19 @@ class TaskApi(TaskServiceServicer):
                     graph_id=graph_id, graph_version=version, node_id=node_id, pin=pin, execution_id=str(execution_id)
                 )
             )
-        return messages.FindCredentialUsesResponse(uses=uses)
+        for kept in await self._templates.holding(request.user_id, request.credential_id, MOST_USES):
+            start = StartTemplate.FromString(kept.template)
+            # What is found may stand in an input.
+            if request.credential_id in start.credentials.values():
+                uses.append(
+                    CredentialUse(
+                        graph_id=start.graph_id,
+                        graph_version=start.graph_version,
+                        trigger_id=kept.trigger_id,
+                        schedule_id=kept.schedule_id,
+                    )
+                )
+        return messages.FindCredentialUsesResponse(uses=uses[:MOST_USES])
 
     async def _ask(self, partition: int, runs: Sequence[Holding]) -> Sequence[messages.RunVerdict]:
         question = messages.CheckRunsRequest(runs=runs).SerializeToString()

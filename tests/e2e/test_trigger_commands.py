@@ -3,19 +3,21 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import blockyard
 import httpx2
+import jwt
 import pytest
-from blockyard.client import TriggerStart
+from blockyard.client import TriggerStart, UserState
 from blockyard.dev import Stack
 from blockyard.graphs import Graph
 from pydantic import SecretStr
 
 from services.execution.webhooks.signatures import github_signature, standard_signature
 from tests.e2e.commands import Shell
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ async def test_a_webhook_of_github_starts_a_graph(stack: Stack, shell: Shell) ->
             again = await sender.post(path, content=body, headers=headers)
             forged = await sender.post(path, content=body + b" ", headers=headers)
             large = await sender.post(path, content=b" " * ((1 << 20) + 1), headers=headers)
-        assert (taken.status_code, again.status_code, forged.status_code) == (202, 202, 401)
+        assert (taken.status_code, again.status_code, forged.status_code) == (202, 202, 401), taken.text
         # By the edge, or by the service where it is too large by so little.
         assert large.status_code in (400, 413)
         assert again.json()["executionId"] == taken.json()["executionId"]
@@ -93,9 +95,24 @@ async def test_a_trigger_lives(stack: Stack, shell: Shell) -> None:
             assert await post("e") == 409
             await client.triggers.update(trigger.id, disabled=False, events=["made"])
             assert await post("f") == 202
+            await post_of_disabled_owner_is_refused(stack, shell, post)
             rotated = await shell("triggers", "rotate", trigger.id, "--keep-hours", "0")
             assert rotated.output.strip() not in ("", secret)
             assert await post("g") == 401
             assert (await shell("triggers", "delete", trigger.id)).code == 0
             assert await post("h") == 404
         assert [one async for one in client.triggers.list()] == []
+
+
+async def post_of_disabled_owner_is_refused(stack: Stack, shell: Shell, post: Callable[..., Awaitable[int]]) -> None:
+    """Until the owner is enabled again."""
+    user_id = jwt.decode(shell.token, options={"verify_signature": False})["sub"]
+    async with blockyard.connect(token=stack.user_token("root", "admin"), home=shell.home) as admin:
+        await admin.users.set_access(user_id, state=UserState.DISABLED)
+
+        async def answered(status: int) -> bool:
+            return await post(uuid.uuid4().hex, b'{"type": "made", "data": {"state": "open"}, "n": null}') == status
+
+        await until(lambda: answered(409), "the owner counts as disabled")
+        await admin.users.set_access(user_id, state=UserState.ACTIVE)
+        await until(lambda: answered(202), "the owner counts again")

@@ -153,7 +153,8 @@ class CredentialRecord:
 
 @dataclass(frozen=True, slots=True)
 class CredentialUse:
-    """A place that names a credential: a preset, or a pin of a node, of a graph or an execution that has not ended."""
+    """A place that names a credential: a preset, trigger or schedule, or a pin of a node, of a graph or an execution
+    that has not ended."""
 
     graph_id: str
     graph_version: int
@@ -161,8 +162,12 @@ class CredentialUse:
     pin: str
     execution_id: str
     preset_id: str = ""
+    trigger_id: str = ""
+    schedule_id: str = ""
 
     def __str__(self) -> str:
+        if self.trigger_id or self.schedule_id:
+            return f"trigger {self.trigger_id}" if self.trigger_id else f"schedule {self.schedule_id}"
         if self.preset_id:
             return f"preset {self.preset_id} of graph {self.graph_id}"
         graph = f"graph {self.graph_id} version {self.graph_version}" if self.graph_id else "a run of a block"
@@ -172,7 +177,16 @@ class CredentialUse:
     @classmethod
     def from_proto(cls, proto: credential_pb2.CredentialUse) -> "CredentialUse":
         """The value of a message."""
-        return cls(proto.graph_id, proto.graph_version, proto.node_id, proto.pin, proto.execution_id, proto.preset_id)
+        return cls(
+            proto.graph_id,
+            proto.graph_version,
+            proto.node_id,
+            proto.pin,
+            proto.execution_id,
+            proto.preset_id,
+            proto.trigger_id,
+            proto.schedule_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

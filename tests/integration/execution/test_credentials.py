@@ -10,6 +10,9 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.errors import CallError, from_rpc_error
 from blockyard.execution.v1 import execution_service_pb2 as calls
+from blockyard.execution.v1.schedule_service_pb2 import CreateScheduleRequest, Schedule
+from blockyard.execution.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from blockyard.graph.v1.block_pb2 import Block, Effect
 from blockyard.runner.v1 import task_service_pb2 as messages
 from blockyard.runner.v1.heartbeat_pb2 import Holding
@@ -18,6 +21,7 @@ from blockyard.runner.v1.task_service_pb2_grpc import TaskServiceStub
 
 from services.common.structs import to_struct
 from tests import signing
+from tests.integration.execution.hooks import Hooks
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.vault import MemoryVault, serving
@@ -403,3 +407,27 @@ async def test_executions_that_use_a_credential_are_found_until_they_end(postgre
     assert (use.execution_id, use.graph_id, use.node_id, use.pin) == (execution_id, "graph", "call", "credentials")
     assert others == []
     assert list(after) == []
+
+
+async def test_what_will_start_executions_with_a_credential_is_found(postgres: PostgresServer) -> None:
+    async with built_with_vault(postgres) as (built, vault):
+        vault.add("one", "github")
+        graph = built.graph()
+        graph.input("payload", {"type": "object"})
+        graph.node("call")
+        graph.wants_credential("github", "call.credentials")
+        built.catalogue.add(graph)
+        start = StartTemplate(graph_id="graph", credentials={"github": "one"})
+        hook = await Hooks.of(built).create(start=start)
+        await Hooks.of(built).create(start=StartTemplate(graph_id="graph", labels={"no": "one"}))
+        schedules: Any = ScheduleServiceStub(built.replicas[0].channel)
+        request = CreateScheduleRequest(schedule=Schedule(cron="0 6 * * *", start=start))
+        made = await schedules.CreateSchedule(request, metadata=built.client().metadata, timeout=20)
+
+        stub: Any = TaskServiceStub(built.replicas[0].channel)
+        metadata = [("authorization", f"Bearer {signing.service_token('credentials')}")]
+        asked = messages.FindCredentialUsesRequest(user_id="anna", credential_id="one")
+        uses = (await stub.FindCredentialUses(asked, metadata=metadata, timeout=20)).uses
+
+    found = sorted((use.trigger_id, use.schedule_id, use.graph_id) for use in uses)
+    assert found == [("", made.schedule.id, "graph"), (hook.trigger.id, "", "graph")]

@@ -352,6 +352,8 @@ class CredentialUse(_message.Message):
     PIN_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     PRESET_ID_FIELD_NUMBER: _builtins.int
+    TRIGGER_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     graph_id: _builtins.str
     """Graph; empty for a run of a single block."""
     graph_version: _builtins.int
@@ -364,6 +366,10 @@ class CredentialUse(_message.Message):
     """Execution that has not ended and was started with it; empty where the graph itself names it."""
     preset_id: _builtins.str
     """Preset of the graph that names it; empty where it is none. node_id and pin are then empty."""
+    trigger_id: _builtins.str
+    """Trigger whose start names it; empty where it is none. Of the others execution_id is empty too."""
+    schedule_id: _builtins.str
+    """Schedule whose start names it; empty where it is none. Of the others execution_id is empty too."""
     def __init__(
         self,
         *,
@@ -373,10 +379,12 @@ class CredentialUse(_message.Message):
         pin: _builtins.str = ...,
         execution_id: _builtins.str = ...,
         preset_id: _builtins.str = ...,
+        trigger_id: _builtins.str = ...,
+        schedule_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "node_id", b"node_id", "pin", b"pin", "preset_id", b"preset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "node_id", b"node_id", "pin", b"pin", "preset_id", b"preset_id", "schedule_id", b"schedule_id", "trigger_id", b"trigger_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindCredentialUses(self, request, context):
-        """Where executions that have not ended were started with a credential, at most 100.
+        """Where executions that have not ended were started with a credential, and which schedules and triggers name it in what
+        they start; at most 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

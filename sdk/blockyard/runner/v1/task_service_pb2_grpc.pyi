@@ -38,7 +38,9 @@ class TaskServiceStub:
     names. A run that was replaced, by a re-send or a retry, is not alive any more.
     """
     FindCredentialUses: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.FindCredentialUsesRequest, _task_service_pb2.FindCredentialUsesResponse]
-    """Where executions that have not ended were started with a credential, at most 100."""
+    """Where executions that have not ended were started with a credential, and which schedules and triggers name it in what
+    they start; at most 100.
+    """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -50,7 +52,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     names. A run that was replaced, by a re-send or a retry, is not alive any more.
     """
     FindCredentialUses: _aio.UnaryUnaryMultiCallable[_task_service_pb2.FindCredentialUsesRequest, _task_service_pb2.FindCredentialUsesResponse]  # type: ignore[assignment]
-    """Where executions that have not ended were started with a credential, at most 100."""
+    """Where executions that have not ended were started with a credential, and which schedules and triggers name it in what
+    they start; at most 100.
+    """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: what the execution service tells other services of tasks. Service tokens only, those of runners excepted."""
@@ -71,6 +75,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.FindCredentialUsesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.FindCredentialUsesResponse, _abc.Awaitable[_task_service_pb2.FindCredentialUsesResponse]]:
-        """Where executions that have not ended were started with a credential, at most 100."""
+        """Where executions that have not ended were started with a credential, and which schedules and triggers name it in what
+        they start; at most 100.
+        """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

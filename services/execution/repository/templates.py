@@ -1,0 +1,40 @@
+"""What is kept to be started: the templates of schedules and triggers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTemplate:
+    """A template and what keeps it: one of both ids is empty."""
+
+    schedule_id: str
+    trigger_id: str
+    template: bytes
+    """A message blockyard.execution.v1.StartTemplate."""
+
+
+class TemplateRepository:
+    """Questions about both kinds."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def holding(self, user_id: str, text: str, limit: int) -> Sequence[KeptTemplate]:
+        """A user's templates in which a text stands, wherever that may be."""
+        rows = await self._pool.fetch(
+            """
+            SELECT schedule_id::text AS schedule_id, '' AS trigger_id, template FROM schedules
+            WHERE user_id = $1 AND position(convert_to($2, 'UTF8') IN template) > 0
+            UNION ALL
+            SELECT '', trigger_id, template FROM triggers
+            WHERE user_id = $1 AND position(convert_to($2, 'UTF8') IN template) > 0
+            LIMIT $3
+            """,
+            user_id,
+            text,
+            limit,
+        )
+        return [KeptTemplate(**row) for row in rows]
