@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ INITDB_OPTIONS = (
     "--auth=trust",  # the server listens on 127.0.0.1 alone, see postgres.py
     "--no-instructions",
 )
+# The whole file system at once: there are 1,500 files, and to wait for each takes ten times as long.
+SYNC_OPTIONS = ("--sync-method=syncfs",) if sys.platform == "linux" else ()
 PURPOSE = "Making PostgreSQL's data directory"
 
 
@@ -126,7 +129,7 @@ def _copy(template: Path, data_dir: Path) -> None:
         give_to_server(fresh, 0o700)
         _run(["cp", "-Rp", f"{template}/.", str(fresh)], fresh)
         # What is copied must be on the disk before the server trusts it: its checkpoints sync only what they change.
-        _run([str(programs() / "initdb"), "--sync-only", f"--pgdata={fresh}"], fresh)
+        _run([str(programs() / "initdb"), "--sync-only", *SYNC_OPTIONS, f"--pgdata={fresh}"], fresh)
         fresh.replace(data_dir)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

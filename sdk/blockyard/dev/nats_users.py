@@ -42,7 +42,7 @@ class NatsUser:
 
 def rights() -> dict[str, Rights]:
     """What each user may do, by its name; those for pools and subscribers have a place in their name and subjects."""
-    content: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load(DATA.read_text())
+    content: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.load(DATA.read_text(), yaml.CSafeLoader)
     return {name: Rights(one["publish"], one["subscribe"], one.get("imports", {})) for name, one in content.items()}
 
 
