@@ -48,7 +48,7 @@ class Edge:
         # Two edges on one machine would share memory for hot restarts; nobody restarts one so here.
         command += ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "500"]
         # The path of the socket for Envoy's administration may be 108 bytes long: it is relative to this folder.
-        self.process = ChildProcess("edge", command, log_file, folder=folder)
+        self.process = ChildProcess("edge", command, log_file, environment=self._environment, folder=folder)
 
     @property
     def address(self) -> str:
