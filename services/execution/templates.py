@@ -23,6 +23,9 @@ OWN_LABELS = frozenset({"schedule", "trigger"})
 
 MOST_TEMPLATE_LABELS = MOST_LABELS - len(OWN_LABELS)
 
+MOST_BYTES = 1 << 20
+"""Of a template: they are read again and again."""
+
 UNFORGEABLE = "\x1f"
 """No text of a user holds it."""
 
@@ -54,7 +57,11 @@ def stored(message: StartTemplate, field: str) -> bytes:
     except ValueError as error:
         raise InvalidArgument(violations=[Violation(path, str(error))]) from None
     # The same template is the same bytes: maps have no order of their own.
-    return kept.SerializeToString(deterministic=True)
+    data = kept.SerializeToString(deterministic=True)
+    if len(data) > MOST_BYTES:
+        problem = f"{len(data)} bytes, at most {MOST_BYTES} are kept: give large values as files"
+        raise InvalidArgument(violations=[Violation(field, problem)])
+    return data
 
 
 def shown(data: bytes, value_format: int, *, with_inputs: bool = True) -> StartTemplate:

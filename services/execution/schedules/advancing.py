@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from uuid import UUID
 
 from services.execution.schedules.records import CatchUp, Firing, FiringStatus, Schedule
@@ -108,23 +109,23 @@ def _missed(schedule: Schedule, first: datetime, bound: datetime | None, now: da
 
 
 def _left_out(schedule: Schedule, first: datetime, last: datetime) -> Firing:
-    count = 0
-    for due in schedule.terms.calendar.all_after(first - _INSTANT):
-        if due > last or count == MOST_COUNTED:
-            break
-        count += 1
+    following = takewhile(lambda due: due <= last, schedule.terms.calendar.all_after(first))
+    count = 1 + sum(1 for _ in islice(following, MOST_COUNTED - 1))
     fires = fire_time(schedule.schedule_id, first, schedule.terms.jitter)
     through = last if last > first else None
     return Firing(first, fires, FiringStatus.MISSED, MISSED, through_time=through, due_times=count)
 
 
 def _backwards(schedule: Schedule, first: datetime, until: datetime) -> Iterator[datetime]:
-    """Due times from `until` back to `first`."""
+    """Due times from `until` back to `first`, which is one whatever the calendar says now: zones change their rules,
+    and what was announced is started."""
     calendar, end = schedule.terms.calendar, schedule.terms.end_time
     due = calendar.until(until if end is None else min(until, end))
-    while due is not None and due >= first:
+    while due is not None and due > first:
         yield due
         due = calendar.until(due - _INSTANT)
+    if first <= until:
+        yield first
 
 
 def _waiting(schedule: Schedule, due: datetime, reason: str = "") -> Firing:

@@ -54,6 +54,7 @@ def test_the_request_id_of_a_start_of_our_own_is_refused_from_users() -> None:
         (StartTemplate(graph_id="graph", inputs_json=b"[1]"), "start.inputs_json"),
         (StartTemplate(graph_id="graph", inputs_json=b"{"), "start.inputs_json"),
         (StartTemplate(graph_id="graph", labels={"schedule": "mine"}), "start.labels.schedule"),
+        (StartTemplate(graph_id="graph", inputs_json=b'{"text": "%s"}' % (b"x" * (1 << 20))), "start"),
         (StartTemplate(graph_id="graph", labels={str(number): "" for number in range(31)}), "start.labels"),
     ],
 )
