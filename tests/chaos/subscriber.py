@@ -16,15 +16,20 @@ from pathlib import Path
 import grpc
 import httpx2
 import websockets
-from blockyard.client import Client
+from aiohttp import web
+from blockyard.client import Client, DeliveryState
 from blockyard.connection import Connection
 from blockyard.errors import BlockyardError
 from blockyard.events import Event
 from blockyard.notification.v1 import notification_service_pb2 as messages
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
 from blockyard.subscriber import Checkpoint, FileCheckpoint, Subscriber
+from standardwebhooks import Webhook
 
 PAUSE_SECONDS = 0.3
+RETRY_SECONDS = 1.0
+WEBHOOK = "webhook"
+"""The one way in which events of an execution may come in another order."""
 
 
 class Journal:
@@ -130,12 +135,44 @@ async def over_jetstream(journal: Journal, address: str, token: str) -> None:
         await Subscriber(client, os.environ["SUBSCRIBER_NATS_URL"], "developer", Kept(journal)).run(handle)
 
 
+async def over_webhook(journal: Journal, address: str, token: str) -> None:
+    """An endpoint at the same port in each life. What failed while it was down it asks for, as its owner would who does
+    not want to wait for the schedule."""
+    place = journal.path.with_suffix(".webhook")
+    port, webhook_id, secret = json.loads(place.read_text()) if place.exists() else (0, "", "")
+
+    async def take(request: web.BaseRequest) -> web.Response:
+        told = Webhook(secret).verify(await request.read(), dict(request.headers))
+        journal.saw(told["data"]["executionId"], int(told["sequence"]))
+        return web.Response(status=204)
+
+    async with Client(Connection("nowhere:1", "nowhere:1", token, notification_address=address)) as client:
+        server = web.ServerRunner(web.Server(take))
+        await server.setup()
+        try:
+            await web.TCPSite(server, "127.0.0.1", port).start()
+            if not webhook_id:
+                port = server.addresses[0][1]
+                made, secret = await client.webhooks.create(f"http://127.0.0.1:{port}/")
+                webhook_id = made.id
+                place.write_text(json.dumps([port, webhook_id, secret]))
+                journal.resume_at("its-creation")
+            while True:
+                await asyncio.sleep(RETRY_SECONDS)
+                async for delivery in client.webhooks.deliveries(webhook_id, state=DeliveryState.PENDING):
+                    if delivery.attempts:
+                        await client.webhooks.retry(webhook_id, delivery.id)
+        finally:
+            await server.cleanup()
+
+
 Connect = Callable[[Journal, str, str], Awaitable[None]]
 WAYS: dict[str, Connect] = {
     "grpc": over_grpc,
     "websocket": over_websocket,
     "sse": over_sse,
     "jetstream": over_jetstream,
+    WEBHOOK: over_webhook,
 }
 FAILURES = (OSError, BlockyardError, grpc.aio.AioRpcError, httpx2.HTTPError, websockets.WebSocketException)
 

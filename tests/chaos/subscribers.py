@@ -44,7 +44,7 @@ class Subscribers:
     def __init__(self, stack: Stack, folder: Path) -> None:
         folder.mkdir(parents=True)
         root = Path(__file__).parents[2]
-        addresses = {"grpc": stack.notification_addresses, "jetstream": stack.notification_addresses}
+        addresses = dict.fromkeys(("grpc", "jetstream", "webhook"), stack.notification_addresses)
         self._folder = folder
         self._processes = {
             kind: ChildProcess(

@@ -27,3 +27,11 @@ def test_each_thing_that_is_wrong_is_told(tmp_path: Path, journal: str, complain
     path.write_text(journal)
     seen = read_journal(path)
     assert len(judge_subscribers({"grpc": seen}, {"a": 3})) == complaints
+
+
+def test_webhooks_may_come_in_another_order_and_not_fewer(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_text("S\nE a 2\nE a 1\nE a 3\n")
+    seen = read_journal(path)
+    assert not judge_subscribers({"webhook": seen}, {"a": 3})
+    assert len(judge_subscribers({"webhook": seen}, {"a": 4})) == 1

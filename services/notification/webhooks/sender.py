@@ -35,8 +35,8 @@ from services.notification.webhooks.sending import Poster, Sent
 from services.notification.webhooks.signing import Signer
 from services.notification.webhooks.slots import Slots
 
-LEASE_SECONDS = 30.0
-RENEW_SECONDS = 8.0
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
 LOOK_SECONDS = 1.0
 """How often rows are looked at without having been told of any: another replica takes in, or a retry is due."""
 MOST_QUEUES = 500
