@@ -13,6 +13,9 @@ from blockyard.cursors import decode_cursor
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.events import LAST_KINDS
 
+APART_SECONDS = 2.0
+"""What messages of different executions may come out of order by."""
+
 _LAST = frozenset(kind.value for kind in LAST_KINDS)
 
 
@@ -41,8 +44,10 @@ class Claim:
     user_id: str
     sequence: int
     ends: bool
+    time: float
+    """When that event was recorded, in seconds since 1970."""
     due: float
-    """When it is looked for in rows, in seconds of the loop."""
+    """When it is looked for in rows at the earliest, in seconds of the loop."""
 
 
 class Ledger:
@@ -54,6 +59,8 @@ class Ledger:
         self._positions = decode_cursor(cursor) if cursor else {}
         self._open: deque[Claim | str] = deque()
         """Claims, and cursors behind those that came before."""
+        self._newest = 0.0
+        """When the newest event was recorded that a message has brought, in seconds since 1970."""
         self._ended: set[str] = set()
         """Executions whose end was handled, which the next cursor has behind it."""
 
@@ -68,6 +75,17 @@ class Ledger:
             return None  # the cursor is behind it, so it was handled to its end and forgotten
         return seen or 0
 
+    def brought(self, batch: EventBatch) -> None:
+        """A message came."""
+        self._newest = max(self._newest, batch.events[-1].time.seconds)
+
+    def is_due(self, claim: Claim, now: float, idle: bool) -> bool:
+        """Whether messages will not fulfil a claim any more: none waits, or those of later events have come.
+
+        So a subscriber that has a lot to catch up with takes it from messages, and one that never rests misses nothing.
+        """
+        return now >= claim.due and (idle or self._newest > claim.time + APART_SECONDS)
+
     def handled(self, execution_id: str, sequence: int) -> None:
         """An event was handled."""
         self.seen[execution_id] = sequence
@@ -76,8 +94,9 @@ class Ledger:
         """What the notification service has told."""
         for batch in batches:
             for event in batch.events:
-                ends = event.kind in _LAST
-                self._open.append(Claim(batch.execution_id, batch.graph_id, batch.user_id, event.sequence, ends, due))
+                ends, time = event.kind in _LAST, float(event.time.seconds)
+                claim = Claim(batch.execution_id, batch.graph_id, batch.user_id, event.sequence, ends, time, due)
+                self._open.append(claim)
         if cursor:
             self._open.append(cursor)
 

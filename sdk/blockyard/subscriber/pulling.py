@@ -35,6 +35,9 @@ NANOSECONDS = 1_000_000_000
 _ABSENT = frozenset({10014, 10059})
 """JetStream's numbers for a consumer and a stream that are not there."""
 
+_DONE = ("MaxBytes", "Batch Completed", "MaxWaiting")
+"""What a refusal says that is none: the request is over, and the next one may be made."""
+
 _TROUBLE = (NatsError, OSError, TimeoutError, EOFError)
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,9 @@ class Pull:
             self.source.url,
             name=f"blockyard subscriber {self.source.consumer}",
             allow_reconnect=False,
+            # Else it tries on by itself for two minutes without a word.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=CONNECT_SECONDS,
             ping_interval=10,
             max_outstanding_pings=2,
@@ -118,11 +124,14 @@ class Pull:
                 await client.close()
 
     async def _on_error(self, error: Exception) -> None:
-        log.debug("nats: %s", error)
+        if "permissions violation" in str(error).lower():
+            log.error("NATS does not let this subscriber do something: %s", error)
+        else:
+            log.debug("nats: %s", error)
 
     async def _pull(self, client: Client) -> AsyncGenerator[list[Msg]]:
         inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox)
+        subscription = await client.subscribe(f"{inbox}.*")
         request = json.dumps(
             {
                 "batch": AT_ONCE,
@@ -131,11 +140,12 @@ class Pull:
                 "idle_heartbeat": HEARTBEAT_SECONDS * NANOSECONDS,
             }
         ).encode()
-        wanted = 0
+        asked = wanted = 0
         while True:
             if wanted <= 0:
                 subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.source.stream}.{self.source.consumer}"
-                await client.publish(subject, request, inbox)
+                asked += 1
+                await client.publish(subject, request, f"{inbox}.{asked}")
                 wanted = AT_ONCE
             messages: list[Msg] = []
             while not messages or (subscription.pending_msgs and len(messages) < AT_ONCE):
@@ -145,7 +155,8 @@ class Pull:
                     messages.append(message)
                     wanted -= 1
                 elif _ends(status, (message.headers or {}).get("Description", "")):
-                    wanted = 0
+                    # Of an earlier request it says nothing: that one was taken for done when its messages had come.
+                    wanted = 0 if message.subject == f"{inbox}.{asked}" else wanted
                     break
             if messages:
                 self._note(messages[-1])
@@ -210,6 +221,6 @@ def _ends(status: str, text: str) -> bool:
     """Whether a request is over; a heartbeat says that it is not. Raises when the consumer is of no use any more."""
     if status == "100":
         return False
-    if status == "503" or (status == "409" and "MaxBytes" not in text):
+    if status == "503" or (status == "409" and not any(one in text for one in _DONE)):
         raise Refused(f"a pull was refused: {status} {text}".strip())
     return True

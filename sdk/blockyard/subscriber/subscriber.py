@@ -107,6 +107,7 @@ class Subscriber:
         self._begun = asyncio.Event()
         self._kept = (checkpoint.cursor, 0)
         self._count = 0
+        self._said = False
         try:
             async with asyncio.TaskGroup() as group:
                 producers = [group.create_task(self._listen()), group.create_task(self._witness())]
@@ -170,7 +171,7 @@ class Subscriber:
                 self._begun.set()
             if loop.time() >= self._saved + SAVE_SECONDS:
                 await self._save()
-            if claim is not None and self._queue.empty() and self._is_due(claim):
+            if claim is not None and self._ledger.is_due(claim, loop.time(), self._is_idle()):
                 await self._fulfil(claim)
                 continue
             try:
@@ -185,11 +186,10 @@ class Subscriber:
                     await self._take(message)
                 await self._pull.ack(came)
 
-    def _is_due(self, claim: Claim) -> bool:
-        """Messages that still wait in the stream may yet fulfil it, as long as they come."""
-        now = asyncio.get_running_loop().time()
-        coming = self._pull.pending > 0 and now < self._pull.last_came + GRACE_SECONDS
-        return now >= claim.due and not coming
+    def _is_idle(self) -> bool:
+        """Whether nothing waits here, nor in the stream as far as messages come from there."""
+        coming = asyncio.get_running_loop().time() < self._pull.last_came + GRACE_SECONDS
+        return self._queue.empty() and not (self._pull.pending > 0 and coming)
 
     async def _take(self, message: Msg) -> None:
         try:
@@ -199,6 +199,8 @@ class Subscriber:
             return
         place = Place.of((message.headers or {}).get("Blockyard-Feed", ""))
         seen = self._ledger.handled_of(batch.execution_id, place)
+        if batch.events:
+            self._ledger.brought(batch)
         if seen is None or not batch.events or (self._graphs and batch.graph_id not in self._graphs):
             return
         if batch.events[0].sequence > seen + 1:
@@ -211,6 +213,12 @@ class Subscriber:
 
     async def _fulfil(self, claim: Claim) -> None:
         seen = self._ledger.seen.get(claim.execution_id, 0)
+        if not self._pull.last_came and not self._said:
+            self._said = True
+            log.warning(
+                "no message has come from NATS, so events are read from rows, later: do those of %s come there?",
+                self._user,
+            )
         log.info("execution %s: events %d to %d are read from rows", claim.execution_id, seen + 1, claim.sequence)
         async for event in self._rows(claim.execution_id, seen, claim.sequence):
             await self._handled(replace(event, graph_id=claim.graph_id, user_id=claim.user_id))

@@ -175,7 +175,9 @@ async def test_what_the_stream_does_not_hold_any_more_is_told(postgres: Postgres
         assert seen.once(lengths)
 
 
-async def test_events_come_from_rows_while_there_is_no_nats_for_the_subscriber(postgres: PostgresServer) -> None:
+async def test_events_come_from_rows_while_there_is_no_nats_for_the_subscriber(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with notifying(postgres) as (built, told):
         loop(built, 10)
         checkpoints, seen = Memory(), Seen()
@@ -188,6 +190,9 @@ async def test_events_come_from_rows_while_there_is_no_nats_for_the_subscriber(p
             work.cancel()
             await asyncio.wait({work})
         assert seen.once(lengths)
+        told_why = [one for one in caplog.messages if one.startswith("NATS gives no messages, trying on: ")]
+        assert len(told_why) == 1, "once, not at each try"
+        assert sum(one.startswith("no message has come from NATS") for one in caplog.messages) == 1
 
 
 async def test_what_the_handler_raises_ends_it_and_the_event_comes_again(postgres: PostgresServer) -> None:

@@ -62,7 +62,7 @@ def test_a_cursor_is_taken_once_all_that_was_told_before_it_was_handled() -> Non
     ledger.claim([told("one", 1, STARTED), told("two", 1, STARTED)], "", due=1)
     ledger.claim([told("one", 4, COMPLETED)], AT_SEVEN, due=2)
     ledger.handled("one", 4)
-    assert ledger.first_open() == Claim("two", "", "", 1, False, 1)
+    assert ledger.first_open() == Claim("two", "", "", 1, False, 0, 1)
     assert ledger.cursor == START
     ledger.handled("two", 1)
     assert ledger.first_open() is None
@@ -79,6 +79,20 @@ def test_what_has_ended_is_forgotten_with_the_cursor_and_what_has_not_is_kept() 
     ledger.claim([], AT_SEVEN, due=1)
     assert ledger.first_open() is None
     assert ledger.seen == {"two": 2}
+
+
+def test_a_claim_is_left_to_messages_as_long_as_they_can_fulfil_it() -> None:
+    ledger = Ledger(START, {})
+    ledger.claim([told("one", 1, STARTED)], "", due=10)
+    claim = ledger.first_open()
+    assert claim is not None
+    assert not ledger.is_due(claim, now=9, idle=True), "it has a moment"
+    assert ledger.is_due(claim, now=10, idle=True), "nothing is to come"
+    assert not ledger.is_due(claim, now=99, idle=False), "there is a lot to catch up with"
+    later = told("two", 1, STARTED)
+    later.events[0].time.FromSeconds(100)
+    ledger.brought(later)
+    assert ledger.is_due(claim, now=99, idle=False), "what was recorded long after it has come"
 
 
 def test_a_message_of_what_was_forgotten_is_none_of_what_is_new() -> None:
