@@ -3,13 +3,14 @@
 A service adds its own settings in a subclass in its config.py; nothing else reads the environment.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.addresses import parse_networks
 from services.common.identity import Secrets
@@ -18,6 +19,7 @@ from services.common.rate_limits import parse_rate
 from services.common.tls import TlsFiles
 
 PREFIX = "BLOCKYARD_"
+_UNREADABLE = re.compile(r'field "(\w+)"')
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -231,12 +233,19 @@ def load(settings_class: type[AnySettings]) -> AnySettings:
     """Read the settings from the environment, or name everything that is wrong with them at once and exit with 2."""
     try:
         return settings_class()
-    except ValidationError as error:
-        prefix = settings_class.model_config.get("env_prefix", PREFIX)
-        details = error.errors(include_url=False, include_context=False)
-        sentences = [_sentence(detail, prefix) for detail in details]
+    except (ValidationError, SettingsError) as error:
+        sentences = _sentences(error, settings_class.model_config.get("env_prefix", PREFIX))
         print("The configuration is not valid:", *sorted(sentences), sep="\n  ", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _sentences(error: ValidationError | SettingsError, prefix: str) -> list[str]:
+    if isinstance(error, ValidationError):
+        return [_sentence(detail, prefix) for detail in error.errors(include_url=False, include_context=False)]
+    # Its message names the field and nothing else, and it comes before all others are looked at.
+    field = _UNREADABLE.search(str(error))
+    name = f"{prefix}{field[1].upper()}" if field else str(error)
+    return [f'{name}: is not JSON, such as ["one", "two"] for a list or {{"name": "value"}} for names with values.']
 
 
 def _sentence(detail: ErrorDetails, prefix: str) -> str:

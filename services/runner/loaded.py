@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from blockyard.block.loader import Catalogue
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from services import starting
 from services.common import config, telemetry
@@ -55,5 +56,5 @@ class Loaded:
 def _settings() -> BlockSettings:
     try:
         return BlockSettings()
-    except ValidationError:
+    except (ValidationError, SettingsError):
         return config.load(RunnerSettings)  # which names whatever else is wrong, and exits

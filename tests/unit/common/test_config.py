@@ -55,6 +55,20 @@ def test_everything_wrong_is_said_at_once(environment: pytest.MonkeyPatch, capsy
     assert "hunter2" not in said
 
 
+def test_a_value_that_should_be_json_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BLOCKYARD_JWT_ROLES", "admins: hunter2")
+
+    with pytest.raises(SystemExit) as exit_:
+        config.load(Settings)
+
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert "BLOCKYARD_JWT_ROLES: is not JSON, such as" in said
+    assert "hunter2" not in said
+
+
 def test_secrets_do_not_print() -> None:
     settings = config.load(Settings)
 
