@@ -19,6 +19,7 @@ from blockyard.client.blocks import BlocksClient
 from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.client.notifications import NotificationsClient
 from blockyard.client.presets import PresetsClient
 from blockyard.client.schedules import SchedulesClient
 from blockyard.client.triggers import TriggersClient
@@ -316,6 +317,13 @@ class Credits(_Blocking[CreditsClient]):
     top_up = _blocking(CreditsClient.top_up)
 
 
+class Notifications(_Blocking[NotificationsClient]):
+    """What the caller is told by e-mail; see blockyard.client.notifications.NotificationsClient."""
+
+    get = _blocking(NotificationsClient.get)
+    update = _blocking(NotificationsClient.update)
+
+
 class Audit(_Blocking[AuditClient]):
     """The audit log; see blockyard.client.accounts.AuditClient."""
 
@@ -370,6 +378,11 @@ class Client:
     def credits(self) -> Credits:
         """The caller's credits; for administrators those of all."""
         return Credits(self._loop, self._client.credits)
+
+    @property
+    def notifications(self) -> Notifications:
+        """What the caller is told by e-mail."""
+        return Notifications(self._loop, self._client.notifications)
 
     @property
     def users(self) -> Users:

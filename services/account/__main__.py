@@ -69,7 +69,7 @@ async def start(settings: AccountSettings, resources: AsyncExitStack, process: r
     )
     servicers: list[grpc_server.Registration] = [
         (add_AccountServiceServicer_to_server, AccountApi(parts)),
-        (add_IdentityServiceServicer_to_server, IdentityApi(identifier, keeper)),
+        (add_IdentityServiceServicer_to_server, IdentityApi(identifier, keeper, users)),
         (add_LedgerServiceServicer_to_server, LedgerApi(ledger)),
     ]
     checks = {"postgresql": lambda: database.is_healthy(pool)}

@@ -11,10 +11,12 @@ from grpc.aio import ServicerContext
 
 from services.account.audit_log import AuditKeeper
 from services.account.identifying import Identifier
+from services.account.repository.users import UserRepository
 from services.common.errors import InvalidArgument, Violation
 from services.common.identity import USER_ID_RULE, is_user_id
 
 MOST_ENTRIES = 1_000
+MOST_CONTACTS = 100
 LONGEST_TEXT = 500
 MOST_DETAILS = 50
 
@@ -25,9 +27,10 @@ Context = ServicerContext[Any, Any]
 class IdentityApi(IdentityServiceServicer):
     """Who callers are, and what was done."""
 
-    def __init__(self, identifier: Identifier, keeper: AuditKeeper) -> None:
+    def __init__(self, identifier: Identifier, keeper: AuditKeeper, users: UserRepository) -> None:
         self._identifier = identifier
         self._keeper = keeper
+        self._users = users
 
     async def Identify(self, request: messages.IdentifyRequest, context: Context) -> messages.IdentifyResponse:
         """Tells who calls."""
@@ -62,6 +65,20 @@ class IdentityApi(IdentityServiceServicer):
             raise InvalidArgument(violations=violations)
         await self._keeper.record(request.entries)
         return messages.RecordActionsResponse()
+
+    async def GetContacts(self, request: messages.GetContactsRequest, context: Context) -> messages.GetContactsResponse:
+        """Tells how users are reached."""
+        if len(request.user_ids) > MOST_CONTACTS:
+            problem = f"expected at most {MOST_CONTACTS} ids, got {len(request.user_ids)}"
+            raise InvalidArgument(violations=[Violation("user_ids", problem)])
+        users = await self._users.of_ids([one for one in request.user_ids if is_user_id(one)])
+        contacts = [
+            messages.Contact(
+                user_id=user.user_id, active=user.active, name=user.name, email=user.email, time_zone=user.time_zone
+            )
+            for user in users
+        ]
+        return messages.GetContactsResponse(contacts=contacts)
 
 
 def _problem(entry: AuditEntry) -> str:

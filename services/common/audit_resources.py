@@ -8,6 +8,7 @@ _EXECUTION = "/blockyard.execution.v1.ExecutionService/"
 _SCHEDULES = "/blockyard.execution.v1.ScheduleService/"
 _TRIGGERS = "/blockyard.execution.v1.TriggerService/"
 _CREDENTIALS = "/blockyard.credentials.v1.CredentialsService/"
+_PREFERENCES = "/blockyard.notification.v1.PreferenceService/"
 _ACCOUNT = "/blockyard.account.v1.AccountService/"
 _WEBHOOKS = "/blockyard.notification.v1.WebhookService/"
 
@@ -39,6 +40,7 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _CREDENTIALS + "CompleteAuthorization": ("credentials", "", "credential.id"),
     _CREDENTIALS + "ListVaultKeys": ("", "", ""),
     _CREDENTIALS + "RotateKeys": ("", "", ""),
+    _PREFERENCES + "UpdatePreferences": ("", "", ""),
     _ACCOUNT + "UpdateUser": ("users", "user_id", "user.id"),
     _ACCOUNT + "ListUsers": ("", "", ""),
     _ACCOUNT + "CreateUser": ("users", "user_id", ""),

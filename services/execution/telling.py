@@ -43,6 +43,7 @@ def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
         graph_id=live.graph_id,
         graph_version=live.graph_version,
         user_id=live.user_id,
+        parent_execution_id=str(live.parent.execution_id) if live.parent is not None else "",
     )
     add = batch.events.add
     for event in effects.events:
@@ -74,7 +75,8 @@ def event_batch(live: Live, effects: Effects, now_ms: int) -> bytes:
                 attempt=event.attempt,
             )
         else:
-            _add_loud(add(), event, sequence, now, nodes[event.node].id)
+            told = add(node_id=nodes[event.node].id, waits_for_person=waits_for_person(live, event))
+            _add_loud(told, event, sequence, now)
     return batch.SerializeToString()
 
 
@@ -88,16 +90,22 @@ QUIET = frozenset({EventKind.NODE_QUEUED, EventKind.NODE_STARTED, EventKind.NODE
 """Kinds of node events that carry neither value nor message."""
 
 
+def waits_for_person(live: Live, event: EngineEvent) -> bool:
+    """Whether somebody is to decide about a node. What is ambiguous when its execution ends stays so for ever."""
+    if event.kind is EventKind.NODE_WAITING:
+        return live.machine.topology.plan.nodes[event.node].kind is NodeKind.APPROVAL
+    return event.kind is EventKind.NODE_AMBIGUOUS and not live.machine.state.ending
+
+
 def _wake(event: EngineEvent) -> dict[str, Any]:
     return {"wake_time": timestamp(event.wake_ms)} if event.wake_ms else {}
 
 
-def _add_loud(told: Event, event: EngineEvent, sequence: int, now: Timestamp, node_id: str) -> None:
+def _add_loud(told: Event, event: EngineEvent, sequence: int, now: Timestamp) -> None:
     told.sequence = sequence
     told.kind = event.kind.value  # type: ignore[assignment]  # the engine's enum has the numbers of the proto's
     told.time.CopyFrom(now)
     told.node_execution = event.number
-    told.node_id = node_id
     told.attempt = event.attempt
     told.message = event.message
     told.reason = event.reason.value  # type: ignore[assignment]  # as above

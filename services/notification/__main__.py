@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from blockyard.notification.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
+from blockyard.notification.v1.preference_service_pb2_grpc import add_PreferenceServiceServicer_to_server
 from blockyard.notification.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
 from starlette.routing import Route, WebSocketRoute
@@ -19,9 +20,12 @@ from services.notification.feeds import IDEMPOTENT, Feeds
 from services.notification.followers import Follower
 from services.notification.following import Following
 from services.notification.hub import Hub
+from services.notification.mail.starting import open_mail
+from services.notification.notices import NoticeIntake
 from services.notification.places import Places
 from services.notification.repository.followers import FollowerRepository
 from services.notification.repository.notices import NoticeRepository
+from services.notification.repository.notices_taken import TakenNoticeRepository
 from services.notification.tail import Tail
 from services.notification.web import documentation
 from services.notification.web import server as web
@@ -58,12 +62,18 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
             await tail.begun.wait()
     following = Following(tail, hub, feeds)
     webhooks = await open_webhooks(settings, resources, process, pool, feeds)
-    follower = Follower(FollowerRepository(pool), following, takes=[webhooks.take], taken=webhooks.wake)
+    mail = await open_mail(settings, resources, process, pool, credentials)
+
+    def wake() -> None:
+        webhooks.wake()
+        mail.wake()
+
+    follower = Follower(FollowerRepository(pool), following, takes=[webhooks.take, *mail.takes], taken=wake)
     process.hold("outgoing", follower.run())
-    notices = NoticePublisher(
-        NoticeRepository(pool), partial(nats.connect, settings.nats_url, "notification", settings.nats_access())
-    )
-    process.hold("notices", notices.run())
+    connect_for_notices = partial(nats.connect, settings.nats_url, "notification", settings.nats_access())
+    process.hold("notices", NoticePublisher(NoticeRepository(pool), connect_for_notices).run())
+    intake = NoticeIntake(bus, TakenNoticeRepository(pool), mail.notice_takes, wake)
+    process.hold("notices of all services", intake.run())
     places = Places(settings.subscriptions_per_user)
     admission = await resources.enter_async_context(admitting(settings))
     gate = Gate(admission)
@@ -83,12 +93,14 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
         Route("/api/events", Streams(gate, following, places).stream),
         Route("/health", HealthPage(channels).show),
         *documentation.routes(),
+        *mail.routes,
     ]
     await resources.enter_async_context(web.serve(settings, routes))
     checks = {"postgresql": lambda: database.is_healthy(pool), "feeds": tail.is_healthy}
     servicers: list[grpc_server.Registration] = [
         (add_NotificationServiceServicer_to_server, NotificationApi(following, places)),
         (add_WebhookServiceServicer_to_server, webhooks.api),
+        (add_PreferenceServiceServicer_to_server, mail.api),
     ]
     await resources.enter_async_context(grpc_server.serve(settings, servicers, checks))
 

@@ -1,12 +1,13 @@
 """Settings of the notification service: environment variables with the prefix BLOCKYARD_."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from blockyard.egress import EgressConfigurationError, EgressPolicy
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.config import DatabaseSettings, Port, ServiceSettings
+from services.notification.mail.addresses import AddressUnusable, address_of, usable
 
 SHORTEST_KEY = 32
 
@@ -67,6 +68,43 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
             self.egress_policy()
         except EgressConfigurationError as error:
             raise ValueError(f"{error}.") from None
+        return self
+
+    smtp_host: str = Field("", description="The mail server; empty sends no mails at all")
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls or tls; none, in plain text, for a server on the same machine"
+    )
+    smtp_user: str = Field("", description="Whom we log in as; empty does not")
+    smtp_password_file: Path | None = Field(None, description="A file with the password, read at each connection")
+    smtp_ca: Path | None = Field(None, description="Authority of the server's certificate (PEM); the system's if empty")
+    smtp_timeout: float = Field(30.0, gt=0, le=60, description="For each answer of the mail server")
+    mail_sender: str = Field("", description='Whom mails are from: "Blockyard <blockyard@example.org>"')
+    public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="The edge as users reach it, for links")
+    mail_execution_url: str = Field(
+        "", pattern=r"^(https?://\S*\{execution_id\}\S*)?$", description="Where people look at an execution"
+    )
+    mails_per_hour: int = Field(20, ge=1, description="Mails of a user about single things; the rest are told in one")
+    mail_retention_days: float = Field(30.0, ge=1, description="It is kept for so long what became of a mail")
+
+    @model_validator(mode="after")
+    def _mail_is_complete(self) -> Self:
+        if bool(self.smtp_user) != (self.smtp_password_file is not None):
+            raise ValueError("BLOCKYARD_SMTP_USER and BLOCKYARD_SMTP_PASSWORD_FILE must be set together.")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("BLOCKYARD_SMTP_SECURITY must not be none with a user: the password would be readable.")
+        if not self.smtp_host:
+            return self
+        try:
+            usable(address_of(self.mail_sender))
+        except AddressUnusable:
+            raise ValueError(
+                'BLOCKYARD_MAIL_SENDER must name an address where BLOCKYARD_SMTP_HOST is set: "Blockyard <a@b.org>".'
+            ) from None
+        if not self.public_url:
+            raise ValueError("BLOCKYARD_PUBLIC_URL must be set with BLOCKYARD_SMTP_HOST: mails link to it.")
+        if not self.account_address:
+            raise ValueError("BLOCKYARD_ACCOUNT_ADDRESS must be set with BLOCKYARD_SMTP_HOST: it knows the addresses.")
         return self
 
 

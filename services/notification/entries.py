@@ -76,6 +76,7 @@ class Part:
             graph_id=whole.graph_id,
             graph_version=whole.graph_version,
             user_id=whole.user_id,
+            parent_execution_id=whole.parent_execution_id,
         )
         part.events.extend(whole.events[at] for at in self.wanted)
         return part

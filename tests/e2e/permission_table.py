@@ -27,6 +27,7 @@ CREDENTIALS = "blockyard.credentials.v1.CredentialsService/"
 ACCOUNT = "blockyard.account.v1.AccountService/"
 NOTIFICATIONS = "blockyard.notification.v1.NotificationService/"
 WEBHOOKS = "blockyard.notification.v1.WebhookService/"
+PREFERENCES = "blockyard.notification.v1.PreferenceService/"
 RUNNER = "blockyard.runner.v1."
 
 
@@ -141,12 +142,14 @@ EXPECTED: dict[str, Row] = {
     ACCOUNT + "ListAuditEntries": row(ADMINS),
     "blockyard.account.v1.IdentityService/Identify": internal(SERVICES, token={"user_id": "permitted-bystander"}),
     "blockyard.account.v1.IdentityService/RecordActions": internal(SERVICES),
+    "blockyard.account.v1.IdentityService/GetContacts": internal(SERVICES, user_ids=["$user"]),
     "blockyard.account.v1.LedgerService/HoldCredits": internal(SERVICES, holder="a test"),
     "blockyard.account.v1.LedgerService/SettleCharges": internal(SERVICES, holder="a test"),
     RUNNER + "CatalogueService/RegisterBlocks": internal(RUNNERS),
     RUNNER + "CatalogueService/GetRunnableGraph": internal(SERVICES, graph_id="$graph", user_id="$user"),
     RUNNER + "CatalogueService/GetRunnableBlock": internal(SERVICES, block_id="TextProcessingBlock", user_id="$user"),
     RUNNER + "CatalogueService/FindCredentialUses": internal(SERVICES, credential_id="$credential", user_id="$user"),
+    RUNNER + "CatalogueService/GetGraphNames": internal(SERVICES, graph_ids=["$graph"], user_id="$user"),
     RUNNER + "ValueService/GetValue": internal(RUNNERS),
     RUNNER + "ValueService/PutValue": internal(RUNNERS),
     RUNNER + "LeaseService/LeaseCredentials": internal(RUNNERS, runner_id="a test"),
@@ -164,6 +167,9 @@ EXPECTED: dict[str, Row] = {
     WEBHOOKS + "RetryWebhookDelivery": row(WRITERS, "others", "NOT_FOUND", **OF_WEBHOOK, delivery_id="none"),
     WEBHOOKS + "ReplayWebhook": row(WRITERS, "others", **OF_WEBHOOK, start_time="2026-01-01T00:00:00Z"),
     WEBHOOKS + "TestWebhook": row(WRITERS, "others", **OF_WEBHOOK),
+    PREFERENCES + "GetPreferences": row(READERS),
+    PREFERENCES + "UpdatePreferences": row(WRITERS, update_mask="digestHour", digest_hour=9),
+    PREFERENCES + "Unsubscribe": row(EVERYBODY, "", "INVALID_ARGUMENT", token="none"),
     RUNNER + "FeedService/GetFeedHeads": internal(SERVICES),
     RUNNER + "FeedService/ReadFeeds": internal(SERVICES),
     RUNNER + "TaskService/CheckRuns": internal(SERVICES),

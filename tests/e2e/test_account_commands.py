@@ -1,4 +1,4 @@
-"""`blockyard keys`, `users`, `credits` and `audit` against the real stack."""
+"""`blockyard keys`, `users`, `credits`, `notifications` and `audit` against the real stack."""
 
 import asyncio
 import uuid
@@ -157,3 +157,19 @@ async def test_what_was_done_stands_in_the_audit_log(shell: Shell) -> None:
     assert shown.output.split("\n")[0].split() == ["TIME", "ACTOR", "ACTION", "OUTCOME", "RESOURCE"]
     nobody = await shell("audit", "list", "--actor", "nobody-at-all")
     assert nobody.output == "No entries.\n"
+
+
+async def test_a_user_chooses_what_is_mailed(shell: Shell, stack: Stack) -> None:
+    _, mine = of_user(shell, stack)
+
+    shown = await mine("notifications", "show")
+    done = await mine("notifications", "set", "--failed", "weekly", "--all", "off", "--hour", "7", "--day", "sunday")
+    found = (await mine("notifications", "show", "--json")).json
+    nothing = await mine("notifications", "set")
+
+    assert "failed" in shown.output
+    assert "This installation sends no mails" in shown.errors
+    assert "Digests at 7:00, weekly ones on Sunday." in done.output
+    assert (found["digest_hour"], found["digest_day"], found["mail_enabled"]) == (7, 7, False)
+    assert {kind for kind, frequency in found["mails"].items() if frequency != "OFF"} == {"EXECUTION_FAILED"}
+    assert (nothing.code, "Say what to set" in nothing.errors) == (2, True)

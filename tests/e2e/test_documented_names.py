@@ -19,6 +19,7 @@ from blockyard.credentials.v1 import credential_pb2, credentials_service_pb2
 from blockyard.event.v1 import event_pb2, notice_pb2
 from blockyard.execution.v1 import execution_pb2, execution_service_pb2
 from blockyard.graph.v1 import block_pb2, graph_pb2, graph_service_pb2
+from blockyard.notification.v1 import preference_service_pb2
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -52,6 +53,7 @@ ENUMS = [
     *block_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *graph_pb2.DESCRIPTOR.enum_types_by_name.values(),
     *graph_service_pb2.DESCRIPTOR.enum_types_by_name.values(),
+    *preference_service_pb2.DESCRIPTOR.enum_types_by_name.values(),
 ]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

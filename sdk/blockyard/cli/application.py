@@ -23,6 +23,7 @@ from blockyard.cli.executions import executions
 from blockyard.cli.graphs import graphs
 from blockyard.cli.importing import export_graph, import_graph
 from blockyard.cli.keys import keys
+from blockyard.cli.notifications import notifications
 from blockyard.cli.output import Output
 from blockyard.cli.presets import presets
 from blockyard.cli.run import run
@@ -111,6 +112,7 @@ for _command in (
     webhooks,
     credentials,
     keys,
+    notifications,
     credits_group,
     users,
     audit,

@@ -43,6 +43,7 @@ from blockyard.client.credential_records import (
 from blockyard.client.credentials import CredentialsClient, VaultClient
 from blockyard.client.executions import CreditsPolicy, ExecutionHandle, ExecutionsClient
 from blockyard.client.graphs import GraphLike, GraphsClient
+from blockyard.client.notifications import MailFrequency, MailKind, NotificationPreferences, NotificationsClient
 from blockyard.client.presets import PresetRecord, PresetsClient
 from blockyard.client.schedule_records import (
     CatchUpPolicy,
@@ -80,6 +81,7 @@ from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceStub
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceStub
 from blockyard.notification.v1.notification_service_pb2 import EventFilter
 from blockyard.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+from blockyard.notification.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from blockyard.notification.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from blockyard.records import (
     AbsentResult,
@@ -152,11 +154,15 @@ __all__ = [
     "GraphsClient",
     "HostHeadersSecret",
     "Json",
+    "MailFrequency",
+    "MailKind",
     "MissingCredentials",
     "NewApiKey",
     "NewTrigger",
     "NodeExecution",
     "NodeStatus",
+    "NotificationPreferences",
+    "NotificationsClient",
     "OverlapPolicy",
     "PresetRecord",
     "PresetsClient",
@@ -247,6 +253,12 @@ class Client:
     def credits(self) -> CreditsClient:
         """The caller's credits; for administrators those of all."""
         return CreditsClient(self._account_stub(), self._call)
+
+    @property
+    def notifications(self) -> NotificationsClient:
+        """What the caller is told by e-mail."""
+        channel = self._known("notification", self.connection.notification_address)
+        return NotificationsClient(PreferenceServiceStub(channel), self._call)
 
     @property
     def users(self) -> UsersClient:

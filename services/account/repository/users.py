@@ -27,6 +27,11 @@ class UserRepository:
         row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE user_id = $1", user_id)
         return _user(row) if row else None
 
+    async def of_ids(self, user_ids: Sequence[str]) -> Sequence[User]:
+        """Those of these users who are known."""
+        rows = await self._pool.fetch(f"SELECT {_COLUMNS} FROM users WHERE user_id = ANY($1::text[])", list(user_ids))
+        return [_user(row) for row in rows]
+
     async def page(self, query: str, after: str, limit: int) -> Sequence[User]:
         """Users by id, those whose id, name or e-mail address holds a text."""
         rows = await self._pool.fetch(

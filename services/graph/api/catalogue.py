@@ -1,5 +1,7 @@
 """CatalogueService: how runners and the execution service meet the catalogue. For service tokens only."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +16,9 @@ from services.graph.api.presets import preset_id
 from services.graph.graphs import MOST_USES, Graphs, Runnable
 from services.graph.presets import Presets, preset_message
 from services.graph.registration import Registrar
+
+MOST_NAMES = 100
+"""Asked for at once."""
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -84,6 +89,16 @@ class CatalogueApi(CatalogueServiceServicer):
         uses += [CredentialUse(graph_id=str(row.graph_id), preset_id=str(row.preset_id)) for row in presets]
         return messages.CatalogueServiceFindCredentialUsesResponse(uses=uses[:MOST_USES])
 
+    async def GetGraphNames(
+        self, request: messages.GetGraphNamesRequest, context: Context
+    ) -> messages.GetGraphNamesResponse:
+        """Gets the names of graphs."""
+        if len(request.graph_ids) > MOST_NAMES:
+            problem = f"expected at most {MOST_NAMES} ids, got {len(request.graph_ids)}"
+            raise InvalidArgument(violations=[Violation("graph_ids", problem)])
+        names = await self._graphs.repository.names(request.user_id, graph_ids(request.graph_ids))
+        return messages.GetGraphNamesResponse(names={str(key): name for key, name in names.items()})
+
 
 def _answer(runnable: Runnable, request: messages.GetRunnableGraphRequest) -> messages.GetRunnableGraphResponse:
     """The graph, unless the caller has it."""
@@ -92,6 +107,15 @@ def _answer(runnable: Runnable, request: messages.GetRunnableGraphRequest) -> me
         answer.graph.CopyFrom(runnable.graph)
         answer.blocks.extend(runnable.blocks)
     return answer
+
+
+def graph_ids(texts: Sequence[str]) -> list[UUID]:
+    """The ids in a request; what is none names no graph."""
+    found: list[UUID] = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(UUID(text))
+    return found
 
 
 def credential_id(text: str) -> UUID:

@@ -85,6 +85,19 @@ class GraphRepository:
         )
         return {row["graph_id"]: row["active_version"] for row in rows}
 
+    async def names(self, user_id: str, graph_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The names, at their active versions, of those of these graphs that the user has."""
+        rows = await self.pool.fetch(
+            """
+            SELECT g.graph_id, v.name
+            FROM graphs g JOIN graph_versions v ON v.graph_id = g.graph_id AND v.version = g.active_version
+            WHERE g.user_id = $1 AND g.graph_id = ANY($2::uuid[])
+            """,
+            user_id,
+            list(graph_ids),
+        )
+        return {row["graph_id"]: row["name"] for row in rows}
+
     async def page(self, user_id: str, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[GraphRow]:
         """A user's graphs at their active versions, newest first, without bodies."""
         moment, graph_id = before or (None, None)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as messages
+from blockyard.account.v1.identity_service_pb2 import GetContactsRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
@@ -215,3 +216,23 @@ async def test_when_a_user_called_last_is_noted_to_the_minute(service: Service) 
         return (await user_of(service.admin(), "seen")).last_seen_time.seconds
 
     assert await until(seen, "the call is noted", seconds=20) % 60 == 0
+
+
+async def test_other_services_are_told_how_users_are_reached(service: Service) -> None:
+    reached = service.user("reached")
+    await user_of(reached)
+    await reached.call("UpdateUser", update(name="Ann", email="ann@example.org", time_zone="Europe/Berlin"))
+    disabled = messages.SetUserAccessRequest(user_id="reached", state=account_pb2.USER_STATE_DISABLED)
+    await service.admin().call("SetUserAccess", disabled)
+    await user_of(service.user("unreached"))
+
+    asked = GetContactsRequest(user_ids=["reached", "unreached", "nobody", "no id\0"])
+    answer = await service.service().call("GetContacts", asked)
+    too_many = await service.service().refused("GetContacts", GetContactsRequest(user_ids=["reached"] * 101))
+
+    contacts = {one.user_id: (one.active, one.name, one.email, one.time_zone) for one in answer.contacts}
+    assert contacts == {
+        "reached": (False, "Ann", "ann@example.org", "Europe/Berlin"),
+        "unreached": (True, "", "", ""),
+    }
+    assert set(too_many.fields) == {"user_ids"}

@@ -170,6 +170,9 @@ class MemoryCatalogue(CatalogueServiceServicer):
     async def FindCredentialUses(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         raise NotImplementedError("the vault asks this, and there is none in these tests")
 
+    async def GetGraphNames(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        raise NotImplementedError("mails ask this, and none are sent in these tests")
+
     async def GetRunnableBlock(
         self, request: GetRunnableBlockRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunnableBlockResponse:

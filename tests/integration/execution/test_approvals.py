@@ -261,3 +261,15 @@ async def test_data_in_the_blob_store_is_put_together_with_its_parts_and_taken_a
             await client.call("ResumeNode", decided(execution.id, node.number, messages.DECISION_APPROVE))
             await ended(client, execution.id)
             assert await client.results(execution.id) == {"to": ["ada"], "subject": ["rain"]}
+
+
+async def test_an_event_says_that_a_person_is_waited_for(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        reviewed(built)
+        await built.add_replica()
+        client = built.client()
+        execution = await client.start(inputs={"x": {"to": "ada"}})
+        review = await waiting(client, execution.id)
+        await client.call("ResumeNode", decided(execution.id, review.number, messages.DECISION_APPROVE))
+        events = await client.events(execution.id)
+        assert [event.kind for event in events if event.waits_for_person] == [EventKind.EVENT_KIND_NODE_WAITING]

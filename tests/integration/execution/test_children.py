@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from blockyard.dev.postgres import PostgresServer
+from blockyard.event.v1.event_pb2 import EventBatch, EventKind
 from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import ExecutionStatus, NodeExecutionStatus
 from blockyard.runner.v1.task_pb2 import Task
@@ -85,6 +86,27 @@ async def test_the_results_of_a_child_are_the_outputs_of_its_node(postgres: Post
                 "ListExecutions", messages.ListExecutionsRequest(parent_execution_id=execution.id)
             )
             assert [one.id for one in listed.executions] == [run.id]
+
+
+async def test_the_events_of_a_child_name_the_execution_that_waits_for_it(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        child(built)
+        parent(built)
+        await built.add_replica()
+        batches: list[EventBatch] = []
+        await built.bus.subscribe("blockyard.event.*.*.*", lambda one: batches.append(EventBatch.FromString(one.data)))
+        async with running(built.bus, {"work": doubled}):
+            client = built.client()
+            execution = await client.start("parent", inputs={"x": 1})
+            events = await client.events(execution.id)
+            last = (execution.id, len(events))
+            await until(lambda: last in [(b.execution_id, b.events[-1].sequence) for b in batches], "all is told")
+        parents = {(batch.graph_id, batch.parent_execution_id) for batch in batches}
+        assert parents == {("parent", ""), ("child", execution.id)}
+        waits = [
+            event for batch in batches for event in batch.events if event.kind == EventKind.EVENT_KIND_NODE_WAITING
+        ]
+        assert [event.waits_for_person for event in waits] == [False], "it is no person who is waited for"
 
 
 async def test_constants_are_inputs_and_links_come_before_them(postgres: PostgresServer) -> None:

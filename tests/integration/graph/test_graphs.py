@@ -7,6 +7,7 @@ import uuid
 import grpc
 from blockyard.graph.v1 import graph_service_pb2 as messages
 from blockyard.graph.v1.graph_pb2 import ExecutionLimits, Graph
+from blockyard.runner.v1.catalogue_service_pb2 import GetGraphNamesRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.common.structs import from_struct
@@ -260,3 +261,15 @@ async def test_a_constant_that_is_too_deep_to_be_shown_is_not_stored(service: Se
         assert refused.fields == {"nodes[0].inputs.a": "is nested deeper than 24 levels"}
     stored = (await caller.call("ListGraphs", messages.ListGraphsRequest())).graphs
     assert [one.id for one in stored] == [made.id]
+
+
+async def test_other_services_are_told_the_names_of_graphs(service: Service) -> None:
+    made, other = await create(service.user()), await create(service.user("bert"))
+    await update(service.user(), Graph(id=made.id, name="renamed"), "name")
+    ids = [made.id, other.id, str(uuid.uuid4()), "no id"]
+
+    answer = await service.service().call("GetGraphNames", GetGraphNamesRequest(user_id="anna", graph_ids=ids))
+    too_many = GetGraphNamesRequest(user_id="anna", graph_ids=[made.id] * 101)
+
+    assert answer.names == {made.id: "renamed"}
+    assert set((await service.service().refused("GetGraphNames", too_many)).fields) == {"graph_ids"}

@@ -20,6 +20,8 @@ from blockyard.dev.process import ChildProcess
 from blockyard.runner.v1.catalogue_service_pb2 import (
     CatalogueServiceFindCredentialUsesRequest,
     CatalogueServiceFindCredentialUsesResponse,
+    GetGraphNamesRequest,
+    GetGraphNamesResponse,
     GetRunnableBlockRequest,
     GetRunnableBlockResponse,
     GetRunnableGraphRequest,
@@ -65,6 +67,11 @@ class RegisteringCatalogue(CatalogueServiceServicer):
         self, request: CatalogueServiceFindCredentialUsesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> CatalogueServiceFindCredentialUsesResponse:
         return CatalogueServiceFindCredentialUsesResponse()
+
+    async def GetGraphNames(
+        self, request: GetGraphNamesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetGraphNamesResponse:
+        return GetGraphNamesResponse()
 
     async def RegisterBlocks(
         self, request: RegisterBlocksRequest, context: grpc.aio.ServicerContext[Any, Any]

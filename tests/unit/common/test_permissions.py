@@ -138,7 +138,7 @@ def test_a_method_that_nobody_listed_is_refused_to_all(role: Role) -> None:
         identity.authorise(Caller("ada", role), "/blockyard.graph.v1.GraphService/Forgotten")
 
 
-def test_methods_that_are_open_to_all_are_health_and_reflection() -> None:
+def test_methods_that_are_open_to_all_are_health_and_reflection_and_what_brings_a_proof_of_its_own() -> None:
     public = {method.split("/")[1] for method in PERMISSIONS if permissions.is_public(method)}
 
     assert public == {
@@ -146,6 +146,10 @@ def test_methods_that_are_open_to_all_are_health_and_reflection() -> None:
         "grpc.reflection.v1alpha.ServerReflection",
         "grpc.reflection.v1.ServerReflection",
         "blockyard.execution.v1.TriggerService",
+        "blockyard.notification.v1.PreferenceService",
     }
     ours = {method for method in PERMISSIONS if permissions.is_public(method) and method.startswith("/blockyard.")}
-    assert ours == {"/blockyard.execution.v1.TriggerService/ReceiveWebhook"}
+    assert ours == {
+        "/blockyard.execution.v1.TriggerService/ReceiveWebhook",
+        "/blockyard.notification.v1.PreferenceService/Unsubscribe",
+    }

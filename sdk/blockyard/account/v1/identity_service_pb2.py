@@ -26,7 +26,7 @@ from blockyard.account.v1 import account_pb2 as blockyard_dot_account_dot_v1_dot
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/account/v1/identity_service.proto\x12\x14\x62lockyard.account.v1\x1a\"blockyard/account/v1/account.proto\x1a\x1egoogle/protobuf/duration.proto\"\x98\x01\n\x0fIdentifyRequest\x12\x34\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32!.blockyard.account.v1.ApiKeyProofH\x00\x12\x32\n\x05token\x18\x02 \x01(\x0b\x32!.blockyard.account.v1.TokenClaimsH\x00\x12\x11\n\x07user_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63\x61ller\"-\n\x0b\x41piKeyProof\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"i\n\x0bTokenClaims\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x04role\x18\x02 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\xe5\x01\n\x10IdentifyResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04role\x18\x03 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x35\n\x0bpermissions\x18\x05 \x03(\x0e\x32 .blockyard.account.v1.Permission\x12\x12\n\napi_key_id\x18\x06 \x01(\t\x12(\n\x05valid\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x14RecordActionsRequest\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.AuditEntry\"\x17\n\x15RecordActionsResponse2\xda\x01\n\x0fIdentityService\x12[\n\x08Identify\x12%.blockyard.account.v1.IdentifyRequest\x1a&.blockyard.account.v1.IdentifyResponse\"\x00\x12j\n\rRecordActions\x12*.blockyard.account.v1.RecordActionsRequest\x1a+.blockyard.account.v1.RecordActionsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+blockyard/account/v1/identity_service.proto\x12\x14\x62lockyard.account.v1\x1a\"blockyard/account/v1/account.proto\x1a\x1egoogle/protobuf/duration.proto\"\x98\x01\n\x0fIdentifyRequest\x12\x34\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32!.blockyard.account.v1.ApiKeyProofH\x00\x12\x32\n\x05token\x18\x02 \x01(\x0b\x32!.blockyard.account.v1.TokenClaimsH\x00\x12\x11\n\x07user_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63\x61ller\"-\n\x0b\x41piKeyProof\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"i\n\x0bTokenClaims\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x04role\x18\x02 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"\xe5\x01\n\x10IdentifyResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12,\n\x04role\x18\x03 \x01(\x0e\x32\x1e.blockyard.account.v1.UserRole\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x35\n\x0bpermissions\x18\x05 \x03(\x0e\x32 .blockyard.account.v1.Permission\x12\x12\n\napi_key_id\x18\x06 \x01(\t\x12(\n\x05valid\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"I\n\x14RecordActionsRequest\x12\x31\n\x07\x65ntries\x18\x01 \x03(\x0b\x32 .blockyard.account.v1.AuditEntry\"\x17\n\x15RecordActionsResponse\"&\n\x12GetContactsRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"F\n\x13GetContactsResponse\x12/\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x1d.blockyard.account.v1.Contact\"Z\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t2\xc0\x02\n\x0fIdentityService\x12[\n\x08Identify\x12%.blockyard.account.v1.IdentifyRequest\x1a&.blockyard.account.v1.IdentifyResponse\"\x00\x12j\n\rRecordActions\x12*.blockyard.account.v1.RecordActionsRequest\x1a+.blockyard.account.v1.RecordActionsResponse\"\x00\x12\x64\n\x0bGetContacts\x12(.blockyard.account.v1.GetContactsRequest\x1a).blockyard.account.v1.GetContactsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDACTIONSREQUEST']._serialized_end=751
   _globals['_RECORDACTIONSRESPONSE']._serialized_start=753
   _globals['_RECORDACTIONSRESPONSE']._serialized_end=776
-  _globals['_IDENTITYSERVICE']._serialized_start=779
-  _globals['_IDENTITYSERVICE']._serialized_end=997
+  _globals['_GETCONTACTSREQUEST']._serialized_start=778
+  _globals['_GETCONTACTSREQUEST']._serialized_end=816
+  _globals['_GETCONTACTSRESPONSE']._serialized_start=818
+  _globals['_GETCONTACTSRESPONSE']._serialized_end=888
+  _globals['_CONTACT']._serialized_start=890
+  _globals['_CONTACT']._serialized_end=980
+  _globals['_IDENTITYSERVICE']._serialized_start=983
+  _globals['_IDENTITYSERVICE']._serialized_end=1303
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class IdentityServiceStub:
                 request_serializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsRequest.SerializeToString,
                 response_deserializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsResponse.FromString,
                 _registered_method=True)
+        self.GetContacts = channel.unary_unary(
+                '/blockyard.account.v1.IdentityService/GetContacts',
+                request_serializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsRequest.SerializeToString,
+                response_deserializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -66,6 +71,13 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetContacts(self, request, context):
+        """Gets how users are reached. Those who are not known are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +90,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RecordActions,
                     request_deserializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsRequest.FromString,
                     response_serializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsResponse.SerializeToString,
+            ),
+            'GetContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContacts,
+                    request_deserializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsRequest.FromString,
+                    response_serializer=blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +152,33 @@ class IdentityService:
             '/blockyard.account.v1.IdentityService/RecordActions',
             blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsRequest.SerializeToString,
             blockyard_dot_account_dot_v1_dot_identity__service__pb2.RecordActionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.account.v1.IdentityService/GetContacts',
+            blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsRequest.SerializeToString,
+            blockyard_dot_account_dot_v1_dot_identity__service__pb2.GetContactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class IdentityServiceStub:
     """
     RecordActions: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RecordActionsRequest, _identity_service_pb2.RecordActionsResponse]
     """Keeps what was done. Entries that are there already stay as they are."""
+    GetContacts: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetContactsRequest, _identity_service_pb2.GetContactsResponse]
+    """Gets how users are reached. Those who are not known are left out."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -51,6 +53,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     RecordActions: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RecordActionsRequest, _identity_service_pb2.RecordActionsResponse]  # type: ignore[assignment]
     """Keeps what was done. Entries that are there already stay as they are."""
+    GetContacts: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetContactsRequest, _identity_service_pb2.GetContactsResponse]  # type: ignore[assignment]
+    """Gets how users are reached. Those who are not known are left out."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: who callers are, for the services that they call. Service tokens only, those of runners excepted."""
@@ -72,5 +76,13 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.RecordActionsResponse, _abc.Awaitable[_identity_service_pb2.RecordActionsResponse]]:
         """Keeps what was done. Entries that are there already stay as they are."""
+
+    @_abc_1.abstractmethod
+    def GetContacts(
+        self,
+        request: _identity_service_pb2.GetContactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.GetContactsResponse, _abc.Awaitable[_identity_service_pb2.GetContactsResponse]]:
+        """Gets how users are reached. Those who are not known are left out."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -144,6 +144,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The webhook does not exist or belongs to somebody else. NOT_FOUND."""
     ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 58
     """The webhook has no such delivery, or none any more. NOT_FOUND."""
+    ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: _ErrorReason.ValueType  # 70
+    """The link to unsubscribe was not made here, or is not whole. INVALID_ARGUMENT."""
     ERROR_REASON_PATH_NOT_FOUND: _ErrorReason.ValueType  # 60
     """There is nothing at this path of HTTP. NOT_FOUND."""
 
@@ -274,6 +276,8 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 57
 """The webhook does not exist or belongs to somebody else. NOT_FOUND."""
 ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 58
 """The webhook has no such delivery, or none any more. NOT_FOUND."""
+ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: ErrorReason.ValueType  # 70
+"""The link to unsubscribe was not made here, or is not whole. INVALID_ARGUMENT."""
 ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 60
 """There is nothing at this path of HTTP. NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

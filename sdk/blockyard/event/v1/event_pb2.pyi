@@ -141,6 +141,7 @@ class EventBatch(_message.Message):
     GRAPH_VERSION_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """Execution that the events belong to, a UUID."""
     graph_id: _builtins.str
@@ -149,6 +150,8 @@ class EventBatch(_message.Message):
     """Version of the graph."""
     user_id: _builtins.str
     """Id of the user who owns it."""
+    parent_execution_id: _builtins.str
+    """Execution that waits for this one, since a node of it runs this one's graph; empty if none does."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """The events, in order of their sequence, without gaps."""
@@ -161,10 +164,11 @@ class EventBatch(_message.Message):
         graph_version: _builtins.int = ...,
         user_id: _builtins.str = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
+        parent_execution_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "execution_id", b"execution_id", "graph_id", b"graph_id", "graph_version", b"graph_version", "parent_execution_id", b"parent_execution_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +195,7 @@ class Event(_message.Message):
     WAKE_TIME_FIELD_NUMBER: _builtins.int
     OUTPUT_NAME_FIELD_NUMBER: _builtins.int
     VALUE_ABSENCE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_PERSON_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1 for an execution's first event, and one more for each further one."""
     kind: Global___EventKind.ValueType
@@ -217,6 +222,8 @@ class Event(_message.Message):
     """Name of the output, in events of kind EXECUTION_OUTPUT."""
     value_absence: Global___ValueAbsence.ValueType
     """Why an output event comes without its value. Never in messages of JetStream, which have references."""
+    waits_for_person: _builtins.bool
+    """In events of kind NODE_WAITING and NODE_AMBIGUOUS: true if a person is to decide, by ResumeNode."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the fact behind it was recorded."""
@@ -243,10 +250,11 @@ class Event(_message.Message):
         wake_time: _timestamp_pb2.Timestamp | None = ...,
         output_name: _builtins.str = ...,
         value_absence: Global___ValueAbsence.ValueType = ...,
+        waits_for_person: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "wake_time", b"wake_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "kind", b"kind", "message", b"message", "node_execution", b"node_execution", "node_id", b"node_id", "output_name", b"output_name", "pin", b"pin", "provisional", b"provisional", "reason", b"reason", "sequence", b"sequence", "time", b"time", "value", b"value", "value_absence", b"value_absence", "wake_time", b"wake_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "index", b"index", "kind", b"kind", "message", b"message", "node_execution", b"node_execution", "node_id", b"node_id", "output_name", b"output_name", "pin", b"pin", "provisional", b"provisional", "reason", b"reason", "sequence", b"sequence", "time", b"time", "value", b"value", "value_absence", b"value_absence", "waits_for_person", b"waits_for_person", "wake_time", b"wake_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,11 @@ class CatalogueServiceStub:
                 request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.SerializeToString,
                 response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.FromString,
                 _registered_method=True)
+        self.GetGraphNames = channel.unary_unary(
+                '/blockyard.runner.v1.CatalogueService/GetGraphNames',
+                request_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesRequest.SerializeToString,
+                response_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
@@ -92,6 +97,13 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGraphNames(self, request, context):
+        """Gets the names of a user's graphs at their active versions. Those that are not there are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +126,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.FindCredentialUses,
                     request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.FromString,
                     response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.SerializeToString,
+            ),
+            'GetGraphNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGraphNames,
+                    request_deserializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesRequest.FromString,
+                    response_serializer=blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +242,33 @@ class CatalogueService:
             '/blockyard.runner.v1.CatalogueService/FindCredentialUses',
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesRequest.SerializeToString,
             blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.CatalogueServiceFindCredentialUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGraphNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.runner.v1.CatalogueService/GetGraphNames',
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesRequest.SerializeToString,
+            blockyard_dot_runner_dot_v1_dot_catalogue__service__pb2.GetGraphNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class CatalogueServiceStub:
     """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
     FindCredentialUses: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesRequest, _catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]
     """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
+    GetGraphNames: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetGraphNamesRequest, _catalogue_service_pb2.GetGraphNamesResponse]
+    """Gets the names of a user's graphs at their active versions. Those that are not there are left out."""
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
@@ -63,6 +65,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """Gets a block as the catalogue has it now, to be run on its own for the user named. One that is disabled comes too."""
     FindCredentialUses: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesRequest, _catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]  # type: ignore[assignment]
     """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
+    GetGraphNames: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetGraphNamesRequest, _catalogue_service_pb2.GetGraphNamesResponse]  # type: ignore[assignment]
+    """Gets the names of a user's graphs at their active versions. Those that are not there are left out."""
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how runners and the execution service meet the catalogue. Served by the graph service to service tokens only."""
@@ -102,5 +106,13 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse, _abc.Awaitable[_catalogue_service_pb2.CatalogueServiceFindCredentialUsesResponse]]:
         """Where the newest and the active versions of a user's graphs name a credential, and where presets do, at most 100."""
+
+    @_abc_1.abstractmethod
+    def GetGraphNames(
+        self,
+        request: _catalogue_service_pb2.GetGraphNamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.GetGraphNamesResponse, _abc.Awaitable[_catalogue_service_pb2.GetGraphNamesResponse]]:
+        """Gets the names of a user's graphs at their active versions. Those that are not there are left out."""
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
