@@ -26,7 +26,7 @@ SETTINGS = {
 
 @dataclass(eq=False)
 class Front:
-    """An edge, what stands behind it, and a client of REST."""
+    """An edge, what stands behind it (no account service), and a client of REST."""
 
     edge: Edge
     graph: Upstream
@@ -47,7 +47,8 @@ async def fronted(folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Fr
     """An edge with these settings."""
     async with AsyncExitStack() as resources:
         graph, first, second = [await resources.enter_async_context(Upstream()) for _ in range(3)]
-        endpoints = {"graph": graph.address, "execution": f"{first.address},{second.address}"}
+        endpoints = dict.fromkeys(("graph", "credentials", "notification"), graph.address)
+        endpoints["execution"] = f"{first.address},{second.address}"
         edge = Edge(folder / "edge", free_port(), folder / "edge.log", endpoints, SETTINGS | dict(settings))
         resources.push_async_callback(edge.kill)
         await edge.start()

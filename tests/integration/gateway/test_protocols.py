@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import struct
+import time
 from collections import Counter
 
 import grpc
@@ -28,6 +30,7 @@ from grpc_status import rpc_status
 
 from services.common import error_status
 from services.common.errors import NotFound
+from services.gateway.contract import public_methods
 from tests.integration.gateway.conftest import TIMEOUT_SECONDS, Front
 from tests.integration.gateway.upstream import Context, answering, failing
 from tests.waiting import until
@@ -53,7 +56,8 @@ async def test_grpc_passes_with_its_errors_whole(front: Front) -> None:
 
 async def test_a_deadline_of_the_caller_may_be_later_than_the_edges(front: Front) -> None:
     async def answer(_: bytes, context: Context) -> None:
-        await asyncio.sleep(TIMEOUT_SECONDS + 1)  # nothing else shows that nothing ends it
+        late = time.monotonic() + TIMEOUT_SECONDS + 1
+        await until(lambda: time.monotonic() > late, "it takes longer than calls may")
         await context.write(GetGraphResponse().SerializeToString())
 
     front.answer(GET, answer)
@@ -69,6 +73,26 @@ async def test_what_is_not_public_does_not_exist_outside(front: Front) -> None:
             await stub.Identify(identity_service_pb2.IdentifyRequest())
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert (await front.client.post("/blockyard.graph.v1.GraphService/GetGraph", json={})).status_code == 404
+
+
+async def test_every_address_of_the_contract_leads_to_its_method(front: Front) -> None:
+    said = error_status.status_of(NotFound())
+    there = [method for method in public_methods() if method.domain != "account"]
+    for method in there:
+        front.answer(method.path.removeprefix("/blockyard."), failing(said))
+    wrong: list[str] = []
+    addresses = [(method, binding) for method in there for binding in method.bindings]
+    for method, binding in addresses:
+        path = re.sub(r"\{[^}]*\}", "7", binding.path)
+        answer = await front.client.request(binding.verb, path, json={} if binding.body else None)
+        upstreams = (front.graph, *front.execution)
+        called = {call.method for upstream in upstreams for call in upstream.calls}
+        if (answer.status_code, called) != (404, {method.path}):
+            wrong.append(f"{binding.verb} {path}: {answer.status_code} {called}")
+        for upstream in upstreams:
+            upstream.calls.clear()
+    assert len(there) > 50
+    assert wrong == []
 
 
 async def test_a_service_that_is_away_is_unavailable_to_grpc(front: Front) -> None:
