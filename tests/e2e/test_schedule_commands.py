@@ -1,15 +1,18 @@
 """`blockyard schedules` against the real stack."""
 
 import uuid
+from datetime import datetime
 from pathlib import Path
 
+import asyncpg
 import blockyard
 import pytest
-from blockyard.client import ScheduleState
+from blockyard.client import Client, FiringRecord, FiringStatus, ScheduleState, UserState
 from blockyard.dev import Stack
 from blockyard.graphs import Graph
 
 from tests.e2e.commands import Shell
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -51,3 +54,47 @@ async def test_a_schedule_lives(shell: Shell) -> None:
         assert (await shell("schedules", "delete", schedule_id)).code == 0
         gone = await shell("schedules", "show", schedule_id)
         assert (gone.code, "[SCHEDULE_NOT_FOUND]" in gone.errors) == (1, True)
+
+
+async def shouting(client: Client, due: datetime) -> str:
+    """A schedule that was due a moment ago, or a minute; its id."""
+    graph = Graph("shout")
+    shouted = graph.add("TextProcessingBlock", text=graph.input("text"), operation="upper")
+    graph.output("result", shouted["processed_text"])
+    stored = await client.graphs.create(graph)
+    cron = f"{due.minute} {due.hour} * * *"
+    return (await client.schedules.create(cron, stored.id, {"text": "hello"}, catch_up="last")).id
+
+
+async def test_a_due_time_runs_its_graph_unless_its_owner_is_disabled(shell: Shell, stack: Stack) -> None:
+    disabled_id = f"user-{uuid.uuid4().hex[:12]}"
+    rows = await asyncpg.connect(stack.postgres.url, server_settings={"search_path": "execution"})
+    due: datetime = await rows.fetchval("SELECT date_trunc('minute', now())")
+    async with blockyard.connect(token=stack.user_token(disabled_id), home=shell.home) as client:
+        theirs = await shouting(client, due)
+    async with blockyard.connect(token=stack.user_token("an-admin", "admin"), home=shell.home) as client:
+        await client.users.set_access(disabled_id, state=UserState.DISABLED)
+    async with blockyard.connect(token=shell.token, home=shell.home) as client:
+        mine = await shouting(client, due)
+        come_due = "UPDATE schedules SET next_time = $2, fire_time = $2 WHERE schedule_id = ANY($1::uuid[])"
+        await rows.execute(come_due, [mine, theirs], due)
+        # Whatever changes a schedule has the replica look at what is due.
+        await client.schedules.update(mine, name="due")
+
+        async def started() -> FiringRecord | None:
+            firings = (await client.schedules.get(mine)).firings
+            return firings[0] if firings and firings[0].status is FiringStatus.STARTED else None
+
+        firing = await until(started, "the schedule has started an execution")
+        assert firing is not None
+        execution = await client.executions.get(firing.execution_id)
+        assert dict(execution.labels) == {"schedule": mine}
+        assert await client.executions.handle(firing.execution_id).result(timeout=30) == {"result": ["HELLO"]}
+        assert firing.execution_id in (await shell("schedules", "show", mine)).output
+
+    async def skipped() -> str:
+        reason = "SELECT reason FROM firings WHERE schedule_id = $1 AND status = 3"
+        return await rows.fetchval(reason, uuid.UUID(theirs)) or ""
+
+    assert await until(skipped, "the other's is skipped") == "its owner is disabled"
+    await rows.close()
