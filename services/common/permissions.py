@@ -157,6 +157,7 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.account.v1.LedgerService/SettleCharges": Permission.SERVICE,
     "/blockyard.runner.v1.LeaseService/LeaseCredentials": Permission.RUNNER,
     "/blockyard.runner.v1.LeaseService/MatchCredentials": Permission.SERVICE,
+    "/blockyard.runner.v1.LeaseService/CheckSecret": Permission.SERVICE,
     "/blockyard.runner.v1.TaskService/CheckRuns": Permission.SERVICE,
     "/blockyard.runner.v1.TaskService/FindCredentialUses": Permission.SERVICE,
     "/blockyard.runner.v1.CatalogueService/FindCredentialUses": Permission.SERVICE,

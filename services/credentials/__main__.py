@@ -33,6 +33,7 @@ from services.credentials.repository.keys import KeyRepository
 from services.credentials.repository.leases import LeaseRepository
 from services.credentials.repository.notices import NoticeRepository
 from services.credentials.rotation import Rotation
+from services.credentials.secret_checks import SecretChecks
 from services.credentials.uses import Uses
 from services.credentials.vault import Vault
 
@@ -90,7 +91,7 @@ async def start(settings: CredentialsSettings, resources: AsyncExitStack, proces
     api = CredentialsApi(credentials, oauth.authorizations, Rotation(vault), secret)
     servicers: list[grpc_server.Registration] = [
         (add_CredentialsServiceServicer_to_server, api),
-        (add_LeaseServiceServicer_to_server, LeaseApi(leasing, leases)),
+        (add_LeaseServiceServicer_to_server, LeaseApi(leasing, leases, SecretChecks(vault))),
     ]
     checks = {"postgresql": lambda: database.is_healthy(pool), "vault keys": canaries.is_healthy}
     await resources.enter_async_context(grpc_server.serve(settings, servicers, checks))

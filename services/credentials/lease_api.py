@@ -12,13 +12,16 @@ from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceServicer
 from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
+from services.credentials.errors import CredentialNotFound
 from services.credentials.leasing import Asked, Given, Leasing
 from services.credentials.matching import Candidate, Demand, Match, match
 from services.credentials.records import CredentialType
 from services.credentials.repository.leases import LeaseRepository
+from services.credentials.secret_checks import SecretChecks, Shown
 
 MOST_PINS = 100
 MOST_DEMANDS = 1_000
+MOST_SIGNATURES = 10
 ID_BYTES = 16
 LONGEST_RUNNER_ID = 200
 
@@ -45,6 +48,7 @@ class LeaseApi(LeaseServiceServicer):
 
     leasing: Leasing
     repository: LeaseRepository
+    checks: SecretChecks
 
     async def LeaseCredentials(
         self, request: messages.LeaseCredentialsRequest, context: Context
@@ -72,6 +76,17 @@ class LeaseApi(LeaseServiceServicer):
         return messages.MatchCredentialsResponse(
             matches={demand.name: _match(match(demand, candidates, now)) for demand in demands}
         )
+
+    async def CheckSecret(self, request: messages.CheckSecretRequest, context: Context) -> messages.CheckSecretResponse:
+        """Says whether somebody knows a secret."""
+        credential_id = _uuid(request.credential_id)
+        if credential_id is None:
+            raise CredentialNotFound
+        if len(request.signatures) > MOST_SIGNATURES:
+            raise InvalidArgument(violations=[Violation("signatures", f"at most {MOST_SIGNATURES}")])
+        shown = Shown(request.signed, list(request.signatures), request.digest, request.as_text)
+        known = await self.checks.knows(request.user_id, credential_id, shown)
+        return messages.CheckSecretResponse(known=known)
 
 
 def _wrong_with(request: messages.LeaseCredentialsRequest) -> Iterator[Violation]:

@@ -63,6 +63,7 @@ from services.execution.starting import Starter, StartLimits
 from services.execution.values import ValueApi
 from services.execution.watching import Watchers
 from services.execution.webhooks.building import trigger_api
+from services.execution.webhooks.senders import Senders
 
 if TYPE_CHECKING:  # the asynchronous forms exist for type checkers alone
     from blockyard.account.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
@@ -205,7 +206,10 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
         [
             (add_ExecutionServiceServicer_to_server, api),
             (add_ScheduleServiceServicer_to_server, schedule_api),
-            (add_TriggerServiceServicer_to_server, trigger_api(settings, pool, starter, entitlement.refusal)),
+            (
+                add_TriggerServiceServicer_to_server,
+                trigger_api(settings, pool, starter, Senders(others.vault), entitlement.refusal),
+            ),
             (add_ValueServiceServicer_to_server, value_api),
             (add_TaskServiceServicer_to_server, TaskApi(bus, executions, TemplateRepository(pool), present.judge)),
             (add_FeedServiceServicer_to_server, FeedApi(FeedRepository(pool))),
@@ -250,7 +254,11 @@ async def _others(settings: ExecutionSettings, resources: AsyncExitStack) -> Oth
         )
     if settings.credentials_address:
         vault = LeaseServiceStub(
-            await channel(settings.credentials_address, "blockyard.runner.v1.LeaseService/MatchCredentials")
+            await channel(
+                settings.credentials_address,
+                "blockyard.runner.v1.LeaseService/MatchCredentials",
+                "blockyard.runner.v1.LeaseService/CheckSecret",
+            )
         )
     if settings.credits_enabled:
         # Whatever is repeated is booked once.

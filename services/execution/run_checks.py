@@ -143,7 +143,7 @@ class TaskApi(TaskServiceServicer):
         for kept in await self._templates.holding(request.user_id, request.credential_id, MOST_USES):
             start = StartTemplate.FromString(kept.template)
             # What is found may stand in an input.
-            if request.credential_id in start.credentials.values():
+            if kept.is_secret or request.credential_id in start.credentials.values():
                 uses.append(
                     CredentialUse(
                         graph_id=start.graph_id,

@@ -153,6 +153,7 @@ EXPECTED: dict[str, Row] = {
     RUNNER + "ValueService/GetValue": internal(RUNNERS),
     RUNNER + "ValueService/PutValue": internal(RUNNERS),
     RUNNER + "LeaseService/LeaseCredentials": internal(RUNNERS, runner_id="a test"),
+    RUNNER + "LeaseService/CheckSecret": internal(SERVICES, user_id="$user", credential_id="$credential"),
     RUNNER + "LeaseService/MatchCredentials": internal(SERVICES, user_id="$user"),
     NOTIFICATIONS + "Subscribe": row(READERS),
     WEBHOOKS + "CreateWebhook": row(WRITERS, webhook={"url": "https://webhooks.invalid/new"}),

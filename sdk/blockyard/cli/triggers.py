@@ -51,6 +51,12 @@ def triggers() -> None:
 @click.option("--version", default=0, type=click.IntRange(0), metavar="N", help="By default the active one of then.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the executions.")
 @credentials_option
+@click.option(
+    "--secret-credential",
+    default="",
+    metavar="ID",
+    help="A credential that holds the sender's secret, where the sender has drawn it.",
+)
 @as_json
 @click.pass_obj
 def create_trigger(
@@ -66,6 +72,7 @@ def create_trigger(
     version: int,
     labels: tuple[str, ...],
     credential_pairs: tuple[str, ...],
+    secret_credential: str,
     json_wanted: bool,
 ) -> None:
     """Makes a trigger of the graph GRAPH_ID, which has an input `payload`, and prints its secret, this once."""
@@ -84,7 +91,14 @@ def create_trigger(
     async def work() -> None:
         async with output.client() as client:
             try:
-                made = await client.triggers.create(start, kind=kind, name=name, events=events, conditions=wanted)
+                made = await client.triggers.create(
+                    start,
+                    kind=kind,
+                    name=name,
+                    events=events,
+                    conditions=wanted,
+                    secret_credential=secret_credential,
+                )
             except InvalidArgument as error:
                 raise with_hints(error, pairs) from error
         _tell_secret(output, made, json_wanted)
@@ -137,7 +151,7 @@ def show_trigger(output: Output, trigger_id: str, json_wanted: bool) -> None:
                 ("events", ", ".join(trigger.events)),
                 ("where", ", ".join(f"{path}={value!r}" for path, value in trigger.conditions.items())),
                 ("state", _state(trigger)),
-                ("secret", f"number {trigger.secret_generation}{_kept(trigger)}"),
+                ("secret", _secret(trigger)),
                 ("updated", when(trigger.updated)),
             ]
         )
@@ -251,6 +265,9 @@ def _tell_secret(output: Output, made: NewTrigger, json_wanted: bool) -> None:
         output.json({"trigger": made.record, "secret": secret})
         return
     click.echo(f"Trigger {made.record.id}: senders post to {made.record.path}", err=True)
+    if not secret:
+        click.echo(f"Its secret is in credential {made.record.secret_credential_id}.", err=True)
+        return
     click.echo("Its secret is shown this once:", err=True)
     # Alone on standard output, for `blockyard triggers create ... > secret`.
     click.echo(secret)
@@ -282,6 +299,9 @@ def _state(trigger: TriggerRecord) -> str:
     return "disabled" if trigger.disabled else "enabled"
 
 
-def _kept(trigger: TriggerRecord) -> str:
+def _secret(trigger: TriggerRecord) -> str:
+    if trigger.secret_credential_id:
+        return f"in credential {trigger.secret_credential_id}"
     until = trigger.previous_secret_expires
-    return f"; the one before is valid until {when(until)}" if until else ""
+    kept = f"; the one before is valid until {when(until)}" if until else ""
+    return f"number {trigger.secret_generation}{kept}"

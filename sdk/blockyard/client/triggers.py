@@ -48,6 +48,7 @@ class TriggerRecord:
     conditions: Mapping[str, Json]
     """Values that must stand in a payload, by their places in it."""
     disabled: bool
+    secret_credential_id: str
     secret_generation: int
     previous_secret_expires: datetime | None
     secret_lost: bool
@@ -71,6 +72,7 @@ class TriggerRecord:
             events=tuple(proto.events),
             conditions={one.path: MessageToDict(one.equals) for one in proto.conditions},
             disabled=proto.disabled,
+            secret_credential_id=proto.secret_credential_id,
             secret_generation=proto.secret_generation,
             previous_secret_expires=moment(proto, "previous_secret_expire_time"),
             secret_lost=proto.secret_lost,
@@ -160,15 +162,18 @@ class TriggersClient:
         events: Sequence[str] = (),
         conditions: Mapping[str, Json] | None = None,
         disabled: bool = False,
+        secret_credential: str = "",
         request_id: str | None = None,
     ) -> NewTrigger:
         """Makes a trigger of a graph (by its id, or with all that a start takes), which has an input `payload`.
 
         `events` and `conditions` (values by their places in the payload, such as "data.state") say what it wants;
-        without any it wants everything. The secret is in the answer, and nowhere else.
+        without any it wants everything. The secret is in the answer, and nowhere else; for a sender that draws it
+        itself, `secret_credential` is the id of a credential that holds it.
         """
         trigger = _message(name, start, events, conditions, disabled)
         trigger.kind = _KINDS[kind]
+        trigger.secret_credential_id = secret_credential
         request = messages.CreateTriggerRequest(trigger=trigger, request_id=request_id or str(uuid.uuid4()))
         answer = await self._call(self._stub.CreateTrigger, request, messages.CreateTriggerResponse, repeatable=True)
         return NewTrigger(TriggerRecord.from_proto(answer.trigger), SecretStr(answer.secret))

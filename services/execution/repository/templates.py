@@ -14,6 +14,8 @@ class KeptTemplate:
     trigger_id: str
     template: bytes
     """A message blockyard.execution.v1.StartTemplate."""
+    is_secret: bool
+    """Whether the text is the id of the credential that holds the trigger's secret."""
 
 
 class TemplateRepository:
@@ -23,14 +25,14 @@ class TemplateRepository:
         self._pool = pool
 
     async def holding(self, user_id: str, text: str, limit: int) -> Sequence[KeptTemplate]:
-        """A user's templates in which a text stands, wherever that may be."""
+        """A user's templates in which a text stands, wherever that may be, and those of triggers whose secret it is."""
         rows = await self._pool.fetch(
             """
-            SELECT schedule_id::text AS schedule_id, '' AS trigger_id, template FROM schedules
+            SELECT schedule_id::text AS schedule_id, '' AS trigger_id, template, false AS is_secret FROM schedules
             WHERE user_id = $1 AND position(convert_to($2, 'UTF8') IN template) > 0
             UNION ALL
-            SELECT '', trigger_id, template FROM triggers
-            WHERE user_id = $1 AND position(convert_to($2, 'UTF8') IN template) > 0
+            SELECT '', trigger_id, template, secret_credential_id = $2 FROM triggers
+            WHERE user_id = $1 AND (position(convert_to($2, 'UTF8') IN template) > 0 OR secret_credential_id = $2)
             LIMIT $3
             """,
             user_id,

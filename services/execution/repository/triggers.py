@@ -18,8 +18,8 @@ from services.execution.webhooks.records import (
     TriggerRow,
 )
 
-_COLUMNS = """trigger_id, user_id, kind, name, template, events, conditions, disabled, key_id, generation,
-    previous_key_id, previous_until, version, create_time, update_time"""
+_COLUMNS = """trigger_id, user_id, kind, name, template, events, conditions, disabled, secret_credential_id,
+    key_id, generation, previous_key_id, previous_until, version, create_time, update_time"""
 
 
 class TriggerRepository:
@@ -32,10 +32,10 @@ class TriggerRepository:
         """Stores a trigger; False if the user's request id has made one before, or they have as many as `most`."""
         done = await self._pool.execute(
             """
-            INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled, key_id,
-                                  request_id, request_hash)
-            SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11
-            WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $12
+            INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled,
+                                  secret_credential_id, key_id, request_id, request_hash)
+            SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11, $12
+            WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $13
             ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
             """,
             new.trigger_id,
@@ -88,7 +88,7 @@ class TriggerRepository:
         done = await self._pool.execute(
             """
             UPDATE triggers SET name = $3, template = $4, events = $5::text[], conditions = $6, disabled = $7,
-                                version = version + 1, update_time = now()
+                                secret_credential_id = $8, version = version + 1, update_time = now()
             WHERE trigger_id = $1 AND version = $2
             """,
             row.trigger_id,
@@ -169,12 +169,26 @@ class TriggerRepository:
 
 def _content_columns(content: TriggerContent) -> tuple[object, ...]:
     conditions = [{"path": list(one.path), "equals": one.equals} for one in content.conditions]
-    return content.name, content.template, list(content.events), json.dumps(conditions), content.disabled
+    return (
+        content.name,
+        content.template,
+        list(content.events),
+        json.dumps(conditions),
+        content.disabled,
+        content.secret_credential_id,
+    )
 
 
 def _trigger(row: asyncpg.Record) -> TriggerRow:
     conditions = tuple(Condition(tuple(one["path"]), one["equals"]) for one in json.loads(row["conditions"]))
-    content = TriggerContent(row["name"], row["template"], tuple(row["events"]), conditions, row["disabled"])
+    content = TriggerContent(
+        row["name"],
+        row["template"],
+        tuple(row["events"]),
+        conditions,
+        row["disabled"],
+        row["secret_credential_id"],
+    )
     return TriggerRow(
         trigger_id=row["trigger_id"],
         user_id=row["user_id"],

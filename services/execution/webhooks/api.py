@@ -116,7 +116,8 @@ class TriggerApi(TriggerServiceServicer):
         )
 
     def _shown(self, row: TriggerRow, value_format: int | None) -> Trigger:
-        lost = self._triggers.keys.present(row.kind, row.trigger_id, row.secret) is None
+        made_here = not row.content.secret_credential_id
+        lost = made_here and self._triggers.keys.present(row.kind, row.trigger_id, row.secret) is None
         return translation.trigger_message(row, lost, value_format)
 
 

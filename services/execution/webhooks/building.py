@@ -11,6 +11,7 @@ from services.execution.starting import Starter
 from services.execution.webhooks.api import TriggerApi
 from services.execution.webhooks.receiving import Receiver
 from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.senders import Senders
 from services.execution.webhooks.triggers import Triggers
 
 
@@ -18,6 +19,7 @@ def trigger_api(
     settings: ExecutionSettings,
     pool: asyncpg.Pool,
     starter: Starter,
+    senders: Senders,
     refusal: Callable[[str], Awaitable[str]],
 ) -> TriggerApi:
     """The servicer. `refusal` says why nothing may be started for a user; empty if it may."""
@@ -29,9 +31,10 @@ def trigger_api(
         repository=repository,
         starter=starter,
         keys=keys,
+        senders=senders,
         refusal=refusal,
         most_bytes=settings.trigger_payload_bytes,
         most_noted=settings.trigger_deliveries,
         limit=RateLimit(rate.shared(settings.rate_limit_replicas)) if rate is not None else None,
     )
-    return TriggerApi(Triggers(repository, starter, keys, settings.user_triggers), receiver, secret)
+    return TriggerApi(Triggers(repository, starter, keys, senders, settings.user_triggers), receiver, secret)

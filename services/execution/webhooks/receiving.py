@@ -42,7 +42,8 @@ from services.execution.triggers import PAYLOAD
 from services.execution.webhooks.payloads import PING, check_size, event_of, read_payload, unwanted
 from services.execution.webhooks.records import Delivery, Kind, Outcome, TriggerRow
 from services.execution.webhooks.secrets import SecretKeys
-from services.execution.webhooks.signatures import delivery_id, is_authentic
+from services.execution.webhooks.senders import SecretGone, Senders
+from services.execution.webhooks.signatures import Claim, claim_of, delivery_id, holds
 
 REFUSALS_NOTED = Rate(calls=10, seconds=60.0, burst=10)
 """Of one trigger: whoever knows an address and no secret shall write no more rows than that."""
@@ -74,6 +75,7 @@ class Receiver:
     repository: TriggerRepository
     starter: Starter
     keys: SecretKeys
+    senders: Senders
     refusal: Callable[[str], Awaitable[str]]
     """Why nothing may be started for a user; empty if it may."""
     most_bytes: int
@@ -117,16 +119,30 @@ class Receiver:
 
     async def _check_authentic(self, trigger: TriggerRow, webhook: Webhook) -> None:
         now = self.clock()
+        claim = claim_of(trigger.kind, webhook.headers, webhook.body, now)
+        reason = await self._doubt(trigger, claim, now) if claim is not None else WebhookNotAuthentic().message
+        if not reason:
+            return
+        if self._refusals.take(trigger.trigger_id, time.monotonic()).allowed:
+            # Nothing of what somebody unknown says is noted.
+            refused = Delivery("", "", Outcome.REFUSED, reason[:LONGEST_SHOWN], None, len(webhook.body))
+            await self._note(trigger, refused)
+        raise WebhookNotAuthentic
+
+    async def _doubt(self, trigger: TriggerRow, claim: Claim, now: float) -> str:
+        """Why a claim does not hold, for the owner of the trigger alone; empty if it does."""
+        wrong = WebhookNotAuthentic().message
+        if trigger.content.secret_credential_id:
+            try:
+                known = await self.senders.knows(trigger.user_id, trigger.content.secret_credential_id, claim)
+            except SecretGone as error:
+                return f"the credential that holds the secret cannot be used: {error}"
+            return "" if known else wrong
         secrets = self.keys.valid(trigger.kind, trigger.trigger_id, trigger.secret, datetime.fromtimestamp(now, UTC))
         if not secrets:
             log.error("no delivery is taken: the key of the trigger's secret is gone", trigger_id=trigger.trigger_id)
-        if is_authentic(trigger.kind, webhook.headers, webhook.body, secrets, now):
-            return
-        error = WebhookNotAuthentic()
-        if self._refusals.take(trigger.trigger_id, time.monotonic()).allowed:
-            # Nothing of what somebody unknown says is noted.
-            await self._note(trigger, Delivery("", "", Outcome.REFUSED, error.message, None, len(webhook.body)))
-        raise error
+            return "the key of its secret is gone: rotate the secret"
+        return "" if any(holds(claim, one) for one in secrets) else wrong
 
     async def _check_enabled(self, trigger: TriggerRow, delivery: Delivery) -> None:
         reason = "the trigger is disabled" if trigger.content.disabled else await self.refusal(trigger.user_id)

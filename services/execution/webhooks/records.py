@@ -44,6 +44,8 @@ class TriggerContent:
     events: tuple[str, ...]
     conditions: tuple[Condition, ...]
     disabled: bool
+    secret_credential_id: str = ""
+    """Of the credential that holds the secret; empty where it is made here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
 """Whether a delivery is of somebody who knows the secret. Pure: headers, body, secrets and the time come in.
 
-Nobody is told which part was wrong, and every comparison takes the same time whatever stands there.
+What a delivery claims is read first, and then held against secrets: those that are made here, or one in the vault,
+which compares it itself (senders.py). Nobody is told which part was wrong, and every comparison takes the same time.
 """
 
 import base64
+import binascii
+import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
@@ -21,6 +25,18 @@ MOST_SIGNATURES = 10
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a delivery shows for knowing the secret: signatures of something, or the digest of the secret itself."""
+
+    signed: bytes = b""
+    signatures: tuple[bytes, ...] = ()
+    """HMAC-SHA256; one that is right will do."""
+    digest: bytes = b""
+    as_text: bool = False
+    """Whether the key is the text of the secret, whatever that looks like."""
+
+
 def delivery_id(kind: Kind, headers: Mapping[str, str]) -> str:
     """The id that an authentic delivery has; empty if it has none."""
     if kind is Kind.GITHUB:
@@ -28,20 +44,42 @@ def delivery_id(kind: Kind, headers: Mapping[str, str]) -> str:
     return headers.get("webhook-id", "") or headers.get("idempotency-key", "")
 
 
-def is_authentic(kind: Kind, headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr], now: float) -> bool:
-    """Whether one of the secrets, which are those valid now, has signed the body or stands in a header; `now` is in
-    seconds since 1970. A signature that is there has to be right, whatever else is there."""
+def claim_of(kind: Kind, headers: Mapping[str, str], body: bytes, now: float) -> Claim | None:
+    """What a delivery claims; `now` is in seconds since 1970. None if that cannot be right, whatever the secret is.
+
+    A signature that is there has to be right, whatever else is there.
+    """
     if kind is Kind.GITHUB:
-        return _is_githubs(headers, body, secrets)
+        scheme, _, text = headers.get("x-hub-signature-256", "").partition("=")
+        signature = _of_hex(text) if scheme == "sha256" else b""
+        return Claim(body, (signature,), as_text=True) if signature else None
     if "webhook-signature" in headers:
-        return _is_signed(headers, body, secrets, now)
+        return _standard_claim(headers, body, now)
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and _equals_one(token.strip(), (one.get_secret_value() for one in secrets))
+    if scheme.lower() != "bearer" or not token.strip():
+        return None
+    return Claim(digest=hashlib.sha256(token.strip().encode()).digest())
+
+
+def holds(claim: Claim, secret: SecretStr) -> bool:
+    """Whether whoever claims that knows this secret, which is one that was made here."""
+    text = secret.get_secret_value()
+    known = bool(claim.digest) and hmac.compare_digest(hashlib.sha256(text.encode()).digest(), claim.digest)
+    expected = hmac.digest(_key(text, claim.as_text), claim.signed, "sha256")
+    for signature in claim.signatures:
+        known |= hmac.compare_digest(signature, expected)
+    return known
+
+
+def is_authentic(kind: Kind, headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr], now: float) -> bool:
+    """Whether a delivery is of somebody who knows one of the secrets, which are those valid now."""
+    claim = claim_of(kind, headers, body, now)
+    return claim is not None and any(holds(claim, one) for one in secrets)
 
 
 def standard_signature(secret: SecretStr, message_id: str, timestamp: int, body: bytes) -> str:
     """A signature after the Standard Webhooks specification."""
-    key = base64.b64decode(secret.get_secret_value().removeprefix(STANDARD_PREFIX))
+    key = _key(secret.get_secret_value(), as_text=False)
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
@@ -51,22 +89,32 @@ def github_signature(secret: SecretStr, body: bytes) -> str:
     return "sha256=" + hmac.digest(secret.get_secret_value().encode(), body, "sha256").hex()
 
 
-def _is_signed(headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr], now: float) -> bool:
+def _standard_claim(headers: Mapping[str, str], body: bytes, now: float) -> Claim | None:
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not message_id or not _SECONDS.fullmatch(timestamp) or abs(now - int(timestamp)) > TOLERANCE_SECONDS:
-        return False
-    expected = [standard_signature(one, message_id, int(timestamp), body) for one in secrets]
-    given = headers["webhook-signature"].split()
+        return None
     # Any of them may be of another version, or of a secret that is not known here.
-    return any(_equals_one(one, expected) for one in given[:MOST_SIGNATURES])
+    given = [one.partition(",") for one in headers["webhook-signature"].split()[:MOST_SIGNATURES]]
+    signatures = tuple(filter(None, (_of_base64(text) for version, _, text in given if version == "v1")))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return Claim(signed, signatures) if signatures else None
 
 
-def _is_githubs(headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr]) -> bool:
-    return _equals_one(headers.get("x-hub-signature-256", ""), [github_signature(one, body) for one in secrets])
+def _key(secret: str, as_text: bool) -> bytes:
+    if not as_text and secret.startswith(STANDARD_PREFIX):
+        return base64.b64decode(secret.removeprefix(STANDARD_PREFIX))
+    return secret.encode()
 
 
-def _equals_one(given: str, expected: Iterable[str]) -> bool:
-    found = False
-    for one in expected:
-        found |= hmac.compare_digest(given.encode(), one.encode())
-    return found
+def _of_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _of_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""

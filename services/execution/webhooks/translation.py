@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from blockyard.execution.v1.execution_service_pb2 import ValueFormat
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
@@ -32,6 +33,7 @@ FIELDS: Mapping[str, str] = {
     "events": "events",
     "conditions": "conditions",
     "disabled": "disabled",
+    "secret_credential_id": "secret_credential_id",
 }
 """Fields of a trigger that may be changed, and those of its content."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -66,6 +68,7 @@ def content_of(message: Trigger) -> TriggerContent:
         events=tuple(dict.fromkeys(message.events)),
         conditions=tuple(Condition(tuple(one.path.split(".")), from_value(one.equals)) for one in message.conditions),
         disabled=message.disabled,
+        secret_credential_id=_canonical(message.secret_credential_id),
     )
 
 
@@ -101,6 +104,7 @@ def trigger_message(row: TriggerRow, secret_lost: bool, value_format: int | None
         start=_start(content.template, value_format),
         events=content.events,
         disabled=content.disabled,
+        secret_credential_id=content.secret_credential_id,
         path=f"{PATH}{row.trigger_id}",
         secret_generation=row.secret.generation,
         secret_lost=secret_lost,
@@ -139,6 +143,14 @@ def _start(template: bytes, value_format: int | None) -> StartTemplate:
     message = StartTemplate.FromString(template)
     message.ClearField("inputs_json")
     return message
+
+
+def _canonical(text: str) -> str:
+    """The id as the vault writes it. What is none names no credential there."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text[:LONGEST_NAME]
 
 
 def _violations(message: Trigger) -> Iterator[Violation]:

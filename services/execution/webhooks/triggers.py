@@ -20,6 +20,7 @@ from services.execution.starting import LONGEST_REQUEST_ID, Starter
 from services.execution.triggers import PAYLOAD
 from services.execution.webhooks.records import DeliveryRow, Kind, NewTrigger, Page, TriggerContent, TriggerRow
 from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.senders import Senders
 
 ID_BYTES = 16
 """Of the address, which nobody can guess."""
@@ -33,6 +34,7 @@ class Triggers:
     repository: TriggerRepository
     starter: Starter
     keys: SecretKeys
+    senders: Senders
     most: int
     """Triggers of a user."""
 
@@ -46,6 +48,7 @@ class Triggers:
         made = await self._made_before(user_id, request_id, request_hash)
         if made is None:
             await self._judge(user_id, content)
+            await self._check_secret(user_id, content)
             key_id = self.keys.newest.key_id
             new = NewTrigger(token_hex(ID_BYTES), user_id, kind, content, key_id, request_id or None, request_hash)
             if await self.repository.insert(new, self.most):
@@ -75,6 +78,8 @@ class Triggers:
             content = replace(row.content, **changes)
             if "template" in changes:
                 await self._judge(user_id, content)
+            if "secret_credential_id" in changes:
+                await self._check_secret(user_id, content)
             if await self.repository.replace(row, content):
                 return await self.get(user_id, trigger_id)
         raise TriggerConflict
@@ -83,6 +88,9 @@ class Triggers:
         """The trigger with its next secret; the present one stays valid for so long."""
         for _ in range(ATTEMPTS):
             row = await self.get(user_id, trigger_id)
+            if row.content.secret_credential_id:
+                problem = f"its secret is in credential {row.content.secret_credential_id}: update that"
+                raise InvalidArgument(violations=[Violation("trigger_id", problem)])
             if await self.repository.rotate(row, self.keys.newest.key_id, keep_seconds):
                 rotated = await self.get(user_id, trigger_id)
                 return rotated, self._secret(rotated)
@@ -105,6 +113,10 @@ class Triggers:
             raise InvalidArgument(violations=[Violation(f"trigger.start.inputs.{PAYLOAD}", problem)])
         await templates.check_start(self.starter, request, "trigger.start", later=frozenset({PAYLOAD}))
 
+    async def _check_secret(self, user_id: str, content: TriggerContent) -> None:
+        if content.secret_credential_id:
+            await self.senders.check(user_id, content.secret_credential_id)
+
     async def _made_before(self, user_id: str, request_id: str, request_hash: bytes) -> TriggerRow | None:
         found = await self.repository.made_by_request(user_id, request_id) if request_id else None
         if found is None:
@@ -115,11 +127,20 @@ class Triggers:
         return await self.get(user_id, trigger_id)
 
     def _secret(self, row: TriggerRow) -> SecretStr:
-        """Empty if its key is lost, as the trigger then says."""
+        """Empty if a credential holds it, or if its key is lost, as the trigger then says."""
+        if row.content.secret_credential_id:
+            return SecretStr("")
         return self.keys.present(row.kind, row.trigger_id, row.secret) or SecretStr("")
 
 
 def _hash(kind: Kind, content: TriggerContent) -> bytes:
     """What makes two requests the same."""
-    parts = [int(kind), content.name, content.events, content.conditions, content.disabled]
+    parts = [
+        int(kind),
+        content.name,
+        content.events,
+        content.conditions,
+        content.disabled,
+        content.secret_credential_id,
+    ]
     return hashlib.sha256(repr(parts).encode() + b"\0" + content.template).digest()

@@ -420,6 +420,8 @@ async def test_what_will_start_executions_with_a_credential_is_found(postgres: P
         start = StartTemplate(graph_id="graph", credentials={"github": "one"})
         hook = await Hooks.of(built).create(start=start)
         await Hooks.of(built).create(start=StartTemplate(graph_id="graph", labels={"no": "one"}))
+        vault.secrets["one"] = "drawn by the sender"
+        drawn = await Hooks.of(built).create(start=StartTemplate(graph_id="graph"), secret_credential_id="one")
         schedules: Any = ScheduleServiceStub(built.replicas[0].channel)
         request = CreateScheduleRequest(schedule=Schedule(cron="0 6 * * *", start=start))
         made = await schedules.CreateSchedule(request, metadata=built.client().metadata, timeout=20)
@@ -430,4 +432,5 @@ async def test_what_will_start_executions_with_a_credential_is_found(postgres: P
         uses = (await stub.FindCredentialUses(asked, metadata=metadata, timeout=20)).uses
 
     found = sorted((use.trigger_id, use.schedule_id, use.graph_id) for use in uses)
-    assert found == [("", made.schedule.id, "graph"), (hook.trigger.id, "", "graph")]
+    of_triggers = sorted([(hook.trigger.id, "", "graph"), (drawn.trigger.id, "", "graph")])
+    assert found == [("", made.schedule.id, "graph"), *of_triggers]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import uuid
 from typing import Any
 
 import asyncpg
@@ -14,11 +15,13 @@ from blockyard.execution.v1.trigger_pb2 import TRIGGER_KIND_GENERIC, PayloadCond
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
+from pydantic import SecretStr
 
 from tests.integration.execution.hooks import Hook, Hooks, outcome, trigger
 from tests.integration.execution.house import House, house
 from tests.integration.execution.test_bad_input import Refused, refusal
 from tests.integration.execution.test_presets import keep
+from tests.integration.execution.vault import MemoryVault, serving
 from tests.waiting import until
 
 NOT_AUTHENTIC: Refused = ("UNAUTHENTICATED", "WEBHOOK_NOT_AUTHENTIC", [])
@@ -375,3 +378,41 @@ async def test_a_service_that_dies_between_start_and_answer_is_asked_again_and_s
         assert outcome(again) == "DUPLICATE"
         assert await count(built, hook) == 1
         await built.replicas.pop(0).channel.close()
+
+
+async def test_a_sender_that_draws_the_secret_itself_is_known_by_a_credential(postgres: PostgresServer) -> None:
+    vault = MemoryVault()
+    drawn, githubs = str(uuid.uuid4()), str(uuid.uuid4())
+    vault.secrets = {drawn: "whsec_" + "c2VjcmV0" * 4, githubs: "whsec_of github"}
+    async with serving(vault) as address, house(postgres, credentials_address=address) as built:
+        await built.add_replica()
+        listening(built)
+        hooks = Hooks.of(built)
+        made = await hooks.create(secret_credential_id=drawn.upper())
+        assert (made.trigger.secret_credential_id, made.secret.get_secret_value()) == (drawn, "")
+        hook = Hook(hooks, made.trigger, SecretStr(vault.secrets[drawn]))
+        assert outcome(await hook.deliver({}, "a")) == "STARTED"
+        bearer = {"authorization": f"Bearer {vault.secrets[drawn]}"}
+        assert outcome(await hook.post(b"{}", bearer)) == "STARTED"
+        assert await refusal(hook.deliver({}, "b", int(time.time()) - 400)) == NOT_AUTHENTIC
+        assert await refusal(Hook(hooks, made.trigger, SecretStr("other")).deliver({}, "c")) == NOT_AUTHENTIC
+        of_github = await hooks.create("github", secret_credential_id=githubs)
+        sender = Hook(hooks, of_github.trigger, SecretStr(vault.secrets[githubs]))
+        assert outcome(await sender.deliver_as_github("push", {})) == "STARTED"
+
+        rotation = messages.RotateTriggerSecretRequest(trigger_id=made.trigger.id)
+        assert (await refusal(hooks.call("RotateTriggerSecret", rotation)))[2] == ["trigger_id"]
+        assert (await refusal(hooks.create(secret_credential_id="none")))[2] == ["trigger.secret_credential_id"]
+        vault.away = True
+        assert (await refusal(hook.deliver({}, "d")))[0] == "UNAVAILABLE"
+        vault.away = False
+        del vault.secrets[drawn]
+        assert await refusal(hook.deliver({}, "e")) == NOT_AUTHENTIC
+        assert "there is no such credential" in (await hook.listed())[0].reason
+
+        change = messages.UpdateTriggerRequest(
+            trigger=Trigger(id=made.trigger.id), update_mask=FieldMask(paths=["secret_credential_id"])
+        )
+        assert (await hooks.call("UpdateTrigger", change)).trigger.secret_credential_id == ""
+        fresh = await hooks.call("RotateTriggerSecret", rotation)
+        assert outcome(await Hook(hooks, made.trigger, SecretStr(fresh.secret)).deliver({}, "f")) == "STARTED"

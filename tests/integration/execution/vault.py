@@ -9,6 +9,8 @@ import grpc
 from blockyard.runner.v1 import lease_service_pb2 as messages
 from blockyard.runner.v1.lease_service_pb2_grpc import LeaseServiceServicer, add_LeaseServiceServicer_to_server
 
+from services.credentials.secret_checks import Shown, holds
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -20,6 +22,8 @@ class MemoryVault(LeaseServiceServicer):
     """By user."""
     questions: list[messages.MatchCredentialsRequest] = field(default_factory=list)
     away: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
+    """By credential."""
 
     def add(self, credential_id: str, provider: str, *, user_id: str = "anna", type_: str = "api_key") -> None:
         added = messages.MatchedCredential(
@@ -35,6 +39,14 @@ class MemoryVault(LeaseServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the vault is away")
         known = self.credentials.get(request.user_id, [])
         return messages.MatchCredentialsResponse(matches={one.name: _match(one, known) for one in request.demands})
+
+    async def CheckSecret(self, request: messages.CheckSecretRequest, context: Context) -> messages.CheckSecretResponse:
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the vault is away")
+        if request.credential_id not in self.secrets:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such credential")
+        shown = Shown(request.signed, list(request.signatures), request.digest, request.as_text)
+        return messages.CheckSecretResponse(known=holds(self.secrets[request.credential_id], shown))
 
     async def LeaseCredentials(self, request: Any, context: Context) -> Any:
         raise NotImplementedError("the execution service has no business with secrets")

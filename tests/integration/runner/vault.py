@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 from blockyard.dev.ports import free_port
 from blockyard.runner.v1.lease_service_pb2 import (
+    CheckSecretRequest,
+    CheckSecretResponse,
     LeaseCredentialsRequest,
     LeaseCredentialsResponse,
     LeasedCredential,
@@ -64,6 +66,9 @@ class LeaseServer(LeaseServiceServicer):
 
     async def MatchCredentials(self, request: MatchCredentialsRequest, context: Context) -> MatchCredentialsResponse:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Runners match nothing.")
+
+    async def CheckSecret(self, request: CheckSecretRequest, context: Context) -> CheckSecretResponse:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Runners check nothing.")
 
 
 @asynccontextmanager

@@ -27,21 +27,21 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$blockyard/execution/v1/trigger.proto\x12\x16\x62lockyard.execution.v1\x1a+blockyard/execution/v1/start_template.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x03\n\x07Trigger\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x04kind\x18\x04 \x01(\x0e\x32#.blockyard.execution.v1.TriggerKind\x12\x34\n\x05start\x18\x05 \x01(\x0b\x32%.blockyard.execution.v1.StartTemplate\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12<\n\nconditions\x18\x07 \x03(\x0b\x32(.blockyard.execution.v1.PayloadCondition\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x0c\n\x04path\x18\t \x01(\t\x12\x19\n\x11secret_generation\x18\n \x01(\x05\x12?\n\x1bprevious_secret_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsecret_lost\x18\x0c \x01(\x08\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x10PayloadCondition\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x06\x65quals\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\"\xf7\x01\n\x0fTriggerDelivery\x12\x30\n\x0creceive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12?\n\x07outcome\x18\x04 \x01(\x0e\x32..blockyard.execution.v1.TriggerDeliveryOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x06 \x01(\t\x12\x10\n\x08receipts\x18\x07 \x01(\x05\x12\x15\n\rpayload_bytes\x18\x08 \x01(\x03*^\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14TRIGGER_KIND_GENERIC\x10\x01\x12\x17\n\x13TRIGGER_KIND_GITHUB\x10\x02*\xcc\x02\n\x16TriggerDeliveryOutcome\x12(\n$TRIGGER_DELIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12$\n TRIGGER_DELIVERY_OUTCOME_STARTED\x10\x01\x12&\n\"TRIGGER_DELIVERY_OUTCOME_DUPLICATE\x10\x02\x12%\n!TRIGGER_DELIVERY_OUTCOME_FILTERED\x10\x03\x12!\n\x1dTRIGGER_DELIVERY_OUTCOME_PING\x10\x04\x12$\n TRIGGER_DELIVERY_OUTCOME_REFUSED\x10\x05\x12%\n!TRIGGER_DELIVERY_OUTCOME_DISABLED\x10\x06\x12#\n\x1fTRIGGER_DELIVERY_OUTCOME_FAILED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$blockyard/execution/v1/trigger.proto\x12\x16\x62lockyard.execution.v1\x1a+blockyard/execution/v1/start_template.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x03\n\x07Trigger\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x04kind\x18\x04 \x01(\x0e\x32#.blockyard.execution.v1.TriggerKind\x12\x34\n\x05start\x18\x05 \x01(\x0b\x32%.blockyard.execution.v1.StartTemplate\x12\x0e\n\x06\x65vents\x18\x06 \x03(\t\x12<\n\nconditions\x18\x07 \x03(\x0b\x32(.blockyard.execution.v1.PayloadCondition\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x0c\n\x04path\x18\t \x01(\t\x12\x19\n\x11secret_generation\x18\n \x01(\x05\x12?\n\x1bprevious_secret_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsecret_lost\x18\x0c \x01(\x08\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14secret_credential_id\x18\x0f \x01(\t\"H\n\x10PayloadCondition\x12\x0c\n\x04path\x18\x01 \x01(\t\x12&\n\x06\x65quals\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\"\xf7\x01\n\x0fTriggerDelivery\x12\x30\n\x0creceive_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12?\n\x07outcome\x18\x04 \x01(\x0e\x32..blockyard.execution.v1.TriggerDeliveryOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x06 \x01(\t\x12\x10\n\x08receipts\x18\x07 \x01(\x05\x12\x15\n\rpayload_bytes\x18\x08 \x01(\x03*^\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14TRIGGER_KIND_GENERIC\x10\x01\x12\x17\n\x13TRIGGER_KIND_GITHUB\x10\x02*\xcc\x02\n\x16TriggerDeliveryOutcome\x12(\n$TRIGGER_DELIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12$\n TRIGGER_DELIVERY_OUTCOME_STARTED\x10\x01\x12&\n\"TRIGGER_DELIVERY_OUTCOME_DUPLICATE\x10\x02\x12%\n!TRIGGER_DELIVERY_OUTCOME_FILTERED\x10\x03\x12!\n\x1dTRIGGER_DELIVERY_OUTCOME_PING\x10\x04\x12$\n TRIGGER_DELIVERY_OUTCOME_REFUSED\x10\x05\x12%\n!TRIGGER_DELIVERY_OUTCOME_DISABLED\x10\x06\x12#\n\x1fTRIGGER_DELIVERY_OUTCOME_FAILED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blockyard.execution.v1.trigger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIGGERKIND']._serialized_start=977
-  _globals['_TRIGGERKIND']._serialized_end=1071
-  _globals['_TRIGGERDELIVERYOUTCOME']._serialized_start=1074
-  _globals['_TRIGGERDELIVERYOUTCOME']._serialized_end=1406
+  _globals['_TRIGGERKIND']._serialized_start=1007
+  _globals['_TRIGGERKIND']._serialized_end=1101
+  _globals['_TRIGGERDELIVERYOUTCOME']._serialized_start=1104
+  _globals['_TRIGGERDELIVERYOUTCOME']._serialized_end=1436
   _globals['_TRIGGER']._serialized_start=173
-  _globals['_TRIGGER']._serialized_end=651
-  _globals['_PAYLOADCONDITION']._serialized_start=653
-  _globals['_PAYLOADCONDITION']._serialized_end=725
-  _globals['_TRIGGERDELIVERY']._serialized_start=728
-  _globals['_TRIGGERDELIVERY']._serialized_end=975
+  _globals['_TRIGGER']._serialized_end=681
+  _globals['_PAYLOADCONDITION']._serialized_start=683
+  _globals['_PAYLOADCONDITION']._serialized_end=755
+  _globals['_TRIGGERDELIVERY']._serialized_start=758
+  _globals['_TRIGGERDELIVERY']._serialized_end=1005
 # @@protoc_insertion_point(module_scope)

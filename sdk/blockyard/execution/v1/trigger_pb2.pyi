@@ -114,6 +114,7 @@ class Trigger(_message.Message):
     SECRET_LOST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SECRET_CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """32 hexadecimal digits that nobody can guess; the address ends with it."""
     user_id: _builtins.str
@@ -131,6 +132,10 @@ class Trigger(_message.Message):
     secret_lost: _builtins.bool
     """Output only: true if its secret is not valid any more, since the installation has lost the key that it was made
     from. RotateTriggerSecret makes another one.
+    """
+    secret_credential_id: _builtins.str
+    """Id of a credential of the owner's, of kind api_key, that holds the sender's secret: for senders that draw it
+    themselves. Empty to have one made here.
     """
     @_builtins.property
     def start(self) -> _start_template_pb2.StartTemplate:
@@ -177,10 +182,11 @@ class Trigger(_message.Message):
         secret_lost: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        secret_credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "previous_secret_expire_time", b"previous_secret_expire_time", "start", b"start", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "create_time", b"create_time", "disabled", b"disabled", "events", b"events", "id", b"id", "kind", b"kind", "name", b"name", "path", b"path", "previous_secret_expire_time", b"previous_secret_expire_time", "secret_generation", b"secret_generation", "secret_lost", b"secret_lost", "start", b"start", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "create_time", b"create_time", "disabled", b"disabled", "events", b"events", "id", b"id", "kind", b"kind", "name", b"name", "path", b"path", "previous_secret_expire_time", b"previous_secret_expire_time", "secret_credential_id", b"secret_credential_id", "secret_generation", b"secret_generation", "secret_lost", b"secret_lost", "start", b"start", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

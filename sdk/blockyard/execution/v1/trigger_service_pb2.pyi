@@ -62,7 +62,7 @@ class CreateTriggerResponse(_message.Message):
     TRIGGER_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """Its secret: "whsec_" and base64 for generic ones, text for GitHub."""
+    """Its secret: "whsec_" and base64 for generic ones, text for GitHub. Empty where a credential holds it."""
     @_builtins.property
     def trigger(self) -> _trigger_pb2.Trigger:
         """The trigger."""
@@ -199,7 +199,7 @@ class UpdateTriggerRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Among name, start, events, conditions, disabled; absent means all of them. Each is replaced as a whole."""
+        """Among name, start, events, conditions, disabled, secret_credential_id; absent means all of them. Each is replaced as a whole."""
 
     def __init__(
         self,

@@ -117,7 +117,8 @@ class TriggerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateTriggerSecret(self, request, context):
-        """Makes another secret. The answer has it, this once; the one before it stays valid for a while.
+        """Makes another secret. The answer has it, this once; the one before it stays valid for a while. Where a credential holds
+        the secret, that is to be changed instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

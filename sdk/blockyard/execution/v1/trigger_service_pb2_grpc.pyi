@@ -44,7 +44,9 @@ class TriggerServiceStub:
     DeleteTrigger: _grpc.UnaryUnaryMultiCallable[_trigger_service_pb2.DeleteTriggerRequest, _trigger_service_pb2.DeleteTriggerResponse]
     """Deletes a trigger: its address is unknown from then on. Executions that it has started go on."""
     RotateTriggerSecret: _grpc.UnaryUnaryMultiCallable[_trigger_service_pb2.RotateTriggerSecretRequest, _trigger_service_pb2.RotateTriggerSecretResponse]
-    """Makes another secret. The answer has it, this once; the one before it stays valid for a while."""
+    """Makes another secret. The answer has it, this once; the one before it stays valid for a while. Where a credential holds
+    the secret, that is to be changed instead.
+    """
     ListTriggerDeliveries: _grpc.UnaryUnaryMultiCallable[_trigger_service_pb2.ListTriggerDeliveriesRequest, _trigger_service_pb2.ListTriggerDeliveriesResponse]
     """Lists what came to a trigger of late and what became of it, the latest first."""
     ReceiveWebhook: _grpc.UnaryUnaryMultiCallable[_trigger_service_pb2.ReceiveWebhookRequest, _trigger_service_pb2.ReceiveWebhookResponse]
@@ -68,7 +70,9 @@ class TriggerServiceAsyncStub(TriggerServiceStub):
     DeleteTrigger: _aio.UnaryUnaryMultiCallable[_trigger_service_pb2.DeleteTriggerRequest, _trigger_service_pb2.DeleteTriggerResponse]  # type: ignore[assignment]
     """Deletes a trigger: its address is unknown from then on. Executions that it has started go on."""
     RotateTriggerSecret: _aio.UnaryUnaryMultiCallable[_trigger_service_pb2.RotateTriggerSecretRequest, _trigger_service_pb2.RotateTriggerSecretResponse]  # type: ignore[assignment]
-    """Makes another secret. The answer has it, this once; the one before it stays valid for a while."""
+    """Makes another secret. The answer has it, this once; the one before it stays valid for a while. Where a credential holds
+    the secret, that is to be changed instead.
+    """
     ListTriggerDeliveries: _aio.UnaryUnaryMultiCallable[_trigger_service_pb2.ListTriggerDeliveriesRequest, _trigger_service_pb2.ListTriggerDeliveriesResponse]  # type: ignore[assignment]
     """Lists what came to a trigger of late and what became of it, the latest first."""
     ReceiveWebhook: _aio.UnaryUnaryMultiCallable[_trigger_service_pb2.ReceiveWebhookRequest, _trigger_service_pb2.ReceiveWebhookResponse]  # type: ignore[assignment]
@@ -125,7 +129,9 @@ class TriggerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trigger_service_pb2.RotateTriggerSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trigger_service_pb2.RotateTriggerSecretResponse, _abc.Awaitable[_trigger_service_pb2.RotateTriggerSecretResponse]]:
-        """Makes another secret. The answer has it, this once; the one before it stays valid for a while."""
+        """Makes another secret. The answer has it, this once; the one before it stays valid for a while. Where a credential holds
+        the secret, that is to be changed instead.
+        """
 
     @_abc_1.abstractmethod
     def ListTriggerDeliveries(

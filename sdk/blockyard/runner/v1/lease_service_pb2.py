@@ -26,7 +26,7 @@ from blockyard.runner.v1 import heartbeat_pb2 as blockyard_dot_runner_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'blockyard/runner/v1/lease_service.proto\x12\x13\x62lockyard.runner.v1\x1a#blockyard/runner/v1/heartbeat.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x17LeaseCredentialsRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12)\n\x03run\x18\x02 \x01(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x0c\n\x04pins\x18\x03 \x03(\t\"\xca\x01\n\x18LeaseCredentialsResponse\x12S\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32>.blockyard.runner.v1.LeaseCredentialsResponse.CredentialsEntry\x1aY\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.blockyard.runner.v1.LeasedCredential:\x02\x38\x01\"\xc4\x02\n\x10LeasedCredential\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x41\n\x06secret\x18\x06 \x03(\x0b\x32\x31.blockyard.runner.v1.LeasedCredential.SecretEntry\x12\x14\n\x0csecret_parts\x18\x07 \x03(\t\x12\r\n\x05title\x18\x08 \x01(\t\x12\x0e\n\x06scopes\x18\t \x03(\t\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bSecretEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"b\n\x17MatchCredentialsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x36\n\x07\x64\x65mands\x18\x02 \x03(\x0b\x32%.blockyard.runner.v1.CredentialDemand\"v\n\x10\x43redentialDemand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x15\n\rcredential_id\x18\x06 \x01(\t\"\xbd\x01\n\x18MatchCredentialsResponse\x12K\n\x07matches\x18\x01 \x03(\x0b\x32:.blockyard.runner.v1.MatchCredentialsResponse.MatchesEntry\x1aT\n\x0cMatchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x33\n\x05value\x18\x02 \x01(\x0b\x32$.blockyard.runner.v1.CredentialMatch:\x02\x38\x01\"^\n\x0f\x43redentialMatch\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32&.blockyard.runner.v1.MatchedCredential\x12\x0f\n\x07problem\x18\x02 \x01(\t\"Y\n\x11MatchedCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t2\xf4\x01\n\x0cLeaseService\x12q\n\x10LeaseCredentials\x12,.blockyard.runner.v1.LeaseCredentialsRequest\x1a-.blockyard.runner.v1.LeaseCredentialsResponse\"\x00\x12q\n\x10MatchCredentials\x12,.blockyard.runner.v1.MatchCredentialsRequest\x1a-.blockyard.runner.v1.MatchCredentialsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'blockyard/runner/v1/lease_service.proto\x12\x13\x62lockyard.runner.v1\x1a#blockyard/runner/v1/heartbeat.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n\x12\x43heckSecretRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x0e\n\x06signed\x18\x03 \x01(\x0c\x12\x12\n\nsignatures\x18\x04 \x03(\x0c\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61s_text\x18\x06 \x01(\x08\"$\n\x13\x43heckSecretResponse\x12\r\n\x05known\x18\x01 \x01(\x08\"e\n\x17LeaseCredentialsRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12)\n\x03run\x18\x02 \x01(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x0c\n\x04pins\x18\x03 \x03(\t\"\xca\x01\n\x18LeaseCredentialsResponse\x12S\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32>.blockyard.runner.v1.LeaseCredentialsResponse.CredentialsEntry\x1aY\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.blockyard.runner.v1.LeasedCredential:\x02\x38\x01\"\xc4\x02\n\x10LeasedCredential\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x41\n\x06secret\x18\x06 \x03(\x0b\x32\x31.blockyard.runner.v1.LeasedCredential.SecretEntry\x12\x14\n\x0csecret_parts\x18\x07 \x03(\t\x12\r\n\x05title\x18\x08 \x01(\t\x12\x0e\n\x06scopes\x18\t \x03(\t\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bSecretEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"b\n\x17MatchCredentialsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x36\n\x07\x64\x65mands\x18\x02 \x03(\x0b\x32%.blockyard.runner.v1.CredentialDemand\"v\n\x10\x43redentialDemand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\x12\x15\n\rcredential_id\x18\x06 \x01(\t\"\xbd\x01\n\x18MatchCredentialsResponse\x12K\n\x07matches\x18\x01 \x03(\x0b\x32:.blockyard.runner.v1.MatchCredentialsResponse.MatchesEntry\x1aT\n\x0cMatchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x33\n\x05value\x18\x02 \x01(\x0b\x32$.blockyard.runner.v1.CredentialMatch:\x02\x38\x01\"^\n\x0f\x43redentialMatch\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32&.blockyard.runner.v1.MatchedCredential\x12\x0f\n\x07problem\x18\x02 \x01(\t\"Y\n\x11MatchedCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t2\xd8\x02\n\x0cLeaseService\x12q\n\x10LeaseCredentials\x12,.blockyard.runner.v1.LeaseCredentialsRequest\x1a-.blockyard.runner.v1.LeaseCredentialsResponse\"\x00\x12q\n\x10MatchCredentials\x12,.blockyard.runner.v1.MatchCredentialsRequest\x1a-.blockyard.runner.v1.MatchCredentialsResponse\"\x00\x12\x62\n\x0b\x43heckSecret\x12\'.blockyard.runner.v1.CheckSecretRequest\x1a(.blockyard.runner.v1.CheckSecretResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,28 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASEDCREDENTIAL_SECRETENTRY']._serialized_options = b'8\001'
   _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._loaded_options = None
   _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._serialized_options = b'8\001'
-  _globals['_LEASECREDENTIALSREQUEST']._serialized_start=134
-  _globals['_LEASECREDENTIALSREQUEST']._serialized_end=235
-  _globals['_LEASECREDENTIALSRESPONSE']._serialized_start=238
-  _globals['_LEASECREDENTIALSRESPONSE']._serialized_end=440
-  _globals['_LEASECREDENTIALSRESPONSE_CREDENTIALSENTRY']._serialized_start=351
-  _globals['_LEASECREDENTIALSRESPONSE_CREDENTIALSENTRY']._serialized_end=440
-  _globals['_LEASEDCREDENTIAL']._serialized_start=443
-  _globals['_LEASEDCREDENTIAL']._serialized_end=767
-  _globals['_LEASEDCREDENTIAL_SECRETENTRY']._serialized_start=722
-  _globals['_LEASEDCREDENTIAL_SECRETENTRY']._serialized_end=767
-  _globals['_MATCHCREDENTIALSREQUEST']._serialized_start=769
-  _globals['_MATCHCREDENTIALSREQUEST']._serialized_end=867
-  _globals['_CREDENTIALDEMAND']._serialized_start=869
-  _globals['_CREDENTIALDEMAND']._serialized_end=987
-  _globals['_MATCHCREDENTIALSRESPONSE']._serialized_start=990
-  _globals['_MATCHCREDENTIALSRESPONSE']._serialized_end=1179
-  _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._serialized_start=1095
-  _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._serialized_end=1179
-  _globals['_CREDENTIALMATCH']._serialized_start=1181
-  _globals['_CREDENTIALMATCH']._serialized_end=1275
-  _globals['_MATCHEDCREDENTIAL']._serialized_start=1277
-  _globals['_MATCHEDCREDENTIAL']._serialized_end=1366
-  _globals['_LEASESERVICE']._serialized_start=1369
-  _globals['_LEASESERVICE']._serialized_end=1613
+  _globals['_CHECKSECRETREQUEST']._serialized_start=135
+  _globals['_CHECKSECRETREQUEST']._serialized_end=264
+  _globals['_CHECKSECRETRESPONSE']._serialized_start=266
+  _globals['_CHECKSECRETRESPONSE']._serialized_end=302
+  _globals['_LEASECREDENTIALSREQUEST']._serialized_start=304
+  _globals['_LEASECREDENTIALSREQUEST']._serialized_end=405
+  _globals['_LEASECREDENTIALSRESPONSE']._serialized_start=408
+  _globals['_LEASECREDENTIALSRESPONSE']._serialized_end=610
+  _globals['_LEASECREDENTIALSRESPONSE_CREDENTIALSENTRY']._serialized_start=521
+  _globals['_LEASECREDENTIALSRESPONSE_CREDENTIALSENTRY']._serialized_end=610
+  _globals['_LEASEDCREDENTIAL']._serialized_start=613
+  _globals['_LEASEDCREDENTIAL']._serialized_end=937
+  _globals['_LEASEDCREDENTIAL_SECRETENTRY']._serialized_start=892
+  _globals['_LEASEDCREDENTIAL_SECRETENTRY']._serialized_end=937
+  _globals['_MATCHCREDENTIALSREQUEST']._serialized_start=939
+  _globals['_MATCHCREDENTIALSREQUEST']._serialized_end=1037
+  _globals['_CREDENTIALDEMAND']._serialized_start=1039
+  _globals['_CREDENTIALDEMAND']._serialized_end=1157
+  _globals['_MATCHCREDENTIALSRESPONSE']._serialized_start=1160
+  _globals['_MATCHCREDENTIALSRESPONSE']._serialized_end=1349
+  _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._serialized_start=1265
+  _globals['_MATCHCREDENTIALSRESPONSE_MATCHESENTRY']._serialized_end=1349
+  _globals['_CREDENTIALMATCH']._serialized_start=1351
+  _globals['_CREDENTIALMATCH']._serialized_end=1445
+  _globals['_MATCHEDCREDENTIAL']._serialized_start=1447
+  _globals['_MATCHEDCREDENTIAL']._serialized_end=1536
+  _globals['_LEASESERVICE']._serialized_start=1539
+  _globals['_LEASESERVICE']._serialized_end=1883
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,74 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class CheckSecretRequest(_message.Message):
+    """What somebody shows for knowing a secret. Without signatures and digest it is only seen whether there is one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    AS_TEXT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose credential it is."""
+    credential_id: _builtins.str
+    """The credential."""
+    signed: _builtins.bytes
+    """What was signed."""
+    digest: _builtins.bytes
+    """SHA-256 of what was given as the secret itself; empty if nothing was."""
+    as_text: _builtins.bool
+    """True if signatures are made with the text of the secret, whatever it is; else one that begins with "whsec_" stands
+    for the bytes that the rest is base64 of.
+    """
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Signatures of it (HMAC-SHA256), any of which will do; at most 10."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
+        signed: _builtins.bytes = ...,
+        signatures: _abc.Iterable[_builtins.bytes] | None = ...,
+        digest: _builtins.bytes = ...,
+        as_text: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_text", b"as_text", "credential_id", b"credential_id", "digest", b"digest", "signatures", b"signatures", "signed", b"signed", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSecretRequest: _TypeAlias = CheckSecretRequest  # noqa: Y015
+
+@_typing.final
+class CheckSecretResponse(_message.Message):
+    """Whether the secret is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    known: _builtins.bool
+    """True if a signature or the digest is right."""
+    def __init__(
+        self,
+        *,
+        known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSecretResponse: _TypeAlias = CheckSecretResponse  # noqa: Y015
+
+@_typing.final
 class LeaseCredentialsRequest(_message.Message):
     """Which run."""
 

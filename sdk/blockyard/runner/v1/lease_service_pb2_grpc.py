@@ -45,6 +45,11 @@ class LeaseServiceStub:
                 request_serializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsRequest.SerializeToString,
                 response_deserializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsResponse.FromString,
                 _registered_method=True)
+        self.CheckSecret = channel.unary_unary(
+                '/blockyard.runner.v1.LeaseService/CheckSecret',
+                request_serializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretRequest.SerializeToString,
+                response_deserializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretResponse.FromString,
+                _registered_method=True)
 
 
 class LeaseServiceServicer:
@@ -68,6 +73,14 @@ class LeaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckSecret(self, request, context):
+        """Says whether somebody knows the key in a credential of kind api_key: by what they have signed with it, or by the key
+        itself. Called by the execution service for webhooks whose sender has drawn the secret. Gives no secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +93,11 @@ def add_LeaseServiceServicer_to_server(servicer, server):
                     servicer.MatchCredentials,
                     request_deserializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsRequest.FromString,
                     response_serializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsResponse.SerializeToString,
+            ),
+            'CheckSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSecret,
+                    request_deserializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretRequest.FromString,
+                    response_serializer=blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +155,33 @@ class LeaseService:
             '/blockyard.runner.v1.LeaseService/MatchCredentials',
             blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsRequest.SerializeToString,
             blockyard_dot_runner_dot_v1_dot_lease__service__pb2.MatchCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.runner.v1.LeaseService/CheckSecret',
+            blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretRequest.SerializeToString,
+            blockyard_dot_runner_dot_v1_dot_lease__service__pb2.CheckSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

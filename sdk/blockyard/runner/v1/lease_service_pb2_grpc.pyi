@@ -42,6 +42,10 @@ class LeaseServiceStub:
     """Finds for pins the credentials of a user that fit, and judges those that were chosen. Called by the execution service
     at a start. Gives no secrets.
     """
+    CheckSecret: _grpc.UnaryUnaryMultiCallable[_lease_service_pb2.CheckSecretRequest, _lease_service_pb2.CheckSecretResponse]
+    """Says whether somebody knows the key in a credential of kind api_key: by what they have signed with it, or by the key
+    itself. Called by the execution service for webhooks whose sender has drawn the secret. Gives no secrets.
+    """
 
 @_typing.type_check_only
 class LeaseServiceAsyncStub(LeaseServiceStub):
@@ -56,6 +60,10 @@ class LeaseServiceAsyncStub(LeaseServiceStub):
     MatchCredentials: _aio.UnaryUnaryMultiCallable[_lease_service_pb2.MatchCredentialsRequest, _lease_service_pb2.MatchCredentialsResponse]  # type: ignore[assignment]
     """Finds for pins the credentials of a user that fit, and judges those that were chosen. Called by the execution service
     at a start. Gives no secrets.
+    """
+    CheckSecret: _aio.UnaryUnaryMultiCallable[_lease_service_pb2.CheckSecretRequest, _lease_service_pb2.CheckSecretResponse]  # type: ignore[assignment]
+    """Says whether somebody knows the key in a credential of kind api_key: by what they have signed with it, or by the key
+    itself. Called by the execution service for webhooks whose sender has drawn the secret. Gives no secrets.
     """
 
 class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +88,16 @@ class LeaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lease_service_pb2.MatchCredentialsResponse, _abc.Awaitable[_lease_service_pb2.MatchCredentialsResponse]]:
         """Finds for pins the credentials of a user that fit, and judges those that were chosen. Called by the execution service
         at a start. Gives no secrets.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckSecret(
+        self,
+        request: _lease_service_pb2.CheckSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lease_service_pb2.CheckSecretResponse, _abc.Awaitable[_lease_service_pb2.CheckSecretResponse]]:
+        """Says whether somebody knows the key in a credential of kind api_key: by what they have signed with it, or by the key
+        itself. Called by the execution service for webhooks whose sender has drawn the secret. Gives no secrets.
         """
 
 def add_LeaseServiceServicer_to_server(servicer: LeaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

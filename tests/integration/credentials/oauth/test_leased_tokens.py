@@ -19,6 +19,7 @@ from services.credentials.lease_upkeep import UseCounts
 from services.credentials.leasing import Leasing
 from services.credentials.records import CredentialRecord, CredentialState
 from services.credentials.repository.leases import LeaseRepository
+from services.credentials.secret_checks import SecretChecks
 from tests.integration.credentials.oauth.hostile_provider import HostileProvider, answer, hostile_provider, tokens
 from tests.integration.credentials.oauth.vaults import Replica, Vaults
 from tests.integration.credentials.tasks import TaskServer, asking, tasks
@@ -57,7 +58,7 @@ async def house(vaults: Vaults) -> AsyncIterator[House]:
         leasing = Leasing(stub, replica.vault, replica.oauth.tokens, leases, UseCounts(leases))
         running = asyncio.ensure_future(leasing.run())
         try:
-            yield House(provider, replica, served, LeaseApi(leasing, leases))
+            yield House(provider, replica, served, LeaseApi(leasing, leases, SecretChecks(replica.vault)))
         finally:
             running.cancel()
             await asyncio.wait({running})
