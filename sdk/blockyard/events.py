@@ -77,6 +77,8 @@ class Event:
     graph_id: str = ""
     """Its graph, and who owns the execution: known where many executions are followed, empty where one is watched."""
     user_id: str = ""
+    waits_for_person: bool = False
+    """Of a node that is NODE_WAITING or NODE_AMBIGUOUS: somebody is to decide."""
 
     @property
     def is_last(self) -> bool:
@@ -105,6 +107,7 @@ class Event:
             absence=absence_name(proto.value_absence),
             graph_id=graph_id,
             user_id=user_id,
+            waits_for_person=proto.waits_for_person,
         )
 
 

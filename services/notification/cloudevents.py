@@ -85,6 +85,8 @@ def _data(batch: EventBatch, event: Event) -> dict[str, Any]:
     data: dict[str, Any] = {"executionId": batch.execution_id}
     if batch.graph_id:
         data |= {"graphId": batch.graph_id, "graphVersion": batch.graph_version}
+    if batch.parent_execution_id:
+        data["parentExecutionId"] = batch.parent_execution_id
     kind = EventKind.Name(event.kind) if event.kind in _TYPES else event.kind
     data |= {"userId": batch.user_id, "sequence": event.sequence, "kind": kind}
     for name in (*_NUMBERS, *_TEXTS):
@@ -92,8 +94,9 @@ def _data(batch: EventBatch, event: Event) -> dict[str, Any]:
             data[_camel(name)] = value
     if event.value:
         data["value"] = orjson.Fragment(event.value)
-    if event.provisional:
-        data["provisional"] = True
+    for name in ("provisional", "waits_for_person"):
+        if getattr(event, name):
+            data[_camel(name)] = True
     if event.reason:
         data["reason"] = _name(NodeErrorReason, event.reason)
     if event.value_absence:

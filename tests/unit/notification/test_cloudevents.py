@@ -39,6 +39,13 @@ def test_an_event_of_an_execution_is_a_cloud_event() -> None:
     }
 
 
+def test_who_waits_for_what_is_told() -> None:
+    review = Event(sequence=3, kind=event_pb2.EVENT_KIND_NODE_WAITING, node_id="review", waits_for_person=True)
+    turn = EventBatch(execution_id="e2", user_id="anna", parent_execution_id="e1", events=[review])
+    data = json.loads(cloud_event(turn, review))["data"]
+    assert (data["parentExecutionId"], data["waitsForPerson"]) == ("e1", True)
+
+
 def test_values_are_the_json_values_themselves_exact_and_null_included() -> None:
     output = Event(
         sequence=1,
