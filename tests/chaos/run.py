@@ -51,7 +51,9 @@ END_SECONDS_AN_EXECUTION = 0.2
 LOOK_EVERY_SECONDS = 0.5
 FOLLOWERS_GRACE_SECONDS = 10.0
 TOLD_SECONDS = 30.0
-"""Longest time after the last end until subscribers have been told of everything."""
+TOLD_SECONDS_AN_EVENT = 0.02
+"""Longest time after the last end until subscribers have been told of everything. Webhooks take longest: a request for
+each event, four at a time."""
 EVIDENCE_OF_MOST = 20
 
 
@@ -201,7 +203,8 @@ async def _verdict(
     credits = await read_credits(url, given)
     findings += judge_credits(credits)
     lengths = await event_counts(url)
-    await injector.subscribers.until_complete(lengths, TOLD_SECONDS)
+    patience = TOLD_SECONDS + TOLD_SECONDS_AN_EVENT * sum(lengths.values())
+    await injector.subscribers.until_complete(lengths, patience)
     told = await asyncio.to_thread(injector.subscribers.seen)
     findings += judge_subscribers(told, lengths)
     return Report(
