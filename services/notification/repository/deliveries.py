@@ -27,6 +27,8 @@ from services.notification.webhooks.records import (
 )
 
 SHOWN_ATTEMPTS = 20
+FETCHED_BYTES = 1 << 20
+"""Read of a queue at a time, unless the first delivery alone has more."""
 _COLUMNS = "delivery_id, webhook_id, event_id, event_type, state, create_time, due_time"
 
 
@@ -144,20 +146,25 @@ class DeliveryRepository:
         return Target(webhook_id, row["user_id"], row["url"], secrets_of(row), row["failing"]) if row else None
 
     async def due(self, webhook_id: UUID, now: datetime, under_way: Collection[UUID], limit: int) -> Sequence[Due]:
-        """What is due in a queue and not under way, the longest due first."""
+        """What is due in a queue and not under way, the longest due first; so many at most, and not too much."""
         rows = await self._pool.fetch(
             """
-            SELECT d.delivery_id, d.body, d.attempts, d.tries
-            FROM webhook_deliveries d JOIN webhook_queues q USING (webhook_id)
-            WHERE d.webhook_id = $1 AND d.state = $5 AND d.due_time <= $2 AND q.not_before <= $2
-              AND d.delivery_id <> ALL($3::uuid[])
-            ORDER BY d.due_time LIMIT $4
+            SELECT delivery_id, body, attempts, tries FROM (
+                SELECT *, sum(octet_length(body)) OVER (ORDER BY due_time ROWS UNBOUNDED PRECEDING) AS total
+                FROM (
+                    SELECT d.delivery_id, d.body, d.attempts, d.tries, d.due_time
+                    FROM webhook_deliveries d JOIN webhook_queues q USING (webhook_id)
+                    WHERE d.webhook_id = $1 AND d.state = $5 AND d.due_time <= $2 AND q.not_before <= $2
+                      AND d.delivery_id <> ALL($3::uuid[])
+                    ORDER BY d.due_time LIMIT $4) few) measured
+            WHERE total - octet_length(body) < $6 ORDER BY due_time
             """,
             webhook_id,
             now,
             list(under_way),
             limit,
             DeliveryState.PENDING,
+            FETCHED_BYTES,
         )
         return [Due(*row) for row in rows]
 

@@ -109,6 +109,8 @@ class WebhookRepository:
                 return False
             if state_changes and content.state is State.DISABLED:
                 await _note_place(connection, webhook.webhook_id)
+            if webhook.content.state is State.DISABLED and state_changes:
+                await _make_due(connection, webhook.webhook_id, now)
             if state_changes or content.url != webhook.content.url:
                 await _begin_anew(connection, webhook.webhook_id)
             return True
@@ -176,6 +178,13 @@ async def _note_place(connection: Connection, webhook_id: UUID) -> None:
         """,
         webhook_id,
         FOLLOWER,
+    )
+
+
+async def _make_due(connection: Connection, webhook_id: UUID, now: datetime) -> None:
+    """What waits is sent now, and its schedule begins anew: whoever enables a webhook has seen to what was wrong."""
+    await connection.execute(
+        "UPDATE webhook_deliveries SET due_time = $2, tries = 0 WHERE webhook_id = $1 AND state = 1", webhook_id, now
     )
 
 

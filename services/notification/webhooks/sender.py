@@ -29,7 +29,7 @@ from services.notification.repository.deliveries import DeliveryRepository, Due,
 from services.notification.repository.webhooks import WebhookRepository
 from services.notification.webhooks import metrics
 from services.notification.webhooks.disabling import Disabling, Patience, why_disabled
-from services.notification.webhooks.records import DeliveryState, DisableReason
+from services.notification.webhooks.records import Attempt, DeliveryState, DisableReason
 from services.notification.webhooks.schedule import after_failure, after_success
 from services.notification.webhooks.sending import Poster, Sent
 from services.notification.webhooks.signing import Signer
@@ -44,6 +44,9 @@ MOST_QUEUES = 500
 TROUBLE_SECONDS = 5.0
 """A queue is left alone so long when what was sent cannot be recorded: it is due still, and would be sent at once."""
 FETCHED = 20
+SECRET_TRIES = 3
+"""Before a webhook is disabled whose secret cannot be made: while keys are changed, another replica may have it."""
+NO_SECRET = "the operator's key that its secret was made from is not there any more"
 TURN_SECONDS = 10.0
 """After this a queue is let go of, and comes behind all others that are due."""
 
@@ -149,14 +152,13 @@ class Sender:
     async def attempt(self, target: Target, due: Due) -> bool:
         """Sends a delivery once and records what came of it; False if it failed."""
         async with self._slots.taken(target.user_id):
+            number, now = due.attempts + 1, self._clock()
             try:
-                headers = self._signer.headers(
-                    target.webhook_id, target.secrets, str(due.delivery_id), self._clock(), due.body
-                )
+                headers = self._signer.headers(target.webhook_id, target.secrets, str(due.delivery_id), now, due.body)
             except KeyGone:
-                await self._disable(target, DisableReason.SECRET_LOST, "Its secret cannot be made any more: rotate it.")
-                return False
-            sent = await self._poster.post(due.attempts + 1, target.url, headers, due.body)
+                sent = Sent(Attempt(number, now, 0, 0, NO_SECRET), secret_lost=True)
+            else:
+                sent = await self._poster.post(number, target.url, headers, due.body)
         metrics.observe(sent)
         return await self._record(target, due, sent)
 
@@ -167,7 +169,10 @@ class Sender:
             return failing is not None
         if outcome.state is DeliveryState.FAILED:
             metrics.GIVEN_UP.inc()
-        why = why_disabled(sent.attempt, failing, self._patience)
+        if sent.secret_lost and outcome.tries >= SECRET_TRIES:
+            why: tuple[DisableReason, str] | None = DisableReason.SECRET_LOST, f"{NO_SECRET}: rotate it"
+        else:
+            why = why_disabled(sent.attempt, failing, self._patience)
         if why is not None:
             await self._disable(target, *why)
         return False

@@ -32,6 +32,8 @@ class Sent:
     attempt: Attempt
     retry_after: float | None = None
     """Seconds."""
+    secret_lost: bool = False
+    """It could not be signed, and nothing was sent."""
 
     @property
     def succeeded(self) -> bool:
