@@ -1,5 +1,6 @@
 """Between messages of TriggerService and values."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from blockyard.execution.v1.execution_service_pb2 import ValueFormat
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from blockyard.execution.v1.trigger_pb2 import Trigger, TriggerDelivery, TriggerDeliveryOutcome
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Value
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.structs import from_value, to_value
@@ -166,8 +168,18 @@ def _violations(message: Trigger) -> Iterator[Violation]:
             yield Violation(f"trigger.conditions[{at}].path", problem)
         if one.equals.WhichOneof("kind") is None:
             yield Violation(f"trigger.conditions[{at}].equals", "is required: the value that must stand there")
+        elif not _is_json(one.equals):
+            yield Violation(f"trigger.conditions[{at}].equals", "holds a number that JSON does not have")
         if one.ByteSize() > LONGEST_CONDITION:
             yield Violation(f"trigger.conditions[{at}]", f"is larger than {LONGEST_CONDITION} bytes")
+
+
+def _is_json(value: Value) -> bool:
+    try:
+        json.dumps(from_value(value), allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _event_violations(events: Sequence[str]) -> Iterator[Violation]:
