@@ -12,7 +12,7 @@ Users are looked up for each mail: who is disabled, or has no address, is not se
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -112,8 +112,14 @@ class Sender:
             log.warning("digests are planned later", reason=str(error))
         await self._rounds.close(self._clock())
         while mails := await self._mails.claim(self._clock(), LEASE_SECONDS, AT_ONCE):
-            if not await self._send_all(mails):
-                break  # nothing is sent now; what is due is looked at again in a moment
+            try:
+                if not await self._send_all(mails):
+                    break  # nothing is sent now; what is due is looked at again in a moment
+            except asyncio.CancelledError:
+                # Whoever ends in order leaves what it has not sent to others at once, and not when the lease is over.
+                with suppress(*TROUBLE):
+                    await self._mails.release(mails, self._clock())
+                raise
         waiting, since = await self._mails.waiting()
         METRICS.waiting.set(waiting)
         METRICS.oldest_seconds.set((self._clock() - since).total_seconds() if since else 0)

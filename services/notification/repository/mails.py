@@ -76,6 +76,19 @@ class MailRepository:
             reason,
         )
 
+    async def release(self, mails: Sequence[Mail], now: datetime) -> None:
+        """Leaves those of these mails that have not ended to whoever claims them next."""
+        await self._pool.execute(
+            """
+            UPDATE mails SET due_time = $3
+            FROM unnest($1::uuid[], $2::integer[]) AS ours (id, claim)
+            WHERE mail_id = id AND attempts = claim AND due_time > $3
+            """,
+            [one.mail_id for one in mails],
+            [one.attempts for one in mails],
+            now,
+        )
+
     async def end(self, mail: Mail, state: MailState, now: datetime, reason: str = "") -> None:
         """It was sent, or will not be. What it said is not kept."""
         await self._pool.execute(

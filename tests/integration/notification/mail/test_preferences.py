@@ -30,7 +30,7 @@ from tests.integration.execution.house import House
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import one_node
 from tests.integration.graph.service import refusal
-from tests.integration.notification.house import Notifier, metadata, notifying
+from tests.integration.notification.house import Notifier, metadata, notifier, notifying
 from tests.integration.notification.mail.receiver import Receiver, receiving
 from tests.waiting import until
 
@@ -46,6 +46,8 @@ class Whole:
     told: Notifier
     accounts: Accounts
     receiver: Receiver
+    settings: dict[str, Any]
+    """What a further replica must be told."""
 
     async def call(self, method: str, request: Any, user_id: str = "anna", **fields: Any) -> Any:
         stub: Any = PreferenceServiceStub(self.told.channel)  # Any: its type depends on the kind of channel
@@ -93,7 +95,7 @@ def whole(runner: asyncio.Runner, postgres: PostgresServer) -> Iterator[Whole]:
     async def opened() -> Whole:
         accounts = await stack.enter_async_context(account_service(postgres))
         receiver = await stack.enter_async_context(receiving())
-        mail = {
+        mail: dict[str, Any] = {
             "account_address": accounts.address,
             "graph_address": "127.0.0.1:1",
             "smtp_host": "127.0.0.1",
@@ -107,7 +109,7 @@ def whole(runner: asyncio.Runner, postgres: PostgresServer) -> Iterator[Whole]:
         fields: dict[str, Any] = {"email": "anna@example.org", "name": "Anna"}
         request = account_messages.UpdateUserRequest(update_mask=FieldMask(paths=list(fields)), **fields)
         await accounts.user("anna").call("UpdateUser", request)
-        return Whole(built, told, accounts, receiver)
+        return Whole(built, told, accounts, receiver, mail)
 
     try:
         yield runner.run(opened())
@@ -214,3 +216,21 @@ async def test_what_cannot_be_chosen_is_refused_with_all_that_is_wrong(whole: Wh
         "digest_hour",
         "digest_day",
     }
+
+
+async def test_each_execution_is_mailed_once_while_replicas_come_and_go(whole: Whole) -> None:
+    failed = messages.MailPreference(kind=FAILED, frequency=IMMEDIATELY)
+    await whole.call("UpdatePreferences", update(failed))
+    before = len(whole.receiver.taken)
+    for _ in range(3):
+        replica = await notifier(whole.built, **whole.settings)
+        await asyncio.gather(*(whole.fail() for _ in range(2)))
+        await replica.close()
+        await whole.fail()
+
+    await until(lambda: len(whole.receiver.taken) >= before + 9, "all are mailed")
+    await whole.notice(balance="6")
+    await until(lambda: whole.receiver.subjects()[-1].endswith("6 credits"), "what came later is mailed")
+    mails = whole.receiver.taken[before:]
+    assert len(mails) == 10
+    assert len({str(mail["Message-ID"]) for mail in mails}) == 10

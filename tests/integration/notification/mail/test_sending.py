@@ -15,6 +15,7 @@ from services.notification.mail.sending import DELAYS, LEASE_SECONDS
 from tests.integration.notification.mail.house import COMPLETED, MailHouse
 from tests.integration.notification.mail.receiver import DROP, HANG, receiving
 from tests.stack.certificates import Authority
+from tests.waiting import until
 
 SENT, WAITS, GIVEN_UP, UNWANTED = MailState.SENT, MailState.WAITS, MailState.GIVEN_UP, MailState.UNWANTED
 
@@ -204,6 +205,22 @@ async def test_a_sender_that_dies_is_taken_over_and_its_late_word_changes_nothin
     await mails.put_off(claimed, house.clock(), "late")
     await mails.end(claimed, MailState.GIVEN_UP, house.clock(), "late")
     assert await house.rows(user) == [(SENT, 2, "")]
+
+
+async def test_a_sender_that_ends_in_order_leaves_its_mails_to_others_at_once(house: MailHouse) -> None:
+    user = await house.user()
+    house.receiver.answer("RCPT", HANG)
+    await house.end(user, 3)
+    before = len(house.receiver.recipients)
+    ending = asyncio.create_task(house.look())
+    await until(lambda: len(house.receiver.recipients) > before, "the first is under way")
+    ending.cancel()
+    await asyncio.wait({ending})
+
+    await house.look()
+
+    assert len(house.mails(user)) == 3
+    assert [row[:2] for row in await house.rows(user)] == [(SENT, 2)] * 3
 
 
 async def test_replicas_share_the_work_and_send_each_mail_once(house: MailHouse) -> None:
