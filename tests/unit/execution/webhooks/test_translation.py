@@ -4,7 +4,7 @@ import pytest
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from blockyard.execution.v1.trigger_pb2 import PayloadCondition, Trigger
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.struct_pb2 import ListValue, Value
+from google.protobuf.struct_pb2 import ListValue, NullValue, Value
 
 from services.common.errors import InvalidArgument
 from services.execution.errors import TriggerNotFound
@@ -27,7 +27,7 @@ def test_numbers_that_json_does_not_have_are_refused() -> None:
 
 
 def test_a_change_has_the_fields_of_its_mask_alone() -> None:
-    conditions = [PayloadCondition(path="a.b", equals=Value(null_value=0))]
+    conditions = [PayloadCondition(path="a.b", equals=Value(null_value=NullValue.NULL_VALUE))]
     message = Trigger(name="new", conditions=conditions, disabled=True)
     mask = FieldMask(paths=["conditions", "disabled"])
     assert changes_of(message, mask) == {"conditions": (Condition(("a", "b"), None),), "disabled": True}
