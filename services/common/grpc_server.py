@@ -25,6 +25,11 @@ from services.common.interceptors import CallInterceptor
 
 log = structlog.stdlib.get_logger(__name__)
 
+METADATA_BYTES = 64 << 10
+"""Of a call, each header with 32 bytes more: twice what the edge takes of headers (services/gateway/envoy.yaml), where
+the address of a call of REST is one of them. By default the library refuses some calls from 8 KiB on, and all from 16,
+in words of its own, or closes the connection."""
+
 HEALTH_CALLS = 100
 """Calls under way at once on the port for health alone."""
 
@@ -107,6 +112,8 @@ def _options(settings: ProcessSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         ("grpc.max_connection_age_ms", age),
         # Streams of a renewed connection may go on for as long as that again; watchers then resume where they were.
         ("grpc.max_connection_age_grace_ms", age),

@@ -37,6 +37,7 @@ TITLES: Mapping[int, str] = {
     404: "There is no such thing, or it belongs to somebody else.",
     409: "It is there already, or was changed since it was read.",
     413: "The body is larger than is taken.",
+    415: "The body is not said to be JSON: `Content-Type: application/json`.",
     429: "A limit is reached: too many calls in too short a time, or too much at once.",
     500: "Something unexpected went wrong; the message gives the reference that the log has too.",
     503: "A part that is needed is away. Try again.",
@@ -54,7 +55,7 @@ def responses_of(*, asks_who: bool, finds: bool, costs: bool, has_body: bool) ->
     statuses |= {401, 403} if asks_who else set()
     statuses |= {404} if finds else set()
     statuses |= {402} if costs else set()
-    statuses |= {413} if has_body else set()
+    statuses |= {413, 415} if has_body else set()
     named = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
     return {**named, "default": {"$ref": "#/components/responses/default"}}
 

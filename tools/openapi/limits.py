@@ -1,8 +1,8 @@
 """What a service refuses of a well-formed request, as keywords of JSON schema: protos say it in their comments alone.
 
-Only what is refused whatever else the request holds stands here. A graph's own rules do not, since ValidateGraph
-answers with what is wrong, and what UpdateUser and UpdateCredential take depends on their mask. That each limit is
-kept, is tried from the document (tests/e2e/test_rest_contract.py).
+What a graph's own rules refuse does not stand here, since ValidateGraph answers with what is wrong. In an update, what
+the mask does not name is not looked at. That each limit is kept, is tried from the document
+(tests/e2e/test_rest_contract.py).
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,15 @@ Schema = dict[str, Any]
 
 NOT_NEGATIVE: Schema = {"minimum": 0}
 UP_TO_100: Schema = {"minimum": 0, "maximum": 100}
-REQUEST_ID: Schema = {"maxLength": 100}
 NAME: Schema = {"minLength": 1, "maxLength": 100}
+
+OF_EVERY_REQUEST: Mapping[str, Schema] = {"page_size": NOT_NEGATIVE, "request_id": {"maxLength": 100}}
 
 _GRAPH, _EXECUTION = "blockyard.graph.v1.", "blockyard.execution.v1."
 _CREDENTIALS, _ACCOUNT = "blockyard.credentials.v1.", "blockyard.account.v1."
 
 LIMITS: Mapping[str, Schema] = {
-    _GRAPH + "CreateGraphRequest.request_id": REQUEST_ID,
-    _GRAPH + "ImportGraphRequest.request_id": REQUEST_ID,
     _GRAPH + "ImportGraphRequest.name": {"maxLength": 200},
-    _GRAPH + "CreatePresetRequest.request_id": REQUEST_ID,
     _GRAPH + "ForkGraphRequest.name": {"maxLength": 200},
     _GRAPH + "ForkGraphRequest.version": NOT_NEGATIVE,
     _GRAPH + "GetGraphRequest.version": NOT_NEGATIVE,
@@ -35,7 +33,6 @@ LIMITS: Mapping[str, Schema] = {
     _GRAPH + "UpdateGraphRequest.expected_latest_version": NOT_NEGATIVE,
     _GRAPH + "ListBlocksRequest.query": {"maxLength": 500},
     _EXECUTION + "StartExecutionRequest.graph_version": NOT_NEGATIVE,
-    _EXECUTION + "StartExecutionRequest.request_id": REQUEST_ID,
     _EXECUTION + "StartExecutionRequest.labels": {
         "maxProperties": 32,
         "propertyNames": NAME,
@@ -43,24 +40,20 @@ LIMITS: Mapping[str, Schema] = {
     },
     _EXECUTION + "StartExecutionRequest.priority": {"minimum": -100, "maximum": 100},
     _EXECUTION + "StartExecutionRequest.credentials": {"maxProperties": 1000},
-    _EXECUTION + "CreateScheduleRequest.request_id": REQUEST_ID,
-    _EXECUTION + "CreateTriggerRequest.request_id": REQUEST_ID,
     _EXECUTION + "CreateScheduleRequest.next_times": UP_TO_100,
     _EXECUTION + "GetScheduleRequest.next_times": UP_TO_100,
     _EXECUTION + "GetScheduleRequest.firings": UP_TO_100,
     _EXECUTION + "ListEventsRequest.after_sequence": NOT_NEGATIVE,
     _EXECUTION + "WatchExecutionRequest.after_sequence": NOT_NEGATIVE,
-    _EXECUTION + "ResumeNodeRequest.request_id": REQUEST_ID,
     _EXECUTION + "ResumeNodeRequest.message": {"maxLength": 10_000},
-    _EXECUTION + "RunBlockRequest.request_id": REQUEST_ID,
     _EXECUTION + "RunBlockRequest.credentials": {"maxProperties": 1000},
     _CREDENTIALS + "CreateCredentialRequest.provider": {"pattern": "^[a-z0-9_-]{1,100}$"},
     _CREDENTIALS + "CreateCredentialRequest.title": NAME,
-    _CREDENTIALS + "CreateCredentialRequest.request_id": REQUEST_ID,
     _CREDENTIALS + "CredentialSecret.api_key": {"minLength": 1, "maxLength": 16_384},
     _CREDENTIALS + "UserPassword.username": {"minLength": 1, "maxLength": 16_384},
     _CREDENTIALS + "UserPassword.password": {"minLength": 1, "maxLength": 16_384},
     _CREDENTIALS + "HostHeaders.headers": {"minProperties": 1, "maxProperties": 20},
+    _CREDENTIALS + "UpdateCredentialRequest.title": NAME,
     _CREDENTIALS + "UpdateCredentialRequest.version": NOT_NEGATIVE,
     _CREDENTIALS + "StartAuthorizationRequest.title": {"maxLength": 100},
     _CREDENTIALS + "StartAuthorizationRequest.scopes": {"maxItems": 100},
@@ -68,9 +61,10 @@ LIMITS: Mapping[str, Schema] = {
     _CREDENTIALS + "RotateKeysRequest.key_id": {"maxLength": 200},
     _ACCOUNT + "CreateApiKeyRequest.name": NAME,
     _ACCOUNT + "CreateUserRequest.name": {"maxLength": 200},
-    _ACCOUNT + "TopUpCreditsRequest.amount": {"not": {"enum": [0, "0"]}},
+    _ACCOUNT + "UpdateUserRequest.name": {"maxLength": 200},
+    _ACCOUNT + "UpdateUserRequest.low_balance": {"minimum": 0, "maximum": 10**15},
+    _ACCOUNT + "TopUpCreditsRequest.amount": {"minimum": -(10**15), "maximum": 10**15, "not": {"enum": [0, "0"]}},
     _ACCOUNT + "TopUpCreditsRequest.note": {"maxLength": 500},
-    _ACCOUNT + "TopUpCreditsRequest.request_id": REQUEST_ID,
 }
 """Keywords by the full name of a field."""
 
@@ -95,8 +89,9 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 def of_field(full_name: str, *, is_text: bool) -> Schema:
     """The keywords of a field in a request."""
     found = dict(LIMITS.get(full_name, {}))
-    if full_name.endswith("Request.page_size"):
-        found.update(NOT_NEGATIVE)
+    for ending, limit in OF_EVERY_REQUEST.items():
+        if full_name.endswith(f"Request.{ending}"):
+            found.update(limit)
     if is_text and "pattern" not in found:
         found.setdefault("maxLength", LONGEST.get(full_name, LONGEST_TEXT))
     return found

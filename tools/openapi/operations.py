@@ -11,7 +11,7 @@ from tools.openapi.contract import Binding, Method, Service
 from tools.openapi.errors import responses_of
 from tools.openapi.examples import ANSWERS, REQUESTS
 from tools.openapi.limits import REQUIRED, Schema
-from tools.openapi.schemas import IN_A_QUERY, WELL_KNOWN, Direction, Schemas
+from tools.openapi.schemas import EXACT, IN_A_QUERY, WELL_KNOWN, Direction, Schemas
 
 JSON = "application/json"
 STREAM = "application/x-ndjson"
@@ -26,12 +26,14 @@ Operation = dict[str, Any]
 def operations(services: Iterable[Service], schemas: Schemas) -> dict[str, dict[str, Operation]]:
     """All operations, by path and verb."""
     paths: dict[str, dict[str, Operation]] = {}
+    shapes: dict[str, str] = {}
     for service in services:
         for method in service.methods:
             for number, binding in enumerate(method.bindings, 1):
                 operation = _operation(service, method, binding, number, schemas)
-                verbs = paths.setdefault(_shown_path(binding.path), {})
-                if binding.verb in verbs:
+                path = _shown_path(binding.path)
+                verbs = paths.setdefault(path, {})
+                if binding.verb in verbs or shapes.setdefault(re.sub(r"\{[^}]*\}", "{}", path), path) != path:
                     raise ValueError(f"{binding.verb} {binding.path} belongs to two methods: {method.full_name}")
                 verbs[binding.verb] = operation
     return paths
@@ -75,12 +77,14 @@ def _words(name: str) -> str:
 
 
 def _shown_path(path: str) -> str:
-    """With names as JSON writes them: {graph_id} and {graph.id} are both {graphId}, since they are one place."""
+    """With names as JSON writes them. {graph_id}, {graph.id} and {preset.graph_id} are all {graphId}: of paths that
+    differ in the names of their parameters alone, OpenAPI takes one."""
     return re.sub(r"\{([^}]*)\}", lambda found: "{" + _in_path(found[1]) + "}", path)
 
 
 def _in_path(variable: str) -> str:
-    first, *others = re.split(r"[._]", variable)
+    *above, last = variable.split(".")
+    first, *others = (f"{above[-1]}_id" if above and last == "id" else last).split("_")
     return first + "".join(other.capitalize() for other in others)
 
 
@@ -147,8 +151,9 @@ def _of_parameter(schema: Schema) -> Schema:
     """In an address every value is text, so that a long integer needs no form of its own there."""
     if schema.get("format") in ("int64", "uint64"):
         lowest, highest = (0, 2**64 - 1) if schema["format"] == "uint64" else (-(2**63), 2**63 - 1)
-        kept = {name: value for name, value in schema.items() if name not in ("type", "pattern")}
-        return {"type": "integer", "minimum": lowest, "maximum": highest} | kept
+        if schema["minimum"] != -EXACT:
+            lowest = schema["minimum"]
+        return {"type": "integer", "format": schema["format"], "minimum": lowest, "maximum": highest}
     return schema
 
 
@@ -160,7 +165,9 @@ def _body(method: Method, binding: Binding, schemas: Schemas) -> Schema:
     if schema.keys() <= {"description"}:
         # google.api.HttpBody: whatever is sent, as it is.
         return {"required": True, "content": {"*/*": {"schema": {}}}}
-    return {"required": True, "content": {JSON: {"schema": schema} | _example(REQUESTS, method, binding)}}
+    # No body is the same as {}.
+    required = bool(set(REQUIRED.get(method.request.full_name, ())) - set(binding.variables))
+    return {"required": required, "content": {JSON: {"schema": schema} | _example(REQUESTS, method, binding)}}
 
 
 def _whole_body(method: Method, binding: Binding, schemas: Schemas) -> Schema:
@@ -184,6 +191,10 @@ def _answer(method: Method, schemas: Schemas) -> Schema:
 
 
 def _example(examples: Mapping[str, Any], method: Method, binding: Binding | None = None) -> Schema:
-    if method.name not in examples or (binding is not None and binding is not method.bindings[0]):
+    """The method's example, without what stands in the path."""
+    if method.name not in examples:
         return {}
-    return {"example": examples[method.name]}
+    above = "" if binding is None or binding.body == "*" else f"{binding.body}."
+    variables = binding.variables if binding is not None else ()
+    in_path = {field_at(method.request, variable).json_name for variable in variables if variable.startswith(above)}
+    return {"example": {name: value for name, value in examples[method.name].items() if name not in in_path}}

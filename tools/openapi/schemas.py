@@ -14,7 +14,9 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from tools.openapi.contract import Contract
 from tools.openapi.limits import REQUIRED, Schema, of_field
 
-_32, _64 = 2**31, 2**63
+_32 = 2**31
+EXACT = 2**53 - 1
+"""Every integer up to here is a number that JavaScript can hold."""
 
 
 class Direction(Enum):
@@ -29,12 +31,16 @@ def _integer(lowest: int, highest: int) -> Callable[[Direction], Schema]:
 
 
 def _long(format_: str, pattern: str) -> Callable[[Direction], Schema]:
-    """A text in answers; requests may have a number too, which JavaScript could not hold."""
-    return lambda direction: {
-        "type": ["string", "integer"] if direction is Direction.REQUEST else "string",
-        "format": format_,
-        "pattern": pattern,
-    }
+    """A text in answers, since JavaScript has no such numbers; requests may have a number too, as far as it has."""
+
+    def schema(direction: Direction) -> Schema:
+        form: Schema = {"format": format_, "pattern": pattern}
+        if direction is Direction.ANSWER:
+            return {"type": "string"} | form
+        lowest = 0 if format_ == "uint64" else -EXACT
+        return {"type": ["string", "integer"]} | form | {"minimum": lowest, "maximum": EXACT}
+
+    return schema
 
 
 def _number(_: Direction) -> Schema:
@@ -67,7 +73,7 @@ WELL_KNOWN: Mapping[str, Schema] = {
         "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,9})?s$",
         "examples": ["3.5s"],
     },
-    "google.protobuf.FieldMask": {"type": "string", "examples": ["name,description"]},
+    "google.protobuf.FieldMask": {"type": "string", "examples": ["name"]},
     "google.protobuf.Struct": {"type": "object", "additionalProperties": True},
     "google.protobuf.Value": {},
     "google.protobuf.ListValue": {"type": "array", "items": {}},

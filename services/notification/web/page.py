@@ -73,6 +73,7 @@ class Operation:
             parts.append('-H "Authorization: Bearer $TOKEN"')
         parts.append(f'"$BLOCKYARD{self.path}"')
         if self.body is not None:
+            parts.append('-H "Content-Type: application/json"')
             parts.append("-d " + shlex.quote(json.dumps(self.body.get("example", {}), ensure_ascii=False)))
         return "curl " + " \\\n  ".join(parts)
 

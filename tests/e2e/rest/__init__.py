@@ -1,0 +1,1 @@
+"""The REST face tried from its own document."""
