@@ -36,6 +36,8 @@ LONGEST_NAME = 100
 MOST_WAIT = 100
 DEFAULT_WAIT = 10
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Calendars end soon after, and the last moment of all is infinity in PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,11 @@ def _times(message: messages.Schedule) -> Iterable[Violation]:
     try:
         start, end = _time(message, "start_time"), _time(message, "end_time")
     except (ValueError, OverflowError):
-        yield Violation(f"{FIELD}.start_time", "start_time and end_time must be times from the year 1970 to 9999")
+        yield Violation(f"{FIELD}.start_time", "start_time and end_time must lie between the years 1970 and 9000")
         return
     for name, time in (("start_time", start), ("end_time", end)):
-        if time is not None and time < EARLIEST:
-            yield Violation(f"{FIELD}.{name}", "lies before 1970")
+        if time is not None and not EARLIEST <= time < LATEST:
+            yield Violation(f"{FIELD}.{name}", "must lie between the years 1970 and 9000")
     if start is not None and end is not None and end <= start:
         yield Violation(f"{FIELD}.end_time", "must lie behind start_time")
 

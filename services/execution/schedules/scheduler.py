@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -32,8 +33,8 @@ from services.common.notices import new_notice
 from services.execution.children import REFUSALS
 from services.execution.metrics import METRICS
 from services.execution.repository.firings import FiringRepository, Pause
-from services.execution.schedules.advancing import advance
-from services.execution.schedules.records import Claimed, Overlap
+from services.execution.schedules.advancing import Advance, advance
+from services.execution.schedules.records import Claimed, Overlap, Schedule
 from services.execution.starting import StartRequest
 from services.execution.templates import own_request_id, start_of
 
@@ -53,6 +54,9 @@ QUEUE_SECONDS = 2.0
 
 LONGEST_DELAY = 60.0
 """Seconds between two tries."""
+
+UNREADABLE = timedelta(hours=1)
+"""A schedule that cannot be read here is looked at again then."""
 
 MOST_TRIES = 1_440
 """About a day. Counted, and not by the clock: a firing may have waited for days before its first try."""
@@ -106,9 +110,7 @@ class Scheduler:
 
     async def look(self, now: datetime, group: asyncio.TaskGroup) -> datetime | None:
         """Takes what is due and begins to start it, in the group. Returns when there is more to do."""
-        while (
-            await self.rows.advance(now, AT_ONCE, lambda schedule, waiting: advance(schedule, now, waiting)) == AT_ONCE
-        ):
+        while await self.rows.advance(now, AT_ONCE, partial(_advance, now)) == AT_ONCE:
             pass
         room = AT_ONCE - self._under_way
         if room <= 0:
@@ -202,6 +204,15 @@ class Scheduler:
         if await self.rows.failed(claimed, reason, now, Pause(self.most_failures, why, notice)):
             log.warning("a schedule has paused itself", schedule_id=str(schedule.schedule_id), reason=why)
             self.noticed()
+
+
+def _advance(now: datetime, schedule: Schedule, waiting: int) -> Advance:
+    try:
+        return advance(schedule, now, waiting)
+    except Exception:
+        # Its time zone may be gone from the database of zones. All others go on, and so will it when it can be read.
+        log.exception("a schedule cannot be read", schedule_id=str(schedule.schedule_id))
+        return Advance((), schedule.next_time, now + UNREADABLE)
 
 
 def _may_pass(error: Exception) -> bool:

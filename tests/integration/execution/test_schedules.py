@@ -198,6 +198,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"start_time": stamp("2030-01-02"), "end_time": stamp("2030-01-01")}, ["schedule.end_time"]),
     ({"end_time": stamp("2020-01-01")}, ["schedule.end_time"]),
     ({"start_time": Timestamp(seconds=10**15)}, ["schedule.start_time"]),
+    ({"end_time": Timestamp(seconds=253_402_300_799, nanos=999_999_999)}, ["schedule.end_time"]),
     ({"start": None}, ["schedule.start"]),
     ({"start": StartTemplate()}, ["schedule.start.graph_id"]),
     ({"start": StartTemplate(graph_id="wrong", inputs_json=b'{"text": 7}')}, ["schedule.start.inputs.text"]),
@@ -257,6 +258,18 @@ async def test_a_due_time_is_started_in_time_without_anybody_calling(shared: Sch
     late = (await anna.rows.fetchval(begun, UUID(firing.execution_id)) - fires).total_seconds()
     # Mostly some milliseconds; without a timer of its own it would be found after 10 seconds.
     assert (firing.status, 0 <= late < 3) == (STARTED, True)
+
+
+async def test_a_schedule_that_cannot_be_read_is_put_off_and_harms_no_other(shared: Schedules) -> None:
+    anna = of(shared, "reading")
+    broken, due = await anna.create_of_now()
+    made, made_due = await anna.create_of_now()
+    gone = "UPDATE schedules SET time_zone = 'Gone/Zone', next_time = $2, fire_time = $2 WHERE schedule_id = $1"
+    await anna.rows.execute(gone, UUID(broken.id), due)
+    await anna.come_due(made.id, made_due)
+    assert (await anna.firing(made.id, made_due)).status == STARTED
+    kept = "SELECT next_time = $2 AND fire_time > now() FROM schedules WHERE schedule_id = $1"
+    assert await anna.rows.fetchval(kept, UUID(broken.id), due)
 
 
 async def test_a_start_that_fails_for_a_moment_is_made_when_it_can_be(shared: Schedules) -> None:
