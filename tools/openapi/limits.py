@@ -21,6 +21,7 @@ OF_EVERY_REQUEST: Mapping[str, Schema] = {"page_size": NOT_NEGATIVE, "request_id
 
 _GRAPH, _EXECUTION = "blockyard.graph.v1.", "blockyard.execution.v1."
 _CREDENTIALS, _ACCOUNT = "blockyard.credentials.v1.", "blockyard.account.v1."
+_NOTIFICATION = "blockyard.notification.v1."
 
 LIMITS: Mapping[str, Schema] = {
     _GRAPH + "ImportGraphRequest.name": {"maxLength": 200},
@@ -65,6 +66,11 @@ LIMITS: Mapping[str, Schema] = {
     _ACCOUNT + "UpdateUserRequest.low_balance": {"minimum": 0, "maximum": 10**15},
     _ACCOUNT + "TopUpCreditsRequest.amount": {"minimum": -(10**15), "maximum": 10**15, "not": {"enum": [0, "0"]}},
     _ACCOUNT + "TopUpCreditsRequest.note": {"maxLength": 500},
+    _NOTIFICATION + "Webhook.url": {"maxLength": 2_000},
+    _NOTIFICATION + "Webhook.description": {"maxLength": 1_000},
+    _NOTIFICATION + "WebhookFilter.graph_ids": {"maxItems": 100},
+    _NOTIFICATION + "WebhookFilter.execution_ids": {"maxItems": 100},
+    _NOTIFICATION + "WebhookFilter.kinds": {"maxItems": 100},
 }
 """Keywords by the full name of a field."""
 
