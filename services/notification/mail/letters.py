@@ -102,7 +102,7 @@ class Letters:
         texts = {name: _printable(text) for name, text in details.items()}
         execution_id = texts.get("execution_id", "")
         link = self._execution_url.replace(PLACE_OF_ID, execution_id) if execution_id else ""
-        about = one_line(", ".join(text for _, text in _rest(texts)), LONGEST_SUBJECT)
+        about = one_line(", ".join(f"{name.replace('_', ' ')} {text}" for name, text in _rest(texts)), LONGEST_SUBJECT)
         return Details({**texts, "link": link, "when": when(details["time"], time_zone), "subject": about})
 
 
