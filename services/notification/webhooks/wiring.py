@@ -29,6 +29,9 @@ from services.notification.webhooks.subscriptions import Subscriptions
 from services.notification.webhooks.taking import Taking
 from services.notification.webhooks.upkeep import keep_tidy
 
+PINGS = 16
+"""Under way at a time. They have places of their own: a test of a webhook must not wait for others that are slow."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Webhooks:
@@ -71,7 +74,7 @@ async def open_webhooks(
     replayer = Replayer(ReplayRepository(pool), webhooks, feeds, sender.wake, clock, settings.webhook_backlog)
     rules = Rules(policy, settings.webhook_http)
     subscriptions = Subscriptions(webhooks, signer, rules, clock, settings.webhooks_of_user, sender.wake)
-    deliveries = Deliveries(subscriptions, rows, replayer, poster, signer, slots, clock, sender.wake)
+    deliveries = Deliveries(subscriptions, rows, replayer, poster, signer, Slots(PINGS), clock, sender.wake)
     process.hold("webhooks", sender.run())
     process.hold("replays of webhooks", replayer.run())
     process.hold("old deliveries", keep_tidy(rows, clock, timedelta(days=settings.webhook_retention_days)))

@@ -337,3 +337,18 @@ async def test_a_change_that_does_not_say_a_state_leaves_it(tables: str) -> None
         everything = WebhookMessage(url="http://127.0.0.1:9998/", description="moved")
         changed = await house.first.subscriptions.update(ANNA, hook.webhook_id, everything, CHANGEABLE)
         assert (changed.content.state, changed.content.description) == (State.PAUSED, "moved")
+
+
+async def test_a_ping_waits_for_no_endpoint_but_its_own(tables: str) -> None:
+    async with (
+        office(tables, webhook_seconds=60.0, webhook_requests=4) as house,
+        endpoint(opened=False) as slow,
+        endpoint() as taker,
+    ):
+        await house.webhook(slow.url)
+        tried, _ = await house.webhook(taker.url)
+        await house.happen()
+        await until(lambda: slow.posts, "all that the user may have under way waits for an answer")
+        attempt = await house.first.deliveries.ping(ANNA, tried.webhook_id)
+        assert attempt.error == ""
+        assert not slow.open.is_set()
