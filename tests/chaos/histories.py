@@ -82,6 +82,26 @@ async def event_counts(database_url: str) -> dict[str, int]:
     return {row["execution_id"]: row["last_event"] for row in rows}
 
 
+async def torn_feeds(database_url: str) -> list[str]:
+    """What is wrong with the feeds of partitions: a number that two turns have, or that none has."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            """
+            SELECT partition, count(*) AS turns, count(DISTINCT feed_sequence) AS numbers, max(feed_sequence) AS last
+            FROM execution.turns GROUP BY partition
+            HAVING count(*) <> count(DISTINCT feed_sequence) OR count(DISTINCT feed_sequence) <> max(feed_sequence)
+            ORDER BY partition
+            """
+        )
+    finally:
+        await connection.close()
+    return [
+        f"partition {row['partition']} has {row['turns']} turns with {row['numbers']} numbers up to {row['last']}"
+        for row in rows
+    ]
+
+
 async def read_histories(
     database_url: str,
     client: Client,

@@ -16,7 +16,15 @@ from blockyard.dev import Stack
 from tests.chaos.credits import Giver, read_credits, settled
 from tests.chaos.evidence import explain, log_lines
 from tests.chaos.faults import Fault, Injector, Targets, plan_faults
-from tests.chaos.histories import event_counts, read_children, read_histories, read_ledger, started_twice, unended
+from tests.chaos.histories import (
+    event_counts,
+    read_children,
+    read_histories,
+    read_ledger,
+    started_twice,
+    torn_feeds,
+    unended,
+)
 from tests.chaos.in_memory import InMemory
 from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits, judge_subscribers
 from tests.chaos.report import Evidence, Report, Told
@@ -207,6 +215,7 @@ async def _verdict(
     await injector.subscribers.until_complete(lengths, patience)
     told = await asyncio.to_thread(injector.subscribers.seen)
     findings += judge_subscribers(told, lengths)
+    findings += [Finding(Wrong.GAP, "", "", what) for what in await torn_feeds(url)]
     return Report(
         seed=settings.seed,
         executions=settings.executions,
