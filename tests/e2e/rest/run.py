@@ -1,8 +1,9 @@
 """Runs schemathesis against an edge, from the document that the services serve, with objects that are there.
 
 Most requests carry a user's token. Those of administrators carry an administrator's, and may change nobody but a
-bystander: the stack may have other users, who must not lose their access. Streams that have no end are left out, since
-schemathesis reads to the end: see test_rest_contract.py.
+bystander: the stack may have other users, who must not lose their access. Left out are the stream that has no end,
+since schemathesis reads to the end (see test_rest_contract.py), and the test of a webhook, which takes as long as the
+name server of a machine does to know no such receiver.
 """
 
 import asyncio
@@ -26,8 +27,17 @@ from tools.openapi.examples import GRAPH_ID, GRAPH_OF_HOOKS_ID, RECEIVER, REQUES
 
 ROOT = Path(__file__).parents[3]
 USER, ADMINISTRATOR, BYSTANDER = "fuzzing-user", "fuzzing-administrator", "fuzzing-bystander"
-ENDLESS = ("subscribe",)
-ALIKE = ("validateGraph", "updateGraph", "updatePreset", "createPreset_2", "startExecution_2", "updateSchedule")
+LEFT_OUT = ("subscribe", "testWebhook")
+ALIKE = (
+    "validateGraph",
+    "updateGraph",
+    "updatePreset",
+    "createPreset_2",
+    "startExecution_2",
+    "updateSchedule",
+    "updateTrigger",
+    "updateWebhook",
+)
 """Operations with the body of another one: what is wrong with each field of it is tried there."""
 OF_ADMINISTRATORS = "^/api/(admin|users)"
 GIVEN = 0.8
@@ -88,7 +98,7 @@ async def run(stack: Stack, folder: Path, options: Sequence[str] = (), *, brief:
     ]
     process = await asyncio.create_subprocess_exec(
         *command,
-        *(option for name in ENDLESS for option in ("--exclude-operation-id", name)),
+        *(option for name in LEFT_OUT for option in ("--exclude-operation-id", name)),
         *options,
         cwd=folder,
         env=environment,
