@@ -12,6 +12,26 @@ from services.execution.records import PartitionLease
 RENEW = "UPDATE replicas SET expires_at = now() + %s * interval '1 second' WHERE replica_id = %s AND expires_at > now()"
 """For the renewing thread, which has a connection of its own."""
 
+TAKING = 7_216_400_119
+"""Lock of whoever takes partitions, by an advisory number: any will do, as long as every release uses the same."""
+
+TAKE = """
+WITH free AS (
+    SELECT partition FROM partitions p
+    WHERE NOT EXISTS (SELECT FROM replicas r WHERE r.replica_id = p.owner)
+      AND EXISTS (SELECT FROM replicas r WHERE r.replica_id = $1)
+    ORDER BY random() LIMIT $2 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE partitions p SET owner = $1, epoch = epoch + 1 FROM free WHERE p.partition = free.partition
+    RETURNING p.partition, p.epoch, p.published_through
+)
+SELECT partition, epoch, published_through,
+    greatest(published_through, coalesce((
+        SELECT max(feed_sequence) FROM turns t WHERE t.partition = taken.partition
+    ), 0)) AS feed_sequence
+FROM taken
+"""
+
 CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
@@ -78,27 +98,14 @@ class LeaseRepository:
         return {row["partition"]: (row["owner"], row["address"]) for row in rows}
 
     async def take(self, replica_id: str, most: int) -> list[PartitionLease]:
-        """Takes up to `most` partitions that no living replica holds."""
-        rows = await self._pool.fetch(
-            """
-            WITH free AS (
-                SELECT partition FROM partitions p
-                WHERE NOT EXISTS (SELECT FROM replicas r WHERE r.replica_id = p.owner)
-                  AND EXISTS (SELECT FROM replicas r WHERE r.replica_id = $1)
-                ORDER BY random() LIMIT $2 FOR UPDATE SKIP LOCKED
-            ), taken AS (
-                UPDATE partitions p SET owner = $1, epoch = epoch + 1 FROM free WHERE p.partition = free.partition
-                RETURNING p.partition, p.epoch, p.published_through
-            )
-            SELECT partition, epoch, published_through,
-                greatest(published_through, coalesce((
-                    SELECT max(feed_sequence) FROM turns t WHERE t.partition = taken.partition
-                ), 0)) AS feed_sequence
-            FROM taken
-            """,
-            replica_id,
-            most,
-        )
+        """Takes up to `most` partitions that no living replica holds.
+
+        One replica at a time: a statement that began before another replica joined does not see its row, and would take
+        what that one has taken meanwhile. The lock is had before the statement that looks begins.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", TAKING)
+            rows = await connection.fetch(TAKE, replica_id, most)
         return [PartitionLease(*row) for row in rows]
 
     async def release_all_but(self, replica_id: str, held: list[int]) -> None:

@@ -47,10 +47,13 @@ class TurnBatch:
 
 
 # One statement, so one round trip and one transaction. `fence` comes first, since all others read from it: without
-# its row nothing is written, and with it nobody can take over until the commit.
+# its row nothing is written, and with it nobody can take over until the commit. Nor is anything written if a partition
+# is another replica's by its row, whatever this one believes.
 _ROWS_OF_TURNS = """
 WITH fence AS MATERIALIZED (
-    SELECT FROM replicas WHERE replica_id = $1 FOR KEY SHARE
+    SELECT FROM replicas WHERE replica_id = $1 AND NOT EXISTS (
+        SELECT FROM partitions p WHERE p.partition = ANY($5::int[]) AND p.owner IS DISTINCT FROM $1
+    ) FOR KEY SHARE
 ), turn AS (
     INSERT INTO turns (feed_sequence, execution_id, turn, partition, first_event, last_event, node_executions,
         commands_through, now_ms, facts, events, checksum)

@@ -20,7 +20,7 @@ from blockyard.runner.v1.task_pb2 import Task
 from services.common.bus import BusError
 from services.execution.engine import Claimed, Fact
 from services.execution.leases import Leases
-from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.leases import TAKING, LeaseRepository
 from services.execution.repository.turns import TurnRepository
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, Silent, running
@@ -70,6 +70,57 @@ INSERT INTO turns (execution_id, turn, partition, feed_sequence, first_event, la
 VALUES ($1, 3, 0, 0, 0, 0, 0, 0, 0, '', '', 0)
 """
 """The row of a turn to come: whoever writes that turn waits in the middle of it."""
+
+
+async def test_a_replica_takes_nothing_that_another_takes_while_it_looks(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as other, looking(built) as witness:
+        pool = await asyncpg.create_pool(as_role(built.database_url, "execution"), min_size=1, max_size=2)
+        try:
+            leases = LeaseRepository(pool)
+            await leases.join("first", "127.0.0.1:1", 60, 4)
+            # What another replica does when both begin at once, as after an outage of PostgreSQL.
+            joining = other.transaction()
+            await joining.start()
+            await other.execute("SELECT pg_advisory_xact_lock($1)", TAKING)
+            taking = asyncio.create_task(leases.take("first", 4))
+            await until(lambda: witness.fetchval(WAITS_FOR_LOCK), "the first one waits for its turn")
+            await other.execute(JOINED)
+            await other.execute("UPDATE partitions SET owner = 'second' WHERE partition < 2")
+            await joining.commit()
+            assert sorted(lease.partition for lease in await taking) == [2, 3]
+        finally:
+            await pool.close()
+
+
+JOINED = (
+    "INSERT INTO replicas (replica_id, address, expires_at) VALUES ('second', '127.0.0.1:2', now() + interval '1 h')"
+)
+WAITS_FOR_LOCK = "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+async def test_a_replica_writes_nothing_where_another_is_the_owner(postgres: PostgresServer) -> None:
+    # Whatever it believes itself: its lease holds, and it was never told.
+    async with (
+        house(postgres, lease_seconds=30) as built,
+        looking(built) as rows,
+        running(built.bus, {"work": first_run(echo, Held)}) as runner,
+    ):
+        one_node(built)
+        await built.add_replica()
+        client = built.client()
+        execution = await client.start()
+        await until(lambda: runner.held, "the task runs")
+        await until(lambda: rows.fetchval("SELECT count(*) = 2 FROM turns"), "it is told that it does")
+        believes = await rows.fetchval("SELECT replica_id FROM replicas")
+        await rows.execute(JOINED)
+        await rows.execute("UPDATE partitions SET owner = 'second'")
+        await finish_held(runner, b"7")
+        gone = "SELECT NOT EXISTS (SELECT FROM replicas WHERE replica_id = $1)"
+        await until(lambda: rows.fetchval(gone, believes), "it has given up what it believed")
+        assert await rows.fetchval("SELECT count(*) FROM turns") == 2
+        await rows.execute("DELETE FROM replicas WHERE replica_id = 'second'")
+        await client.events(execution.id)
+        assert await client.results(execution.id) == {"out": [7]}
 
 
 async def test_only_the_owner_parks_an_execution(postgres: PostgresServer) -> None:
