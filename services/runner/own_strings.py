@@ -48,7 +48,7 @@ def _blank(names: Collection[str]) -> None:
     for entry in ctypes.string_at(begin, end - begin).split(b"\0"):
         name, _, value = entry.partition(b"=")
         if name in wanted:
-            ctypes.memset(place + len(name) + 1, ord("*"), len(value))
+            ctypes.memset(place + len(name) + 1, ord("-"), len(value))
         place += len(entry) + 1
 
 

@@ -68,7 +68,7 @@ def test_a_runner_holds_its_own_secret_and_no_other(stack: Stack) -> None:
         assert bool(held) is not name.startswith("runner"), name
         if name.startswith("runner"):
             # It was given these and no more, and has put them where no block looks.
-            hidden = {name for name, value in environment.items() if value and set(value) == {"*"}}
+            hidden = {name for name, value in environment.items() if value and set(value) == {"-"}}
             assert hidden == {"BLOCKYARD_RUNNER_SECRET", "BLOCKYARD_NATS_URL"}
             assert len(environment["BLOCKYARD_RUNNER_SECRET"]) == len(stack.surroundings.secrets.runners)
         else:

@@ -30,8 +30,8 @@ async def test_a_process_for_blocks_has_nothing_of_its_runner(shared_house: Hous
     assert [SUPERVISOR in command for command in told["environments"]] == [False, False, False, True]
     for environment in told["environments"].values():
         assert "BLOCKYARD_HEARTBEAT_SECONDS" in environment
-        assert set(environment.get("BLOCKYARD_RUNNER_SECRET", "")) <= {"*"}
-        assert set(environment.get("BLOCKYARD_NATS_URL", "")) <= {"*"}
+        assert set(environment.get("BLOCKYARD_RUNNER_SECRET", "")) <= {"-"}
+        assert set(environment.get("BLOCKYARD_NATS_URL", "")) <= {"-"}
         assert signing.RUNNER_SECRET not in str(environment)
 
 
