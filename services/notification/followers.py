@@ -64,9 +64,10 @@ class Follower:
         try:
             while True:
                 try:
-                    if await self._hold():
+                    self._held = await self._hold()
+                    if self._held is not None:
                         pauses = delays()
-                        await self._follow()
+                        await self._follow(self._held)
                         continue
                 except (NotHeld, SubscriberTooSlow):
                     continue
@@ -79,26 +80,23 @@ class Follower:
             with suppress(*AWAY, asyncpg.PostgresError):
                 await self._rows.release(NAME, self._me)
 
-    async def _hold(self) -> bool:
+    async def _hold(self) -> Held | None:
         """Takes or keeps the lease. A new installation begins with what comes from now on."""
         now = encode_cursor(self._following.tail.positions)
-        held = await self._rows.hold(NAME, self._me, LEASE_SECONDS, now)
-        if held is not None and (self._held is None or self._held.version != held.version):
-            self._held = held
-        return held is not None
+        return await self._rows.hold(NAME, self._me, LEASE_SECONDS, now)
 
-    async def _follow(self) -> None:
-        """Follows until another replica does, or something fails."""
-        assert self._held is not None, "it was taken"
-        self._moved_at = renewed = time.monotonic()
+    async def _follow(self, begun: Held) -> None:
+        """Follows until another replica does or has done so, or something fails."""
+        renewed = time.monotonic()
         try:
-            async for told in self._following.follow(EventFilter(None), self._held.cursor, NAME):
+            async for told in self._following.follow(EventFilter(None), begun.cursor, NAME):
                 if told.parts:
                     await self._step([part.batch for part in told.parts], encode_cursor(told.positions))
                     await asyncio.sleep(GATHER_SECONDS)
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
-                    if not await self._hold():
+                    # Who was away for long may get the lease back, and must not go on where another has been since.
+                    if await self._hold() != self._held:
                         return
         except (CursorAhead, CursorExpired, CursorInvalid) as error:
             await self._begin_anew(error)

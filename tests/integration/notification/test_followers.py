@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
+from blockyard.cursors import encode_cursor
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventBatch
 
@@ -98,3 +99,22 @@ async def test_a_turn_that_cannot_be_taken_in_keeps_no_other_waiting(postgres: P
 
 async def _same(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[str, list[int]]) -> bool:
     return await noted(connection) == wanted
+
+
+async def test_who_gets_the_lease_back_goes_on_where_the_row_says(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        await connection.execute("SET search_path TO notification")
+        await connection.execute(NOTES)
+        async with running(built.bus, {"work": echo}), followed(built, note):
+            lengths = await run_some(built, 2)
+            once = {key: list(range(1, last + 1)) for key, last in lengths.items()}
+            await until(lambda: _same(connection, once), "all was taken in")
+            # As if another replica had followed meanwhile, and had come to another place.
+            stepped = "UPDATE followers SET version = version + 1, positions = $1"
+            await connection.execute(stepped, encode_cursor({}))
+            twice = {key: sorted(2 * sequences) for key, sequences in once.items()}
+            await until(lambda: _same(connection, twice), "it goes on from that place")
+        await connection.close()
