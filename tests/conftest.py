@@ -11,6 +11,7 @@ import structlog
 from blockyard.dev.postgres import PostgresServer
 
 from tests.stack.postgres import fresh_database, running_postgres
+from tests.stack.scratch import keep_files_in_memory
 
 # Services in this process say what matters; each call would fill the output of a test that fails. Stack traces are
 # plain, as in a service of its own: with local variables, one of them holds the event loop up for seconds.
@@ -25,6 +26,11 @@ structlog.configure(
 )
 
 _RUNNER = pytest.StashKey[asyncio.Runner]()
+
+
+def pytest_configure() -> None:
+    """Choose where files are kept before anybody makes one."""
+    keep_files_in_memory()
 
 
 @pytest.hookimpl(tryfirst=True)

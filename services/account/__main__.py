@@ -29,6 +29,7 @@ from services.account.repository.users import UserRepository
 from services.account.users import Users, time_zones
 from services.common import bus as nats
 from services.common import database, grpc_server, run
+from services.common.backoff import patiently
 from services.common.notices import NoticePublisher
 
 
@@ -53,7 +54,7 @@ async def start(settings: AccountSettings, resources: AsyncExitStack, process: r
     credits = Credits(CreditRepository(pool), ledger, settings.credits_enabled)
     audit, api_keys = AuditRepository(pool), ApiKeyRepository(pool)
     keeper = AuditKeeper(audit, settings.audit_retention_days)
-    await keeper.make_room()
+    await patiently(keeper.make_room, *database.TROUBLE)
     process.hold("audit log", keeper.keep())
     users = UserRepository(pool)
     identifier = Identifier(users, api_keys, settings.identity_seconds)

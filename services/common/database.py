@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import structlog
 
 from services.common import schema_history
-from services.common.backoff import delays
+from services.common.backoff import delays, patiently
 from services.common.errors import StartRefused
 
 log = structlog.stdlib.get_logger(__name__)
@@ -60,7 +61,7 @@ async def connect(
     }
     pool = await _pool(url, settings, pool_size, command_timeout=statement_timeout + 5)
     try:
-        await refuse_unsafe(pool)
+        await patiently(partial(refuse_unsafe, pool), *AWAY)
         yield pool
     finally:
         await _close(pool)

@@ -19,7 +19,7 @@ import structlog
 from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
-from services.common.backoff import delays
+from services.common import backoff
 from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.common.database import TROUBLE
 from services.common.tasks import end
@@ -291,13 +291,7 @@ class Owner:
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     """The answer of a call, asked again while NATS or PostgreSQL is away."""
-    for pause in delays():
-        try:
-            return await ask()
-        except (BusError, *TROUBLE) as error:
-            log.warning("what is needed is away, it is asked again", error=repr(error))
-            await asyncio.sleep(pause)
-    raise AssertionError("delays never end")
+    return await backoff.patiently(ask, BusError, *TROUBLE)
 
 
 @asynccontextmanager

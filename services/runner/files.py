@@ -1,6 +1,5 @@
 """Files of runs: the blob store as what `context.files` works on, and who a run is, as its task says."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import structlog
 from blockyard.block.resources import Resources, shared
 from blockyard.egress import Egress, open_egress
 from blockyard.files import Access, Clamd, FileCorrupt, FileLimits, FileMissing, Files, Scanner
@@ -16,13 +14,11 @@ from blockyard.files.spool import Spool
 from blockyard.files.stores import Tail
 from blockyard.runner.v1.task_pb2 import Task
 
-from services.common.backoff import delays
+from services.common.backoff import patiently
 from services.common.blobs import BlobCorrupt, BlobMissing, BlobStore, BlobStoreAway
 from services.runner.config import RunnerSettings
 
 ResultT = TypeVar("ResultT")
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +61,12 @@ class BlobFiles:
 
 
 async def _patiently(ask: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    for pause in delays():
-        try:
-            return await ask()
-        except BlobStoreAway as error:
-            log.warning("files have to wait for the blob store", error=str(error))
-            await asyncio.sleep(pause)
-        except BlobMissing as error:
-            raise FileMissing(str(error)) from error
-        except BlobCorrupt as error:
-            raise FileCorrupt(str(error)) from error
-    raise AssertionError("delays never end")
+    try:
+        return await patiently(ask, BlobStoreAway)
+    except BlobMissing as error:
+        raise FileMissing(str(error)) from error
+    except BlobCorrupt as error:
+        raise FileCorrupt(str(error)) from error
 
 
 def kept_with(task: Task) -> bytes:

@@ -16,11 +16,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from services.common import grpc_client
+from services.common import grpc_client, migrate
 from services.common.admission import RemoteRecorder
 from tests import signing
-from tests.integration.account.service import Service, account_service
-from tests.stack.postgres import as_role
+from tests.integration.account.service import Service, account_service, replica
+from tests.stack.postgres import as_role, fresh_database
 from tests.waiting import until
 
 ACCOUNT = "blockyard.account.v1.AccountService/"
@@ -287,3 +287,27 @@ async def test_entries_that_find_no_partition_wait_until_there_is_one(postgres: 
 
         assert [one.outcome for one in await until(noted, "it is noted after all")] == ["OK"]
     assert refused.code is StatusCode.UNAVAILABLE
+
+
+async def test_a_start_asks_again_for_room_that_was_not_made(postgres: PostgresServer) -> None:
+    asking = "query LIKE 'SELECT account_audit.keep%' AND wait_event_type = 'Lock'"
+    with fresh_database(postgres.url) as url:
+        await asyncio.to_thread(migrate.migrate, url, ["account"])
+        holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
+
+        async def starts() -> None:
+            async with replica(url):
+                pass
+
+        async def cancelled() -> bool:
+            count = f"SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE {asking}"
+            return bool(await watcher.fetchval(count))
+
+        try:
+            async with asyncio.TaskGroup() as group, holder.transaction():
+                await holder.execute("LOCK account_audit.audit_entries IN ACCESS EXCLUSIVE MODE")
+                group.create_task(starts())
+                await until(cancelled, "it asked, and was cancelled")
+                await until(cancelled, "it asked again")
+        finally:
+            await asyncio.gather(holder.close(), watcher.close())
