@@ -74,7 +74,7 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
     process.hold("notices", NoticePublisher(NoticeRepository(pool), connect_for_notices).run())
     intake = NoticeIntake(bus, TakenNoticeRepository(pool), mail.notice_takes, wake)
     process.hold("notices of all services", intake.run())
-    places = Places(settings.subscriptions_per_user)
+    places = Places(settings.subscriptions_per_user, settings.web_connections)
     admission = await resources.enter_async_context(admitting(settings))
     gate = Gate(admission)
     others = {

@@ -20,6 +20,9 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     subscriptions_per_user: int = Field(
         1_000, ge=1, description="Open streams of a user on one replica at most, of whichever kind"
     )
+    web_connections: int = Field(
+        10_000, ge=1, description="WebSockets and server-sent events open on one replica at most, some 50 KiB each"
+    )
     egress_allow: str = ""
     """Internal addresses that webhooks may lead to all the same: hosts, *.domains and networks, parted by commas."""
     egress_ports: str = ""

@@ -2,7 +2,7 @@
 
 from blockyard.common.v1 import errors_pb2
 
-from services.common.errors import OutOfRange, ResourceExhausted
+from services.common.errors import OutOfRange, ResourceExhausted, Unavailable
 
 
 class CursorExpired(OutOfRange):
@@ -30,3 +30,9 @@ class TooManySubscriptions(ResourceExhausted):
     """The user has as many subscriptions open as one may have. End some of them."""
 
     reason = errors_pb2.ERROR_REASON_TOO_MANY_SUBSCRIPTIONS
+
+
+class TooManyConnections(Unavailable):
+    """This replica has as many connections open as it takes. Try again: another one may have room."""
+
+    retry_after = 5.0

@@ -1,19 +1,23 @@
-"""How many streams each user has open here: a bound keeps one user's ten thousand from being everybody's."""
+"""How many streams are open here: a bound for each user keeps one's ten thousand from being everybody's, and a bound
+for all keeps memory in sight.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from services.common.identity import current_caller
-from services.notification.errors import TooManySubscriptions
+from services.notification.errors import TooManyConnections, TooManySubscriptions
 
 
 class Places:
     """Streams of all kinds, on this replica."""
 
-    def __init__(self, per_user: int) -> None:
+    def __init__(self, per_user: int, connections: int) -> None:
         self._per_user = per_user
         self._taken: Counter[str] = Counter()
+        self._connections = connections
+        self._connected = 0
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -28,3 +32,14 @@ class Places:
             self._taken[user_id] -= 1
             if not self._taken[user_id]:
                 del self._taken[user_id]
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """A connection over HTTP, whoever it is, for as long as the block lasts; raises TooManyConnections."""
+        if self._connected >= self._connections:
+            raise TooManyConnections
+        self._connected += 1
+        try:
+            yield
+        finally:
+            self._connected -= 1

@@ -36,7 +36,12 @@ def error_json(error: Exception) -> dict[str, Any]:
 
 
 async def error_response(request: Request, error: Exception) -> JSONResponse:
-    """The answer for an exception before the answer has begun."""
+    """The answer for an exception before the answer has begun, as Starlette asks for it."""
+    return error_answer(error)
+
+
+def error_answer(error: Exception) -> JSONResponse:
+    """The answer for an exception."""
     status = error_status.from_exception(error)
     headers = {}
     if isinstance(error, BlockyardError) and error.retry_after is not None:

@@ -31,11 +31,11 @@ from services.common.cursors import encode_cursor
 from services.common.errors import BlockyardError, InvalidArgument, Unauthenticated, Violation
 from services.common.identity import TokenInvalid, TokenMissing
 from services.notification.asking import filter_of
-from services.notification.errors import TooManySubscriptions
+from services.notification.errors import TooManyConnections, TooManySubscriptions
 from services.notification.filters import EventFilter
 from services.notification.following import Following
 from services.notification.places import Places
-from services.notification.web.errors import error_json
+from services.notification.web.errors import error_answer, error_json
 from services.notification.web.questions import of_json
 from services.notification.web.visitors import Gate, Visitor
 
@@ -70,6 +70,13 @@ class Sockets:
 
     async def serve(self, socket: WebSocket) -> None:
         """Talks until one side has enough."""
+        try:
+            with self.places.connected():
+                await self._talk(socket)
+        except TooManyConnections as error:
+            await socket.send_denial_response(error_answer(error))
+
+    async def _talk(self, socket: WebSocket) -> None:
         await socket.accept()
         connection = _Connection(self, socket)
         try:

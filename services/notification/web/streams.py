@@ -70,7 +70,7 @@ class Streams:
         return EventStream(_with(first, told), media_type="text/event-stream", headers=HEADERS)
 
     async def _told(self, visitor: Visitor, filter: EventFilter, cursor: str) -> AsyncIterator[bytes]:
-        with self.places.taken():
+        with self.places.connected(), self.places.taken():
             begun, due = False, 0.0
             try:
                 async for told in self.following.follow(filter, cursor, "sse"):

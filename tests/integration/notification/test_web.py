@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import pytest
 import websockets
 from blockyard.dev.postgres import PostgresServer
 from websockets.asyncio.client import ClientConnection
@@ -228,3 +229,22 @@ async def test_a_request_for_events_that_cannot_be_served_says_why(postgres: Pos
             assert (answer.status_code, answer.json()["code"]) == (404, 5)
             health = await client.get(f"http://{told.web}/health")
             assert health.json()["services"]["execution"]["status"] == "SERVING"
+
+
+async def test_a_replica_takes_so_many_connections_and_refuses_the_next_one(postgres: PostgresServer) -> None:
+    async with (
+        notifying(postgres, web_connections=2) as (_, told),
+        stream(told) as one,
+        websockets.connect(f"ws://{told.web}/ws") as another,
+    ):
+        await until(lambda: one.cursor, "both are open")
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"ws://{told.web}/ws")
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["retry-after"] == "5"
+        assert json.loads(refused.value.response.body)["code"] == 14
+        async with stream(told) as third:
+            await until(lambda: third.ended.startswith("503"), "a stream is refused too")
+        await another.close()
+        async with websockets.connect(f"ws://{told.web}/ws") as later:
+            assert later.state is websockets.State.OPEN
