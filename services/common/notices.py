@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
+from blockyard.feeds import user_word
 
 from services.common.backoff import delays
 from services.common.bus import NOTICES_CONFIGURATION, Ack, Bus, BusError, Message, PublishRefused, Refusal
@@ -60,7 +61,7 @@ def new_notice(
 
 def subject(user_id: str) -> str:
     """Where a user's notices go. Ids of users may hold dots, which would part the subject."""
-    return f"blockyard.notice.{user_id.replace('.', '%2E')}"
+    return f"blockyard.notice.{user_word(user_id)}"
 
 
 class NoticePublisher:

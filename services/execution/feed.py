@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
+from blockyard.feeds import PLACE_HEADER, FeedPlace, user_word
 
 from services.common.bus import Ack, Bus, Message, PublishRefused, Refusal
 from services.common.database import TROUBLE
@@ -55,17 +56,16 @@ class Told:
     """Whether it tells the end of its execution."""
 
 
-PLACE_HEADER = "Blockyard-Feed"
 NO_GRAPH = "block"
 """Stands for the graph in the subject of a run of one block: NATS takes no empty part."""
 
 
 def subject(user_id: str, graph_id: str, execution_id: str) -> str:
     """Where an execution's events go. Ids of users may hold dots, which would part the subject."""
-    return f"blockyard.event.{user_id.replace('.', '%2E')}.{graph_id or NO_GRAPH}.{execution_id}"
+    return f"blockyard.event.{user_word(user_id)}.{graph_id or NO_GRAPH}.{execution_id}"
 
 
-def event_message(batch: EventBatch, entry: FeedEntry, kinds: str, place: str) -> Message:
+def event_message(batch: EventBatch, entry: FeedEntry, kinds: str, place: FeedPlace) -> Message:
     """The message of a turn: CloudEvents 1.0 attributes in headers (binary mode)."""
     time = time_text(batch.events[0].time.ToMilliseconds())
     return message_of(
@@ -81,11 +81,6 @@ def event_message(batch: EventBatch, entry: FeedEntry, kinds: str, place: str) -
     )
 
 
-def place_text(partition: int, before: int, feed_sequence: int) -> str:
-    """A turn's place in its feed. Whoever has all up to `before` lacks nothing that comes before this message."""
-    return f"{partition} {before} {feed_sequence}"
-
-
 def message_of(
     user_id: str,
     graph_id: str,
@@ -95,7 +90,7 @@ def message_of(
     last: int,
     kinds: str,
     time: str,
-    place: str,
+    place: FeedPlace,
 ) -> Message:
     """As event_message, from what is at hand at the commit."""
     identity = f"{execution_id}:{first}-{last}"
@@ -104,7 +99,7 @@ def message_of(
         payload=payload,
         message_id=identity,
         headers={
-            PLACE_HEADER: place,
+            PLACE_HEADER: str(place),
             "Blockyard-Kinds": kinds,
             "ce-specversion": "1.0",
             "ce-id": identity,
@@ -174,13 +169,13 @@ class Publisher:
             feed.behind = True
             self._work.set()
 
-    def place(self, partition: int, feed_sequence: int) -> str:
+    def place(self, partition: int, feed_sequence: int) -> FeedPlace:
         """The place of a committed turn that has events, for its message. Asked once for each, in their order."""
         feed = self._feeds.get(partition)
         if feed is None:
-            return place_text(partition, feed_sequence - 1, feed_sequence)
+            return FeedPlace(partition, feed_sequence - 1, feed_sequence)
         before, feed.told = feed.told, feed_sequence
-        return place_text(partition, before, feed_sequence)
+        return FeedPlace(partition, before, feed_sequence)
 
     def offer(self, told: Told) -> None:
         """Takes a committed turn's message; past the bound it is left to the rows."""
@@ -292,6 +287,6 @@ def _messages(partition: int, before: int, entries: Sequence[FeedEntry]) -> list
         if entry.events:
             batch = EventBatch.FromString(entry.events)
             kinds = ",".join(sorted({EventKind.Name(event.kind).removeprefix("EVENT_KIND_") for event in batch.events}))
-            messages.append(event_message(batch, entry, kinds, place_text(partition, before, entry.feed_sequence)))
+            messages.append(event_message(batch, entry, kinds, FeedPlace(partition, before, entry.feed_sequence)))
             before = entry.feed_sequence
     return messages

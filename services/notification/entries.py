@@ -1,16 +1,16 @@
 """What an execution did in one committed turn, as subscribers are told of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from blockyard.event.v1.event_pb2 import EventBatch, ValueAbsence
+from blockyard.feeds import FeedPlace, user_of_word
 from blockyard.values import BLOB_KEY
 
 from services.common.bus import Delivery
 from services.notification.cloudevents import cloud_events
 
-PLACE_HEADER = "Blockyard-Feed"
 MARK = BLOB_KEY.encode()
 """Stands in every value that is, or holds, a reference to the blob store."""
 TOO_LARGE = "The value is larger than events carry. ListEvents has it."
@@ -92,25 +92,7 @@ class Part:
         return whole if self.wanted is None else [whole[at] for at in self.wanted]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message stands in the feeds."""
-
-    partition: int
-    before: int
-    """Whoever has all up to here lacks nothing that comes before the message."""
-    sequence: int
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str]) -> "Place | None":
-        """As the headers say; None where they do not."""
-        words = headers.get(PLACE_HEADER, "").split(" ")
-        if len(words) != 3 or not all(word.isdigit() for word in words):
-            return None
-        return cls(*map(int, words))
-
-
-def entry_of(delivery: Delivery, place: Place) -> Entry:
+def entry_of(delivery: Delivery, place: FeedPlace) -> Entry:
     """From a message of the stream EVENTS, whose subject names user, graph and execution."""
     _, _, user, _, execution_id = delivery.subject.split(".", 4)
-    return Entry(place.partition, place.sequence, user.replace("%2E", "."), execution_id, delivery.data)
+    return Entry(place.partition, place.sequence, user_of_word(user), execution_id, delivery.data)

@@ -16,10 +16,11 @@ from contextlib import suppress
 
 import grpc
 import structlog
+from blockyard.feeds import FeedPlace
 
 from services.common.backoff import delays
 from services.common.bus import Bus, Delivery
-from services.notification.entries import Entry, Place, entry_of
+from services.notification.entries import Entry, entry_of
 from services.notification.feeds import Feeds, Positions, behind
 from services.notification.metrics import FILLED
 
@@ -91,7 +92,7 @@ class Tail:
         self._look.set()
 
     def _on_message(self, delivery: Delivery) -> None:
-        place = Place.of(delivery.headers)
+        place = FeedPlace.of(delivery.headers)
         if place is None or not self.begun.is_set():
             return
         partition, at = place.partition, self.positions.get(place.partition, 0)

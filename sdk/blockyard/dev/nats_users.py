@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from blockyard.feeds import user_word
+
 DATA = Path(__file__).with_name("nats_users.yaml")
 POOL = "{pool}"
 SUBSCRIBER = "{user}"
@@ -92,9 +94,7 @@ def _filled(pools: Iterable[str], subscribers: Iterable[str]) -> list[tuple[str,
     for template, one in rights().items():
         if SUBSCRIBER in template:
             # Ids of users may hold dots, which would part a subject.
-            found += [
-                (template.replace(SUBSCRIBER, id), one, {SUBSCRIBER: id.replace(".", "%2E")}) for id in subscribers
-            ]
+            found += [(template.replace(SUBSCRIBER, id), one, {SUBSCRIBER: user_word(id)}) for id in subscribers]
         elif POOL in template:
             found += [(template.replace(POOL, pool), one, {POOL: pool}) for pool in pools]
         else:

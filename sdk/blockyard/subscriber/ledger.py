@@ -12,27 +12,12 @@ from dataclasses import dataclass
 from blockyard.cursors import decode_cursor
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.events import LAST_KINDS
+from blockyard.feeds import FeedPlace
 
 APART_SECONDS = 2.0
 """What messages of different executions may come out of order by."""
 
 _LAST = frozenset(kind.value for kind in LAST_KINDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message stands in the feed of its partition."""
-
-    partition: int
-    sequence: int
-
-    @classmethod
-    def of(cls, text: str) -> "Place | None":
-        """From the header Blockyard-Feed; None where it says something else."""
-        words = text.split(" ")
-        if len(words) != 3 or not all(word.isdigit() for word in words):
-            return None
-        return cls(int(words[0]), int(words[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +53,7 @@ class Ledger:
         """Claims that are open."""
         return len(self._open)
 
-    def handled_of(self, execution_id: str, place: Place | None) -> int | None:
+    def handled_of(self, execution_id: str, place: FeedPlace | None) -> int | None:
         """The last sequence that was handled of an execution; None if that is all of it."""
         seen = self.seen.get(execution_id)
         if seen is None and place is not None and place.sequence <= self._positions.get(place.partition, 0):

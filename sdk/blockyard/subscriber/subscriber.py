@@ -24,9 +24,10 @@ from blockyard.errors import HistoryGap
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.event.v1.event_pb2 import EventKind as KindOfProto
 from blockyard.events import Event
+from blockyard.feeds import FeedPlace, user_word
 from blockyard.notification.v1.notification_service_pb2 import EventFilter, SubscribeResponse
 from blockyard.subscriber.checkpoints import Checkpoint, CheckpointInvalid, Checkpoints
-from blockyard.subscriber.ledger import Claim, Ledger, Place
+from blockyard.subscriber.ledger import Claim, Ledger
 from blockyard.subscriber.pulling import Pull, Source
 from blockyard.values import BLOB_KEY
 
@@ -79,7 +80,7 @@ class Subscriber:
         large; with `shared` to that of the services, where EVENTS is used as it is. `name` is that of the durable
         consumer: another checkpoint needs another one.
         """
-        word = user if user == "*" else user.replace(".", "%2E")
+        word = user if user == "*" else user_word(user)
         subject = f"blockyard.event.{word}.*.*"
         own = () if shared else (subject, f"blockyard.notice.{word}")
         stream = SHARED_STREAM if shared else OWN_STREAM
@@ -197,7 +198,7 @@ class Subscriber:
         except DecodeError:
             log.error("a message on %s holds no events", message.subject)
             return
-        place = Place.of((message.headers or {}).get("Blockyard-Feed", ""))
+        place = FeedPlace.of(message.headers)
         seen = self._ledger.handled_of(batch.execution_id, place)
         if batch.events:
             self._ledger.brought(batch)

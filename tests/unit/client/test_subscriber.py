@@ -10,8 +10,9 @@ from blockyard.cursors import encode_cursor
 from blockyard.event.v1.event_pb2 import Event as EventMessage
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
 from blockyard.events import Event
+from blockyard.feeds import FeedPlace
 from blockyard.subscriber import Checkpoint, CheckpointInvalid, FileCheckpoint, Subscriber
-from blockyard.subscriber.ledger import Claim, Ledger, Place
+from blockyard.subscriber.ledger import Claim, Ledger
 
 START = encode_cursor({})
 AT_SEVEN = encode_cursor({3: 7})
@@ -97,12 +98,7 @@ def test_a_claim_is_left_to_messages_as_long_as_they_can_fulfil_it() -> None:
 
 def test_a_message_of_what_was_forgotten_is_none_of_what_is_new() -> None:
     ledger = Ledger(AT_SEVEN, {"two": 2})
-    assert ledger.handled_of("one", Place(3, 7)) is None
-    assert ledger.handled_of("one", Place(3, 8)) == 0
-    assert ledger.handled_of("one", Place(4, 1)) == 0
-    assert ledger.handled_of("two", Place(3, 7)) == 2
-
-
-@pytest.mark.parametrize("text", ["", "1 2", "1 2 x", "1 2 3 4", "-1 2 3"])
-def test_a_header_that_is_no_place_is_none(text: str) -> None:
-    assert Place.of(text) is None
+    assert ledger.handled_of("one", FeedPlace(3, 6, 7)) is None
+    assert ledger.handled_of("one", FeedPlace(3, 7, 8)) == 0
+    assert ledger.handled_of("one", FeedPlace(4, 0, 1)) == 0
+    assert ledger.handled_of("two", FeedPlace(3, 6, 7)) == 2

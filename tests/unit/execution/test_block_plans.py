@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from blockyard.event.v1.event_pb2 import EventBatch
+from blockyard.feeds import FeedPlace
 from blockyard.graph.v1.block_pb2 import Block, BlockType, Effect, RetryPolicy
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat
 from google.protobuf.duration_pb2 import Duration
@@ -131,7 +132,7 @@ def test_events_of_single_runs_have_a_subject_that_nats_takes() -> None:
     batch = EventBatch(execution_id="one", user_id="anna")
     batch.events.add(sequence=1)
     entry = FeedEntry(1, UUID(int=1), batch.SerializeToString(), 1, 1)
-    message = event_message(batch, entry, "EXECUTION_STARTED", "0 0 1")
+    message = event_message(batch, entry, "EXECUTION_STARTED", FeedPlace(0, 0, 1))
     assert message.headers is not None
     assert message.headers["ce-source"] == "/executions/one"
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
+from blockyard.feeds import FeedPlace
 
 from services.execution import telling
 from services.execution.feed import event_message, message_of
@@ -16,7 +17,7 @@ def test_a_message_that_is_made_from_rows_is_the_one_that_was_made_at_the_commit
     batch.events.add(sequence=1, kind=EventKind.EVENT_KIND_EXECUTION_STARTED, time=telling.timestamp(time_ms))
     payload = batch.SerializeToString()
     kinds = "EXECUTION_STARTED"
-    time, place = telling.time_text(time_ms), "3 0 1"
+    time, place = telling.time_text(time_ms), FeedPlace(3, 0, 1)
     at_commit = message_of("anna", "graph", "one", payload, 1, 1, kinds, time, place)
     entry = FeedEntry(1, UUID(int=1), payload, 1, 1)
     assert event_message(EventBatch.FromString(payload), entry, kinds, place) == at_commit

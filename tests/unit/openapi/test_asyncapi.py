@@ -10,6 +10,7 @@ import orjson
 import pytest
 import yaml
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
+from blockyard.feeds import FeedPlace
 
 from services.execution.feed import message_of
 from services.notification.cloudevents import cloud_event
@@ -84,7 +85,8 @@ def test_an_event_in_json_is_as_it_says(event: Event) -> None:
 
 
 def test_a_message_of_nats_has_the_headers_and_the_subject_that_it_says() -> None:
-    message = message_of("anna", "graph", "execution", b"", 1, 2, "NODE_QUEUED", "2026-01-01T00:00:00Z", "1 0 1")
+    time, place = "2026-01-01T00:00:00Z", FeedPlace(1, 0, 1)
+    message = message_of("anna", "graph", "execution", b"", 1, 2, "NODE_QUEUED", time, place)
     described = document()["components"]["messages"]["eventBatch"]["headers"]["properties"]
     assert {"Nats-Msg-Id", *(message.headers or {})} == set(described)
     address = document()["channels"]["events"]["address"]
