@@ -7,9 +7,27 @@ secret of one key never passes for that of another.
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
 
 FINGERPRINT_BYTES = 6
+SHORTEST_KEY = 32
+
+
+def _each_is_long(keys: SecretStr) -> SecretStr:
+    if any(len(key) < SHORTEST_KEY for key in _parted(keys)):
+        raise ValueError(f"each key needs at least {SHORTEST_KEY} characters")
+    return keys
+
+
+def _parted(keys: SecretStr) -> list[str]:
+    return [key.strip() for key in keys.get_secret_value().split(",") if key.strip()]
+
+
+DerivingKeys = Annotated[SecretStr, AfterValidator(_each_is_long)]
+"""A setting: keys of the operator's, parted by commas."""
 
 
 class KeyGone(Exception):
@@ -19,9 +37,10 @@ class KeyGone(Exception):
 class DerivedSecrets:
     """The secrets for one purpose. New ones are made from the first key; the others still count."""
 
-    def __init__(self, keys: Sequence[str], purpose: str) -> None:
-        """`keys` have at least 32 characters each."""
-        extracted = [hmac.digest(f"blockyard {purpose}".encode(), key.encode(), "sha256") for key in keys]
+    def __init__(self, keys: DerivingKeys, service_secret: SecretStr, purpose: str) -> None:
+        """Without keys the services' secret is the one."""
+        texts = _parted(keys) or [service_secret.get_secret_value()]
+        extracted = [hmac.digest(f"blockyard {purpose}".encode(), text.encode(), "sha256") for text in texts]
         self._keys: Mapping[str, bytes] = {_fingerprint(key): key for key in extracted}
         self.newest = _fingerprint(extracted[0])
         """Fingerprint of the first key."""

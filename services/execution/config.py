@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr
 
 from services.common.config import DatabaseSettings, RateText, ServiceSettings
+from services.common.derived_secrets import DerivingKeys
 
 
 class ExecutionSettings(ServiceSettings, DatabaseSettings):
@@ -34,7 +35,7 @@ class ExecutionSettings(ServiceSettings, DatabaseSettings):
     schedule_failures: int = Field(10, ge=1, description="Failed starts in a row that pause a schedule")
     input_bytes: int = Field(4 << 20, ge=1, description="Size of a start's inputs")
     input_depth: int = Field(25, ge=1, description="Nesting of a start's inputs")
-    trigger_keys: SecretStr = Field(
+    trigger_keys: DerivingKeys = Field(
         SecretStr(""), description="Keys of triggers' secrets, parted by commas: the first makes new ones, all check"
     )
     trigger_rate: RateText = Field("600/minute burst 200", description="Webhooks that a trigger takes; empty is any")

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from blockyard.egress import EgressConfigurationError, EgressPolicy
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from services.common.config import DatabaseSettings, Port, ServiceSettings
+from services.common.derived_secrets import DerivingKeys
 from services.notification.mail.addresses import AddressUnusable, address_of, usable
-
-SHORTEST_KEY = 32
 
 
 class NotificationSettings(ServiceSettings, DatabaseSettings):
@@ -29,7 +28,7 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     """Ports that webhooks may lead to, such as "443, 8000-8999"; empty means 80, 443 and those from 1024 on."""
     webhook_http: bool = False
     """Webhooks may lead to http:// too: what is sent can then be read and changed on its way."""
-    webhook_keys: SecretStr = SecretStr("")
+    webhook_keys: DerivingKeys = SecretStr("")
     """From which the secrets of webhooks are made, parted by commas, each of at least 32 characters: new ones from the
     first; the others still count. Empty means service_secret, whose change is then the end of these secrets too."""
     webhooks_of_user: int = Field(50, ge=1, description="Webhooks of a user at most")
@@ -53,17 +52,6 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     def egress_policy(self) -> EgressPolicy:
         """Where webhooks may lead."""
         return EgressPolicy.parse(self.egress_allow, self.egress_ports)
-
-    def secret_keys(self) -> list[str]:
-        """From which the secrets of webhooks are made."""
-        return _keys(self.webhook_keys) or [self.service_secret.get_secret_value()]
-
-    @field_validator("webhook_keys")
-    @classmethod
-    def _keys_are_long(cls, value: SecretStr) -> SecretStr:
-        if any(len(key) < SHORTEST_KEY for key in _keys(value)):
-            raise ValueError(f"each key needs at least {SHORTEST_KEY} characters")
-        return value
 
     @model_validator(mode="after")
     def _egress_can_be_read(self) -> Self:
@@ -109,7 +97,3 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
         if not self.account_address:
             raise ValueError("BLOCKYARD_ACCOUNT_ADDRESS must be set with BLOCKYARD_SMTP_HOST: it knows the addresses.")
         return self
-
-
-def _keys(text: SecretStr) -> list[str]:
-    return [key.strip() for key in text.get_secret_value().split(",") if key.strip()]

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from services.common.derived_secrets import DerivedSecrets
 from services.common.rate_limits import RateLimit, parse_rate
 from services.execution.config import ExecutionSettings
 from services.execution.repository.triggers import TriggerRepository
 from services.execution.starting import Starter
 from services.execution.webhooks.api import TriggerApi
 from services.execution.webhooks.receiving import Receiver
-from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.secrets import PURPOSE, SecretKeys
 from services.execution.webhooks.senders import Senders
 from services.execution.webhooks.triggers import Triggers
 
@@ -25,7 +26,7 @@ def trigger_api(
     """The servicer. `refusal` says why nothing may be started for a user; empty if it may."""
     secret = settings.service_secret.get_secret_value()
     repository = TriggerRepository(pool)
-    keys = SecretKeys.of(settings.trigger_keys.get_secret_value(), secret)
+    keys = SecretKeys(DerivedSecrets(settings.trigger_keys, settings.service_secret, PURPOSE))
     rate = parse_rate(settings.trigger_rate)
     receiver = Receiver(
         repository=repository,

@@ -49,7 +49,7 @@ class Triggers:
         if made is None:
             await self._judge(user_id, content)
             await self._check_secret(user_id, content)
-            key_id = self.keys.newest.key_id
+            key_id = self.keys.newest_key
             new = NewTrigger(token_hex(ID_BYTES), user_id, kind, content, key_id, request_id or None, request_hash)
             if await self.repository.insert(new, self.most):
                 made = await self.get(user_id, new.trigger_id)
@@ -91,7 +91,7 @@ class Triggers:
             if row.content.secret_credential_id:
                 problem = f"its secret is in credential {row.content.secret_credential_id}: update that"
                 raise InvalidArgument(violations=[Violation("trigger_id", problem)])
-            if await self.repository.rotate(row, self.keys.newest.key_id, keep_seconds):
+            if await self.repository.rotate(row, self.keys.newest_key, keep_seconds):
                 rotated = await self.get(user_id, trigger_id)
                 return rotated, self._secret(rotated)
         raise TriggerConflict

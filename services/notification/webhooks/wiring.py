@@ -66,7 +66,7 @@ async def open_webhooks(
     the system's."""
     policy = settings.egress_policy()
     poster = await resources.enter_async_context(Poster(policy, settings.webhook_seconds, clock, tls))
-    signer = Signer(DerivedSecrets(settings.secret_keys(), PURPOSE))
+    signer = Signer(DerivedSecrets(settings.webhook_keys, settings.service_secret, PURPOSE))
     slots = Slots(settings.webhook_requests)
     webhooks, rows = WebhookRepository(pool), DeliveryRepository(pool)
     patience = Patience(settings.webhook_failing_days, settings.webhook_failures)

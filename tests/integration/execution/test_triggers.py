@@ -335,7 +335,9 @@ async def test_a_trigger_starts_with_a_preset_as_it_is_then(built: House, hooks:
 
 
 async def test_a_trigger_is_taken_as_fast_as_it_may_and_has_a_limit(postgres: PostgresServer) -> None:
-    async with house(postgres, trigger_rate="1/hour burst 2", user_triggers=1, trigger_keys="new, old") as built:
+    async with house(
+        postgres, trigger_rate="1/hour burst 2", user_triggers=1, trigger_keys=f"{'new' * 11}, {'old' * 11}"
+    ) as built:
         await built.add_replica()
         listening(built)
         hooks = Hooks.of(built)
@@ -348,7 +350,7 @@ async def test_a_trigger_is_taken_as_fast_as_it_may_and_has_a_limit(postgres: Po
         assert (await refusal(hook.deliver({}, "c")))[:2] == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
 
         # The key of its secret is gone.
-        await built.add_replica(trigger_keys="other")
+        await built.add_replica(trigger_keys="other" * 7)
         shown = await Hooks.of(built, 1).call("GetTrigger", messages.GetTriggerRequest(trigger_id=hook.trigger.id))
         assert shown.trigger.secret_lost
         assert await refusal(Hook(Hooks.of(built, 1), hook.trigger, hook.secret).deliver({}, "d")) == NOT_AUTHENTIC

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from services.common import config
 from services.common.config import ProcessSettings, ServiceSettings
+from services.common.derived_secrets import DerivingKeys
 from services.common.nats_access import NatsAccess
 from services.common.tls import TlsFiles
 from services.runner.config import RunnerSettings
@@ -99,3 +101,22 @@ def test_files_are_given_to_whom_they_concern(environment: pytest.MonkeyPatch) -
     assert settings.tls() == TlsFiles(Path("/c"), Path("/k"), Path("/ca"), Path("/clients"))
     files = TlsFiles(Path("/nc"), Path("/nk"), Path("/nca"))
     assert settings.nats_access() == NatsAccess("execution", Path("/password"), files)
+
+
+class Derived(ServiceSettings):
+    """A service that makes secrets for others."""
+
+    trigger_keys: DerivingKeys = SecretStr("")
+
+
+def test_keys_that_secrets_are_made_from_are_long_each(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BLOCKYARD_TRIGGER_KEYS", f"{'k' * 32}, hunter2")
+
+    with pytest.raises(SystemExit):
+        config.load(Derived)
+
+    told = capsys.readouterr().err
+    assert "BLOCKYARD_TRIGGER_KEYS: each key needs at least 32 characters" in told
+    assert "hunter2" not in told

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from services.common.derived_secrets import DerivedSecrets, KeyGone
 from services.notification.webhooks.records import Secrets
@@ -16,7 +17,7 @@ OLD, NEW = "an old key of the operator's, long enough", "a new key of the operat
 
 
 def signer(*keys: str) -> Signer:
-    return Signer(DerivedSecrets(keys, PURPOSE))
+    return Signer(DerivedSecrets(SecretStr(", ".join(keys)), SecretStr(""), PURPOSE))
 
 
 def test_a_signature_is_that_of_standard_webhooks() -> None:
@@ -62,9 +63,7 @@ def test_keys_of_the_operator_are_changed_by_putting_a_new_one_before_the_old() 
 
 
 def test_names_that_read_alike_make_different_secrets() -> None:
-    derived = DerivedSecrets([OLD], "tests")
+    derived, others = (DerivedSecrets(SecretStr(OLD), SecretStr(""), purpose) for purpose in ("tests", "others"))
     key = derived.newest
     assert derived.derive(key, "ab", "c") != derived.derive(key, "a", "bc")
-    assert derived.derive(key, "ab", "c") != DerivedSecrets([OLD], "others").derive(
-        DerivedSecrets([OLD], "others").newest, "ab", "c"
-    )
+    assert derived.derive(key, "ab", "c") != others.derive(others.newest, "ab", "c")

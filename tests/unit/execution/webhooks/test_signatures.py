@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
+from services.common.derived_secrets import DerivedSecrets
 from services.execution.webhooks.records import Kind, SecretState
-from services.execution.webhooks.secrets import SecretKeys
+from services.execution.webhooks.secrets import PURPOSE, SecretKeys
 from services.execution.webhooks.signatures import github_signature, is_authentic, standard_signature
 
 NOW = 1_614_265_330
@@ -20,10 +21,22 @@ SPEC = {
     "webhook-timestamp": str(NOW),
     "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
 }
-KEYS = SecretKeys.of("a key", "")
-STATE = SecretState(KEYS.newest.key_id, 1, "", None)
-SECRET = KEYS.newest.secret(Kind.GENERIC, "id", 1)
-OTHER = KEYS.newest.secret(Kind.GENERIC, "other", 1)
+
+
+def keys_of(*keys: str, service_secret: str = "") -> SecretKeys:
+    return SecretKeys(DerivedSecrets(SecretStr(", ".join(keys)), SecretStr(service_secret), PURPOSE))
+
+
+def made(keys: SecretKeys, trigger_id: str = "id", generation: int = 1, kind: Kind = Kind.GENERIC) -> SecretStr:
+    secret = keys.present(kind, trigger_id, SecretState(keys.newest_key, generation, "", None))
+    assert secret is not None
+    return secret
+
+
+KEYS = keys_of("a key")
+STATE = SecretState(KEYS.newest_key, 1, "", None)
+SECRET = made(KEYS)
+OTHER = made(KEYS, "other")
 
 
 def signed(secret: SecretStr, timestamp: int = NOW, body: bytes = BODY) -> dict[str, str]:
@@ -99,32 +112,26 @@ def test_without_a_secret_nothing_is_authentic() -> None:
 
 
 def test_secrets_differ_by_trigger_generation_and_key_and_are_always_the_same() -> None:
-    other = SecretKeys.of("another key", "").newest
-    made = {
-        one.get_secret_value()
-        for one in (SECRET, OTHER, KEYS.newest.secret(Kind.GENERIC, "id", 2), other.secret(Kind.GENERIC, "id", 1))
-    }
-    assert len(made) == 4
-    assert all(one.startswith("whsec_") and len(one) == 50 for one in made)
-    assert SecretKeys.of("a key", "").newest.secret(Kind.GENERIC, "id", 1) == SECRET
+    found = {one.get_secret_value() for one in (SECRET, OTHER, made(KEYS, "id", 2), made(keys_of("another key")))}
+    assert len(found) == 4
+    assert all(one.startswith("whsec_") and len(one) == 50 for one in found)
+    assert made(keys_of("a key")) == SECRET
     assert SECRET.get_secret_value() not in repr((KEYS, SECRET))
 
 
 def test_the_secret_before_is_valid_for_its_time_and_a_key_that_is_gone_leaves_none() -> None:
     now = datetime.fromtimestamp(NOW, UTC)
-    keys = SecretKeys.of("new, old", "")
-    old = SecretKeys.of("old", "").newest
-    rotated = SecretState(keys.newest.key_id, 2, old.key_id, now + timedelta(seconds=1))
-    present, before = keys.newest.secret(Kind.GITHUB, "id", 2), old.secret(Kind.GITHUB, "id", 1)
+    keys, old = keys_of("new", "old"), keys_of("old")
+    rotated = SecretState(keys.newest_key, 2, old.newest_key, now + timedelta(seconds=1))
+    present, before = made(keys, "id", 2, Kind.GITHUB), made(old, "id", 1, Kind.GITHUB)
     assert keys.valid(Kind.GITHUB, "id", rotated, now) == [present, before]
     assert keys.valid(Kind.GITHUB, "id", rotated, now + timedelta(seconds=1)) == [present]
-    assert SecretKeys.of("old", "").valid(Kind.GITHUB, "id", rotated, now) == [before]
-    assert SecretKeys.of("third", "").valid(Kind.GITHUB, "id", rotated, now) == []
+    assert old.valid(Kind.GITHUB, "id", rotated, now) == [before]
+    assert keys_of("third").valid(Kind.GITHUB, "id", rotated, now) == []
 
 
 def test_without_keys_of_their_own_secrets_are_made_from_the_services_secret() -> None:
-    keys = SecretKeys.of("", "s" * 40)
-    assert keys.newest.key_id == SecretKeys.of(" , ", "s" * 40).newest.key_id
-    assert keys.newest.key_id != SecretKeys.of("", "t" * 40).newest.key_id
-    assert "s" * 40 not in keys.newest.key.get_secret_value()
+    keys = keys_of(service_secret="s" * 40)
+    assert keys.newest_key == keys_of(" ", service_secret="s" * 40).newest_key
+    assert keys.newest_key != keys_of(service_secret="t" * 40).newest_key
     assert KEYS.valid(Kind.GENERIC, "id", STATE, datetime.now(UTC)) == [SECRET]
