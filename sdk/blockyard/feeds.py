@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PLACE_HEADER = "Blockyard-Feed"
+NO_GRAPH = "block"
+"""Stands for the graph in the subject of a run of one block: NATS takes no empty word."""
 
 
 @dataclass(frozen=True, slots=True)

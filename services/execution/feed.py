@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from blockyard.event.v1.event_pb2 import EventBatch, EventKind
-from blockyard.feeds import PLACE_HEADER, FeedPlace, user_word
+from blockyard.feeds import NO_GRAPH, PLACE_HEADER, FeedPlace, user_word
 
 from services.common.bus import Ack, Bus, Message, PublishRefused, Refusal
 from services.common.database import TROUBLE
@@ -54,10 +54,6 @@ class Told:
     message: Message
     ends: bool
     """Whether it tells the end of its execution."""
-
-
-NO_GRAPH = "block"
-"""Stands for the graph in the subject of a run of one block: NATS takes no empty part."""
 
 
 def subject(user_id: str, graph_id: str, execution_id: str) -> str:

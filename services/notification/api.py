@@ -34,7 +34,7 @@ class NotificationApi(NotificationServiceServicer):
         filter = filter_of(request.filter)
         with self._places.taken():
             due = 0.0
-            async for told in self._following.follow(filter, request.cursor, "grpc"):
+            async for told in self._following.subscribe(filter, request.cursor, "grpc"):
                 answer = messages.SubscribeResponse(batches=[part.batch for part in told.parts], live=told.live)
                 now = time.monotonic()
                 if now >= due:

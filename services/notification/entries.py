@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from blockyard.event.v1.event_pb2 import EventBatch, ValueAbsence
-from blockyard.feeds import FeedPlace, user_of_word
+from blockyard.feeds import NO_GRAPH, FeedPlace, user_of_word
 from blockyard.values import BLOB_KEY
 
 from services.common.bus import Delivery
@@ -24,6 +24,7 @@ class Entry:
     sequence: int
     """Its place in the feed of the partition."""
     user_id: str
+    graph_id: str
     execution_id: str
     data: bytes
     """A message EventBatch, with references to large values."""
@@ -34,7 +35,7 @@ class Entry:
     def of_turn(cls, partition: int, sequence: int, data: bytes) -> Self:
         """From what ReadFeeds gives."""
         batch = EventBatch.FromString(data)
-        return cls(partition, sequence, batch.user_id, batch.execution_id, data)
+        return cls(partition, sequence, batch.user_id, batch.graph_id, batch.execution_id, data)
 
     @property
     def batch(self) -> EventBatch:
@@ -94,5 +95,6 @@ class Part:
 
 def entry_of(delivery: Delivery, place: FeedPlace) -> Entry:
     """From a message of the stream EVENTS, whose subject names user, graph and execution."""
-    _, _, user, _, execution_id = delivery.subject.split(".", 4)
-    return Entry(place.partition, place.sequence, user_of_word(user), execution_id, delivery.data)
+    _, _, user, graph, execution_id = delivery.subject.split(".", 4)
+    graph_id = "" if graph == NO_GRAPH else graph
+    return Entry(place.partition, place.sequence, user_of_word(user), graph_id, execution_id, delivery.data)

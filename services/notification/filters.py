@@ -23,7 +23,7 @@ class EventFilter:
             return False
         if self.execution_ids and entry.execution_id not in self.execution_ids:
             return False
-        return not self.graph_ids or entry.batch.graph_id in self.graph_ids
+        return not self.graph_ids or entry.graph_id in self.graph_ids
 
     def part(self, entry: Entry) -> Part | None:
         """What is wanted of a turn that `wants` has let through; None if it is nothing."""

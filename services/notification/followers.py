@@ -17,11 +17,11 @@ from contextlib import suppress
 import asyncpg
 import grpc
 import structlog
-from blockyard.event.v1.event_pb2 import EventBatch
 
 from services.common.backoff import delays
 from services.common.cursors import CursorInvalid, encode_cursor
 from services.common.database import AWAY, PASSING
+from services.notification.entries import Entry
 from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
 from services.notification.filters import EventFilter
 from services.notification.following import Following
@@ -32,12 +32,12 @@ LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 MOVE_SECONDS = 5.0
 """The cursor is moved so often at least, while there are turns that nobody is owed anything for."""
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 """Between two steps: each is a commit."""
 
-Take = Callable[[Connection, Sequence[EventBatch]], Awaitable[bool]]
+Take = Callable[[Connection, Sequence[Entry]], Awaitable[bool]]
 """Inserts what is owed for these turns, and says whether that was anything. It may be called again for the same turns,
-by a transaction of which nothing stays."""
+by a transaction of which nothing stays. Turns of users who want nothing need not be read."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -89,9 +89,9 @@ class Follower:
         """Follows until another replica does or has done so, or something fails."""
         renewed = time.monotonic()
         try:
-            async for told in self._following.follow(EventFilter(None), begun.cursor, NAME):
+            async for told in self._following.follow(EventFilter(None), begun.cursor):
                 if told.parts:
-                    await self._step([part.batch for part in told.parts], encode_cursor(told.positions))
+                    await self._step([part.entry for part in told.parts], encode_cursor(told.positions))
                     await asyncio.sleep(GATHER_SECONDS)
                 if time.monotonic() - renewed > RENEW_SECONDS:
                     renewed = time.monotonic()
@@ -101,38 +101,38 @@ class Follower:
         except (CursorAhead, CursorExpired, CursorInvalid) as error:
             await self._begin_anew(error)
 
-    async def _step(self, batches: Sequence[EventBatch], cursor: str) -> None:
+    async def _step(self, entries: Sequence[Entry], cursor: str) -> None:
         try:
-            await self._take(batches, cursor, self._owe)
+            await self._take(entries, cursor, self._owe)
         except (*PASSING, NotHeld):
             raise
         except Exception:  # noqa: BLE001 - an edge: what one turn has must not keep all others waiting
-            await self._take(batches, cursor, self._owe_each)
+            await self._take(entries, cursor, self._owe_each)
 
-    async def _owe(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
-        return any([await take(connection, batches) for take in self._takes])
+    async def _owe(self, connection: Connection, entries: Sequence[Entry]) -> bool:
+        return any([await take(connection, entries) for take in self._takes])
 
-    async def _owe_each(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
+    async def _owe_each(self, connection: Connection, entries: Sequence[Entry]) -> bool:
         """One turn after the other; those that fail are left out, and told."""
         owed = False
-        for batch in batches:
+        for entry in entries:
             try:
                 async with connection.transaction():
-                    owed |= await self._owe(connection, (batch,))
+                    owed |= await self._owe(connection, (entry,))
             except PASSING:
                 raise
             except Exception:
-                log.exception("a turn cannot be taken in and is left out", execution_id=batch.execution_id)
+                log.exception("a turn cannot be taken in and is left out", execution_id=entry.execution_id)
         return owed
 
-    async def _take(self, batches: Sequence[EventBatch], cursor: str, owe: Take) -> None:
+    async def _take(self, entries: Sequence[Entry], cursor: str, owe: Take) -> None:
         """One transaction, which moves the cursor if it inserts something, or has not been moved for a while."""
         assert self._held is not None, "it was taken"
         stepped: Held | None = None
         async with self._rows.transaction() as connection:
-            owed = await owe(connection, batches)
+            owed = await owe(connection, entries)
             now = time.monotonic()
-            if owed or not batches or now - self._moved_at > MOVE_SECONDS:
+            if owed or not entries or now - self._moved_at > MOVE_SECONDS:
                 stepped = await self._rows.step(connection, self._held, cursor)
         if stepped is not None:
             self._held, self._moved_at = stepped, now

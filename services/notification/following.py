@@ -7,7 +7,7 @@ is read from rows too. Once it is live, one that overflows is the end: its subsc
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from services.common.cursors import decode_cursor
@@ -44,18 +44,25 @@ class Following:
     feeds: Feeds
     quiet_seconds: float = QUIET_SECONDS
 
-    async def follow(self, filter: EventFilter, cursor: str, way: str) -> AsyncGenerator[Told, None]:
-        """What is told to a subscriber, for as long as it asks. `way` is how it is told, for metrics. Raises
-        CursorInvalid, CursorExpired, CursorAhead and SubscriberTooSlow."""
+    async def subscribe(self, filter: EventFilter, cursor: str, way: str) -> AsyncGenerator[Told, None]:
+        """As `follow`, counted: `way` is how a subscriber is told."""
+        events = TOLD.labels(way)
+        with OPEN.labels(way).track_inprogress():
+            async with aclosing(self.follow(filter, cursor)) as following:
+                async for told in following:
+                    events.inc(sum(map(len, told.parts)))
+                    yield told
+
+    async def follow(self, filter: EventFilter, cursor: str) -> AsyncGenerator[Told, None]:
+        """What there is from a cursor on, for as long as somebody asks. Raises CursorInvalid, CursorExpired,
+        CursorAhead and SubscriberTooSlow."""
         asked = decode_cursor(cursor) if cursor else None
         await self.tail.begun.wait()
-        with self.hub.queue(filter) as queue, OPEN.labels(way).track_inprogress():
+        with self.hub.queue(filter) as queue:
             end = dict(self.tail.positions)
             one = _Subscription(self, queue, dict(end) if asked is None else await self._checked(asked))
             yield Told((), one.positions, live=False)
-            events = TOLD.labels(way)
             async for told in one.told(end):
-                events.inc(sum(map(len, told.parts)))
                 yield told
 
     async def _checked(self, positions: Positions) -> Positions:

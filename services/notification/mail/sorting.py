@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.event.v1.notice_pb2 import Notice
 
 from services.common.ids import new_id
+from services.notification.entries import Entry
 from services.notification.mail.happenings import Happening, of_batch, of_notice
 from services.notification.mail.kinds import ROUNDS, Frequency, MailKind
 from services.notification.mail.records import Gathered, Mail
@@ -42,9 +42,9 @@ class Sorter:
     """Mails of a user about a single thing in an hour, at most."""
     clock: Clock
 
-    async def take_turns(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
+    async def take_turns(self, connection: Connection, entries: Sequence[Entry]) -> bool:
         """Inserts what is owed for these turns; says whether that was anything."""
-        return await self.sort(connection, [one for batch in batches for one in of_batch(batch)])
+        return await self.sort(connection, [one for entry in entries for one in of_batch(entry.batch)])
 
     async def take_notices(self, connection: Connection, notices: Sequence[Notice]) -> bool:
         """Inserts what is owed for these notices; says whether that was anything."""

@@ -205,7 +205,7 @@ class _Connection:
         begun = live = False
         due = time.monotonic() + CURSOR_SECONDS
         quoted = orjson.dumps(key)
-        async for told in self.sockets.following.follow(filter, cursor, "websocket"):
+        async for told in self.sockets.following.subscribe(filter, cursor, "websocket"):
             await self.sockets.gate.check(self.visitor)
             if not begun:
                 begun = True

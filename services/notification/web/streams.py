@@ -73,7 +73,7 @@ class Streams:
         with self.places.connected(), self.places.taken():
             begun, due = False, 0.0
             try:
-                async for told in self.following.follow(filter, cursor, "sse"):
+                async for told in self.following.subscribe(filter, cursor, "sse"):
                     await self.gate.check(visitor)
                     now = time.monotonic()
                     place = encode_cursor(told.positions) if now >= due else ""

@@ -10,6 +10,7 @@ from blockyard.event.v1.event_pb2 import EventBatch
 
 from services.notification.clock import Clock
 from services.notification.cloudevents import cloud_event, event_id, event_type
+from services.notification.entries import Entry
 from services.notification.repository.deliveries import insert_deliveries, listeners
 from services.notification.repository.followers import Connection
 from services.notification.webhooks import metrics
@@ -26,18 +27,19 @@ class Taking:
         self._most = most
         self._most_bytes = most_bytes
 
-    async def take(self, connection: Connection, batches: Sequence[EventBatch]) -> bool:
+    async def take(self, connection: Connection, entries: Sequence[Entry]) -> bool:
         """Inserts deliveries; False if there were none."""
-        found = await listeners(connection, {batch.user_id for batch in batches})
+        found = await listeners(connection, {entry.user_id for entry in entries})
         if not found:
             return False
         of_user: dict[str, list[Listener]] = defaultdict(list)
         for listener in found:
             of_user[listener.user_id].append(listener)
         deliveries: dict[Listener, list[NewDelivery]] = defaultdict(list)
-        for batch in batches:
-            for listener, delivery in wanted(batch, of_user[batch.user_id]):
-                deliveries[listener].append(delivery)
+        for entry in entries:
+            if entry.user_id in of_user:
+                for listener, delivery in wanted(entry.batch, of_user[entry.user_id]):
+                    deliveries[listener].append(delivery)
         now, disabled = self._clock(), False
         fitting: list[NewDelivery] = []
         for listener, ones in deliveries.items():

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 from blockyard.cursors import encode_cursor
 from blockyard.dev.postgres import PostgresServer
-from blockyard.event.v1.event_pb2 import EventBatch
 
 from services.common import database, tasks
+from services.notification.entries import Entry
 from services.notification.followers import Follower, Take
 from services.notification.repository.followers import Connection, FollowerRepository
 from tests.integration.execution.house import House
@@ -23,9 +23,9 @@ from tests.waiting import until
 NOTES = "CREATE TABLE notes (execution_id text NOT NULL, sequence bigint NOT NULL)"
 
 
-async def note(connection: Connection, batches: Sequence[EventBatch]) -> bool:
+async def note(connection: Connection, entries: Sequence[Entry]) -> bool:
     """Owes a row for each event."""
-    rows = [(batch.execution_id, event.sequence) for batch in batches for event in batch.events]
+    rows = [(entry.execution_id, event.sequence) for entry in entries for event in entry.batch.events]
     await connection.executemany("INSERT INTO notes VALUES ($1, $2)", rows)
     return True
 
@@ -82,10 +82,10 @@ async def test_a_turn_that_cannot_be_taken_in_keeps_no_other_waiting(postgres: P
         await connection.execute(NOTES)
         bad: list[str] = []
 
-        async def choosy(connection: Connection, batches: Sequence[EventBatch]) -> bool:
-            await note(connection, batches)
-            bad.extend(() if bad else [batches[0].execution_id])
-            if any(batch.execution_id in bad for batch in batches):
+        async def choosy(connection: Connection, entries: Sequence[Entry]) -> bool:
+            await note(connection, entries)
+            bad.extend(() if bad else [entries[0].execution_id])
+            if any(entry.execution_id in bad for entry in entries):
                 raise ValueError("this one cannot be taken in")
             return True
 

@@ -34,7 +34,7 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_resumes(postgres: 
         one_node(built)
         await built.add_replica()
         async with running(built.bus, {"work": echo}), tailing(built, most_entries=3) as following:
-            slow = following.follow(ANNA, "", "test")
+            slow = following.follow(ANNA, "")
             cursor = encode_cursor((await anext(slow)).positions)
             assert (await anext(slow)).live
             lengths = await run_some(built, 4)
@@ -42,7 +42,7 @@ async def test_a_subscriber_that_does_not_read_is_cut_off_and_resumes(postgres: 
             await until(lambda: following.tail.positions == heads, "all has come")
             with pytest.raises(SubscriberTooSlow):
                 await anext(slow)
-            again = following.follow(ANNA, cursor, "test")
+            again = following.follow(ANNA, cursor)
             found = await sequences_until(again, sum(lengths.values()))
             assert found == {key: list(range(1, last + 1)) for key, last in lengths.items()}
             await again.aclose()
@@ -54,7 +54,7 @@ async def test_what_comes_while_a_subscriber_reads_its_past_is_read_from_rows_to
         await built.add_replica()
         async with running(built.bus, {"work": echo}), tailing(built, most_entries=3) as following:
             lengths = await run_some(built, 4)
-            told = following.follow(ANNA, encode_cursor({}), "test")
+            told = following.follow(ANNA, encode_cursor({}))
             await anext(told)
             # More than the queue holds, before anything of the past was read.
             lengths |= await run_some(built, 4)

@@ -18,6 +18,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.common import database, grpc_client, migrate
 from services.common.ids import new_id
 from services.notification.config import NotificationSettings
+from services.notification.entries import Entry
 from services.notification.mail.choices import Choices
 from services.notification.mail.kinds import Frequency, MailKind
 from services.notification.mail.starting import Mailing, choices_of, start_mailing
@@ -88,8 +89,9 @@ class MailHouse:
 
     async def tell(self, *batches: EventBatch, mailing: Mailing | None = None) -> bool:
         """Turns are taken in."""
+        entries = [Entry.of_turn(0, at, batch.SerializeToString()) for at, batch in enumerate(batches, start=1)]
         async with self.pool.acquire() as connection, connection.transaction():
-            return await (mailing or self.mailing).sorter.take_turns(connection, batches)
+            return await (mailing or self.mailing).sorter.take_turns(connection, entries)
 
     async def end(self, user_id: str, many: int = 1, kind: EventKind.ValueType = FAILED, graph_id: str = "g") -> None:
         """So many executions end."""

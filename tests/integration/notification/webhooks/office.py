@@ -22,6 +22,7 @@ from services.common import database, run
 from services.common.identity import Caller
 from services.common.permissions import Role
 from services.notification.config import NotificationSettings
+from services.notification.entries import Entry
 from services.notification.feeds import Feeds
 from services.notification.repository.deliveries import DeliveryRepository
 from services.notification.webhooks.records import Delivery, Webhook
@@ -106,7 +107,7 @@ class Office:
                 )
             )
         async with self.pool.acquire() as connection, connection.transaction():
-            await self.first.taking.take(connection, [batch])
+            await self.first.taking.take(connection, [Entry.of_turn(0, 1, batch.SerializeToString())])
         for replica in self.replicas:
             replica.webhooks.wake()
 
