@@ -227,8 +227,13 @@ async def test_what_executions_do_is_delivered_from_the_creation_on_and_replayed
             await until(done, "it is done")
             shown = await anna.get(hook.id)
             assert shown.replay.queued_deliveries == sum(lengths.values())
-            log = await anna.call(
-                "ListWebhookDeliveries", messages.ListWebhookDeliveriesRequest(webhook_id=hook.id, page_size=1_000)
-            )
-            assert len(log.deliveries) == sum(lengths.values())
-            assert {one.state for one in log.deliveries} == {webhook_pb2.WEBHOOK_DELIVERY_STATE_DELIVERED}
+
+            async def listed() -> list[webhook_pb2.WebhookDelivery]:
+                request = messages.ListWebhookDeliveriesRequest(webhook_id=hook.id, page_size=1_000)
+                return list((await anna.call("ListWebhookDeliveries", request)).deliveries)
+
+            async def recorded() -> bool:
+                return {one.state for one in await listed()} == {webhook_pb2.WEBHOOK_DELIVERY_STATE_DELIVERED}
+
+            await until(recorded, "what was sent is recorded as delivered")
+            assert len(await listed()) == sum(lengths.values())
