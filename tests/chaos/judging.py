@@ -90,6 +90,9 @@ def judge_subscribers(told: Mapping[str, Mapping[str, Seen]], lengths: Mapping[s
             if (beyond := max(seen[execution_id].sequences) - lengths[execution_id]) > 0:
                 what = f"the subscriber over {kind} was told {beyond} events that never were"
                 findings.append(Finding(Wrong.UNTOLD, execution_id, "", what))
+        for execution_id in seen.keys() - lengths.keys():
+            what = f"the subscriber over {kind} was told of an execution that never was"
+            findings.append(Finding(Wrong.UNTOLD, execution_id, "", what))
     return findings
 
 

@@ -16,7 +16,7 @@ from tests.chaos.subscribers import read_journal
         ("S\nE a 1\nE a 2\nE a 1\nE a 2\nE a 3\n", 0),
         ("S\nE a 1\nE a 3\nE a 2\n", 1),
         ("S\nE a 1\nE a 2\n", 1),
-        ("S\nE a 1\nE a 2\nS\nE b 1\n", 1),
+        ("S\nE a 1\nE a 2\nE a 3\nS\nE b 1\n", 1),
         ("S\nE a 1\nE a 2\nE a 3\nE a 4\n", 1),
         ("S\n", 1),
         ("S\nE a 1\nE a 2\nE a 3\nE a", 0),
