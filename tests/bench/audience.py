@@ -1,7 +1,9 @@
 """`python -m tests.bench.audience KIND COUNT`: so many subscribers of one kind in a process of their own.
 
-It says "ready" when all are subscribed, and when its input ends, what they heard: a JSON list of [execution, sequence,
-seconds since 1970], one for each event and subscriber. AUDIENCE_ADDRESS and AUDIENCE_TOKEN say where and as whom.
+It says "ready" when all are subscribed. For each line of its input, a JSON object with the number of events of each
+execution, it says when all have heard all of them, in seconds since 1970. When its input ends it says what they heard:
+a JSON list of [execution, sequence, seconds since 1970], one for each event and subscriber. AUDIENCE_ADDRESS and
+AUDIENCE_TOKEN say where and as whom.
 """
 
 import asyncio
@@ -9,6 +11,8 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,16 +33,46 @@ NATS = "nats"
 
 
 @dataclass(slots=True, eq=False)
+class Hearing:
+    """What all subscribers together have heard, and how much of it is of which execution."""
+
+    heard: list[tuple[str, int, float]] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _lacking: dict[str, int] = field(default_factory=dict)
+    _all_there: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, execution_id: str, sequence: int) -> None:
+        """One of them heard an event."""
+        self.heard.append((execution_id, sequence, time.time()))
+        self._counts[execution_id] += 1
+        if execution_id in self._lacking:
+            self._lacking[execution_id] -= 1
+            if not self._lacking[execution_id]:
+                del self._lacking[execution_id]
+                if not self._lacking:
+                    self._all_there.set()
+
+    async def until_heard(self, lengths: Mapping[str, int], listeners: int) -> float:
+        """When the last event of these executions was heard; waits until so many listeners have heard all of them."""
+        lacking = {one: listeners * length - self._counts[one] for one, length in lengths.items()}
+        self._lacking = {one: count for one, count in lacking.items() if count > 0}
+        self._all_there.clear()
+        if self._lacking:
+            await self._all_there.wait()
+        return max(moment for execution_id, _, moment in self.heard if execution_id in lengths)
+
+
+@dataclass(slots=True, eq=False)
 class Listener:
     """One subscriber, as tests.chaos.subscriber wants it."""
 
-    heard: list[tuple[str, int, float]]
+    hearing: Hearing
     cursor: str = ""
     subscribed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def saw(self, execution_id: str, sequence: int) -> None:
         """An event came."""
-        self.heard.append((execution_id, sequence, time.time()))
+        self.hearing.add(execution_id, sequence)
 
     def resume_at(self, cursor: str) -> None:
         """It is subscribed, or goes on."""
@@ -94,17 +128,18 @@ OWN_WAYS = {NATS: over_nats, "jetstream": over_jetstream}
 async def main(kind: str, count: int) -> None:
     """Listens until the input ends."""
     address, token = os.environ["AUDIENCE_ADDRESS"], os.environ["AUDIENCE_TOKEN"]
-    heard: list[tuple[str, int, float]] = []
-    listeners = [Listener(heard) for _ in range(count)]
+    hearing = Hearing()
+    listeners = [Listener(hearing) for _ in range(count)]
     way: Any = OWN_WAYS.get(kind) or WAYS[kind]  # Any: those of the chaos run take a journal, and this is as good
     listening = [asyncio.create_task(way(one, address, token)) for one in listeners]
     async with asyncio.timeout(READY_SECONDS):
         await asyncio.gather(*(one.subscribed.wait() for one in listeners))
     print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(await hearing.until_heard(json.loads(line), count), flush=True)
     for task in listening:
         task.cancel()
-    print(json.dumps(heard), flush=True)
+    print(json.dumps(hearing.heard), flush=True)
 
 
 if __name__ == "__main__":

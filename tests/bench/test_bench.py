@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.common.bus import Delivery
+from tests.bench.audience import Hearing
 from tests.bench.completions import Completions, NotCompleted
 from tests.bench.figures import Spread, percentile
 from tests.bench.report import Bound, Report, Row, Section
@@ -50,6 +51,17 @@ def test_an_execution_that_failed_is_no_figure() -> None:
 def test_executions_that_do_not_end_are_given_up() -> None:
     with pytest.raises(NotCompleted, match="1 of 1 executions have not ended"):
         asyncio.run(Completions().first_and_last_of(["a"], 0.01))
+
+
+async def test_an_audience_has_heard_executions_once_each_listener_heard_each_event() -> None:
+    hearing = Hearing()
+    for execution_id, sequence in [("a", 1), ("a", 1), ("a", 2), ("b", 1), ("other", 1), ("b", 1), ("b", 1)]:
+        hearing.add(execution_id, sequence)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await hearing.until_heard({"a": 2, "b": 1}, 2)
+    asyncio.get_running_loop().call_soon(hearing.add, "a", 2)
+    assert await hearing.until_heard({"a": 2, "b": 1}, 2) == hearing.heard[-1][2]
 
 
 def test_a_report_says_what_was_missed_and_merges_its_sections() -> None:
