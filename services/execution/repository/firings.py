@@ -1,5 +1,6 @@
 """Due times of schedules: taken once, claimed by one replica at a time, and settled once."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -140,7 +141,11 @@ class FiringRepository:
             if not rows:
                 return 0
             taken = [(schedule_of(row), row["waiting"]) for row in rows]
-            advances = [(schedule.schedule_id, decide(schedule, waiting)) for schedule, waiting in taken]
+            advances: list[tuple[UUID, Advance]] = []
+            for schedule, waiting in taken:
+                advances.append((schedule.schedule_id, decide(schedule, waiting)))
+                # Many may have been due for long: whatever else there is on this loop goes on between two of them.
+                await asyncio.sleep(0)
             ids = [schedule_id for schedule_id, _ in advances]
             await connection.execute(TAKE, *_columns_of_firings(advances), now)
             next_times = [advance.next_time for _, advance in advances]

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
 from uuid import UUID
 
 from services.execution.schedules.records import CatchUp, Firing, FiringStatus, Schedule
@@ -109,8 +108,7 @@ def _missed(schedule: Schedule, first: datetime, bound: datetime | None, now: da
 
 
 def _left_out(schedule: Schedule, first: datetime, last: datetime) -> Firing:
-    following = takewhile(lambda due: due <= last, schedule.terms.calendar.all_after(first))
-    count = 1 + sum(1 for _ in islice(following, MOST_COUNTED - 1))
+    count = 1 + schedule.terms.calendar.count(first, last, MOST_COUNTED - 1)
     fires = fire_time(schedule.schedule_id, first, schedule.terms.jitter)
     through = last if last > first else None
     return Firing(first, fires, FiringStatus.MISSED, MISSED, through_time=through, due_times=count)

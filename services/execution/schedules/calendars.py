@@ -67,6 +67,18 @@ class Calendar:
             yield found
             found = self.after(found)
 
+    def count(self, first: datetime, last: datetime, most: int) -> int:
+        """How many due times lie after `first` and not after `last`, within HORIZON; no more are counted than `most`.
+
+        A day costs as much as a due time does elsewhere: there are 1,440 minutes in it.
+        """
+        counted, end = 0, self._local_day(last) + _DAY
+        for day in self._days(self._local_day(first) - _DAY, 1):
+            if day > end or counted >= most:
+                break
+            counted += self._count_on(day, first, last)
+        return min(counted, most)
+
     def next_times(self, time: datetime, most: int) -> list[datetime]:
         """The first due times after `time`."""
         return list(islice(self.all_after(time), most))
@@ -102,6 +114,20 @@ class Calendar:
         times = self.cron.times
         at = bisect_right(times, (time - midnight) / _MINUTE)
         return midnight + times[at - 1] * _MINUTE if at else None
+
+    def _count_on(self, day: date, first: datetime, last: datetime) -> int:
+        midnight = self._midnight(day)
+        if midnight is None:
+            found = (time for time in self._on_changing(day) if first < time <= last)
+            return sum(not self._again_on(day + _DAY, time) for time in found)
+        times = self.cron.times
+        return max(
+            0, bisect_right(times, (last - midnight) / _MINUTE) - bisect_right(times, (first - midnight) / _MINUTE)
+        )
+
+    def _again_on(self, day: date, time: datetime) -> bool:
+        """Whether a due time is one of that day too: times of a day that is left out are due as the next one begins."""
+        return self.cron.names(day) and self._until_on(day, time) == time
 
     def _midnight(self, day: date) -> datetime | None:
         """The instant at which a day begins; None if clocks are changed on it."""

@@ -5,6 +5,7 @@ The model walks through every minute of UTC and looks at the clock, and knows no
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -182,3 +183,23 @@ def test_due_times_are_those_of_a_clock_that_is_watched(
         backwards.append(time)
         time = calendar.until(time - timedelta(seconds=1))
     assert backwards == expected[::-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([*CASES, ("Pacific/Apia", "2011-12-30")]),
+    minutes,
+    hours,
+    weekdays,
+    st.tuples(st.integers(0, 4_000), st.integers(0, 4_000)),
+)
+def test_due_times_that_are_counted_are_those_that_come_one_by_one(
+    case: tuple[str, str], minute: str, hour: str, weekday: str, places: tuple[int, int]
+) -> None:
+    zone, text = case
+    calendar, day = calendar_of(f"{minute} {hour} * * {weekday}", zone), date.fromisoformat(text)
+    around = datetime(day.year, day.month, day.day, tzinfo=UTC) - DAY
+    first, last = (around + place * MINUTE for place in sorted(places))
+    expected = sum(1 for _ in takewhile(lambda time: time <= last, calendar.all_after(first)))
+    assert calendar.count(first, last, 10_000) == expected
+    assert calendar.count(first, last, 100) == min(expected, 100)

@@ -1,0 +1,75 @@
+"""Due times in their rows: taken, claimed and settled by replicas that come and go at any moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from blockyard.dev.postgres import PostgresServer
+from blockyard.execution.v1.start_template_pb2 import StartTemplate
+
+from services.common import migrate
+from services.common.ids import new_id
+from services.execution.repository.firings import FiringRepository
+from services.execution.repository.retention import Retention
+from services.execution.repository.schedules import NewSchedule, ScheduleRepository
+from services.execution.schedules.advancing import Advance, advance
+from services.execution.schedules.records import CatchUp, Overlap, Schedule, Terms
+from tests.stack.postgres import as_role, fresh_database
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@asynccontextmanager
+async def database(postgres: PostgresServer) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    with fresh_database(postgres.url) as url:
+        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+        settings = {"search_path": "execution", "timezone": "UTC"}
+        async with asyncpg.create_pool(
+            as_role(url, "execution"), min_size=1, max_size=3, server_settings=settings
+        ) as pool:
+            await Retention(pool).make_partitions()
+            yield pool
+
+
+async def kept(pool: "asyncpg.Pool[asyncpg.Record]", overlap: Overlap = Overlap.SKIP) -> Schedule:
+    """A schedule of each minute, which is due at START."""
+    template = StartTemplate(graph_id="graph").SerializeToString()
+    terms = Terms(
+        name="",
+        graph_id="graph",
+        template=template,
+        cron="* * * * *",
+        time_zone="UTC",
+        jitter=0,
+        start_time=None,
+        end_time=None,
+        overlap=overlap,
+        queue_limit=10,
+        catch_up=CatchUp.NONE,
+        catch_up_limit=10,
+        paused=False,
+    )
+    schedule = Schedule(new_id(), "anna", terms, "", 0, START, START, 1, START, START)
+    stored = await ScheduleRepository(pool).add(NewSchedule(schedule, "", b""), 100)
+    assert stored is not None
+    return stored
+
+
+async def test_the_loop_goes_on_between_schedules_that_were_due_for_long(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        for _ in range(3):
+            await kept(pool)
+        now = START + 8 * 24 * 60 * MINUTE
+        turns: list[None] = []
+        seen: list[int] = []
+
+        def decide(schedule: Schedule, waiting: int) -> Advance:
+            seen.append(len(turns))
+            asyncio.get_running_loop().call_soon(turns.append, None)
+            return advance(schedule, now, waiting)
+
+        assert await FiringRepository(pool).advance(now, 10, decide) == 3
+        assert seen == [0, 1, 2]
