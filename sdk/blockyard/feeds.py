@@ -4,7 +4,6 @@ subject   blockyard.event.<user>.<graph>.<execution>
 header    Blockyard-Feed: <partition> <before> <sequence>
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 PLACE_HEADER = "Blockyard-Feed"
@@ -25,10 +24,10 @@ class FeedPlace:
         return f"{self.partition} {self.before} {self.sequence}"
 
     @classmethod
-    def of(cls, headers: Mapping[str, str] | None) -> "FeedPlace | None":
-        """As the headers say; None where they do not."""
-        words = (headers or {}).get(PLACE_HEADER, "").split(" ")
-        if len(words) != 3 or not all(word.isdecimal() and word.isascii() for word in words):
+    def parse(cls, text: str) -> "FeedPlace | None":
+        """From the value of the header; None for what is no place."""
+        words = text.split(" ")
+        if len(words) != 3 or not text.isascii() or not all(map(str.isdecimal, words)):
             return None
         return cls(*map(int, words))
 

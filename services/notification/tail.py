@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import grpc
 import structlog
-from blockyard.feeds import FeedPlace
+from blockyard.feeds import PLACE_HEADER, FeedPlace
 
 from services.common.backoff import delays
 from services.common.bus import Bus, Delivery
@@ -92,7 +92,7 @@ class Tail:
         self._look.set()
 
     def _on_message(self, delivery: Delivery) -> None:
-        place = FeedPlace.of(delivery.headers)
+        place = FeedPlace.parse(delivery.header(PLACE_HEADER))
         if place is None or not self.begun.is_set():
             return
         partition, at = place.partition, self.positions.get(place.partition, 0)

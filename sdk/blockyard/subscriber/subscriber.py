@@ -24,7 +24,7 @@ from blockyard.errors import HistoryGap
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.event.v1.event_pb2 import EventKind as KindOfProto
 from blockyard.events import Event
-from blockyard.feeds import FeedPlace, user_word
+from blockyard.feeds import PLACE_HEADER, FeedPlace, user_word
 from blockyard.notification.v1.notification_service_pb2 import EventFilter, SubscribeResponse
 from blockyard.subscriber.checkpoints import Checkpoint, CheckpointInvalid, Checkpoints
 from blockyard.subscriber.ledger import Claim, Ledger
@@ -198,7 +198,7 @@ class Subscriber:
         except DecodeError:
             log.error("a message on %s holds no events", message.subject)
             return
-        place = FeedPlace.of(message.headers)
+        place = FeedPlace.parse((message.headers or {}).get(PLACE_HEADER, ""))
         seen = self._ledger.handled_of(batch.execution_id, place)
         if batch.events:
             self._ledger.brought(batch)

@@ -77,6 +77,11 @@ class Delivery:
         pairs = (line.partition(":") for line in lines if line)
         return {name: value.strip() for name, _, value in pairs}
 
+    def header(self, name: str) -> str:
+        """One header, without a look at the others; empty if it is not there."""
+        _, _, rest = self._raw_headers.partition(b"\r\n%b:" % name.encode())
+        return rest.partition(b"\r\n")[0].decode("utf-8", "replace").strip()
+
     @property
     def status(self) -> int:
         """The server's own status (100 heartbeat, 404, 408, 409, 503); 0 for what somebody published."""

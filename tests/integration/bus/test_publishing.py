@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from blockyard.dev.nats import NatsServer
 
-from services.common.bus import Ack, Message, PublishRefused, Refusal, StreamLimits, connect
+from services.common.bus import Ack, Delivery, Message, PublishRefused, Refusal, StreamLimits, connect
 from tests.integration.bus.conftest import bus_with_streams
 from tests.waiting import until
 
@@ -79,11 +79,17 @@ async def test_what_no_stream_takes_and_what_is_too_large_is_refused_alone(serve
 
 async def test_headers_arrive_and_line_breaks_in_them_are_refused(server: NatsServer) -> None:
     async with bus_with_streams(server) as bus:
-        seen: list[dict[str, str]] = []
-        await bus.subscribe("blockyard.event.>", lambda delivery: seen.append(delivery.headers))
+        seen: list[Delivery] = []
+        await bus.subscribe("blockyard.event.>", seen.append)
         await bus.publish_all([Message("blockyard.event.1", b"x", "id-1", {"Kinds": "node:completed,é"})])
         await until(lambda: bool(seen), "the event")
-        assert seen == [{"Nats-Msg-Id": "id-1", "Kinds": "node:completed,é"}]
+        assert seen[0].headers == {"Nats-Msg-Id": "id-1", "Kinds": "node:completed,é"}
+        assert [seen[0].header(name) for name in ("Nats-Msg-Id", "Kinds", "Kind", "s")] == [
+            "id-1",
+            "node:completed,é",
+            "",
+            "",
+        ]
         with pytest.raises(ValueError, match="line break"):
             await bus.publish_all([Message("blockyard.event.1", b"x", "id-2\r\nNats-Rollup: all")])
         assert isinstance((await bus.publish_all([Message("blockyard.event.1", b"y")]))[0], Ack)

@@ -1,22 +1,17 @@
 """What a message of events says of itself."""
 
 import pytest
-from blockyard.feeds import PLACE_HEADER, FeedPlace, user_of_word, user_word
+from blockyard.feeds import FeedPlace, user_of_word, user_word
 
 
 @pytest.mark.parametrize("text", ["", "1 2", "1 2 x", "1 2 3 4", "-1 2 3", "1 2 \u00b3", "1 2 \u0663"])
 def test_a_header_that_is_no_place_is_none(text: str) -> None:
-    assert FeedPlace.of({PLACE_HEADER: text}) is None
-
-
-def test_a_message_without_headers_has_no_place() -> None:
-    assert FeedPlace.of(None) is None
-    assert FeedPlace.of({}) is None
+    assert FeedPlace.parse(text) is None
 
 
 def test_a_place_is_read_as_it_was_written() -> None:
     place = FeedPlace(partition=3, before=6, sequence=9)
-    assert FeedPlace.of({PLACE_HEADER: str(place)}) == place
+    assert FeedPlace.parse(str(place)) == place
 
 
 @pytest.mark.parametrize("user_id", ["anna", "bert.smith", "a.b.c@example.org"])
