@@ -27,7 +27,7 @@ MOST_BYTES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A part of what a subscriber is told; without parts it is a sign of life."""
+    """A part of what a subscriber is told; without parts it is a sign of life, or says where the subscription is."""
 
     parts: Sequence[Part]
     positions: Positions
@@ -113,8 +113,8 @@ class _Subscription:
             for portion in portions:
                 yield Told(portion, self.positions, live=False)
             self.positions.update(page.reached)
-            if last:
-                yield Told(last, self.positions, live=False)
+            # Without parts too: who is far behind, and is told nothing, must not ask from the same place for ever.
+            yield Told(last, self.positions, live=False)
 
     def _queued(self) -> list[Part]:
         """What is in the queue, as much as is told at once."""

@@ -1,4 +1,5 @@
-"""Who reads too slowly is cut off with what it has, and goes on from there; nobody else notices."""
+"""Who reads too slowly is cut off with what it has, and goes on from there; nobody else notices. Who is far behind gets
+on, whatever lies between."""
 
 from collections.abc import AsyncIterator
 
@@ -61,3 +62,24 @@ async def test_what_comes_while_a_subscriber_reads_its_past_is_read_from_rows_to
             found = await sequences_until(told, sum(lengths.values()))
             assert found == {key: list(range(1, last + 1)) for key, last in lengths.items()}
             await told.aclose()
+
+
+async def test_a_subscriber_gets_on_over_what_others_did(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}), tailing(built) as following:
+            await run_some(built, 3)
+            heads = await following.feeds.heads()
+            told = following.follow(EventFilter("bert"), encode_cursor({}))
+            begun, page, live = [(len(one.parts), one.live, dict(one.positions)) async for one in first(told, 3)]
+            assert begun == (0, False, {})
+            # Its reader may be cut off at any time, and then goes on from here.
+            assert page == (0, False, {partition: at for partition, at in heads.items() if at})
+            assert live[:2] == (0, True)
+            await told.aclose()
+
+
+async def first(told: AsyncIterator[Told], many: int) -> AsyncIterator[Told]:
+    for _ in range(many):
+        yield await anext(told)
