@@ -42,6 +42,8 @@ class Users:
     async def update(self, caller: Caller, user_id: str, changes: Mapping[str, str | int]) -> User:
         """Changes a user's fields."""
         user_id = whose(caller, user_id)
+        if not changes:
+            return await self.get(caller, user_id)
         checked = _checked(changes)
         # Which fields, and not what they hold: names and addresses are no matter of the log.
         entry = audit.entry(_ACTION + "UpdateUser", f"users/{user_id}", {"fields": ", ".join(sorted(checked))})

@@ -4,7 +4,6 @@ from typing import Any
 
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as messages
-from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
 from services.account.records import NewUser, User
@@ -12,6 +11,7 @@ from services.account.repository.users import CHANGEABLE
 from services.account.users import Users
 from services.common.callers import ROLE_NUMBERS, ROLES
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.common.permissions import Role
@@ -39,7 +39,8 @@ class UsersApi:
 
     async def UpdateUser(self, request: messages.UpdateUserRequest, context: Context) -> messages.UpdateUserResponse:
         """Changes a user."""
-        changes: dict[str, str | int] = {path: getattr(request, path) for path in _masked(request.update_mask)}
+        names = changed_fields(request.update_mask, request, CHANGEABLE)
+        changes: dict[str, str | int] = {name: getattr(request, name) for name in names}
         user = await self._users.update(current_caller(), request.user_id, changes)
         return messages.UpdateUserResponse(user=_shown(user))
 
@@ -81,14 +82,6 @@ class UsersApi:
             raise InvalidArgument(violations=[Violation("role", "expected a role, or a state, or both")])
         user = await self._users.set_access(current_caller(), request.user_id, role, active)
         return messages.SetUserAccessResponse(user=_shown(user))
-
-
-def _masked(mask: FieldMask) -> list[str]:
-    unknown = [path for path in mask.paths if path not in CHANGEABLE]
-    if unknown or not mask.paths:
-        problem = f"expected some of {', '.join(CHANGEABLE)}, got {', '.join(unknown)[:200] or 'none'}"
-        raise InvalidArgument(violations=[Violation("update_mask", problem)])
-    return list(mask.paths)
 
 
 def _role(number: "account_pb2.UserRole.ValueType") -> Role | None:

@@ -13,6 +13,7 @@ from blockyard.credentials.v1.credentials_service_pb2_grpc import CredentialsSer
 from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.credentials.credentials import Change, Credentials
@@ -208,11 +209,8 @@ def _position(row: CredentialRecord) -> list[str | int]:
 
 
 def _change(request: messages.UpdateCredentialRequest) -> Change:
-    reader, names = Reader(), set(request.update_mask.paths)
+    reader, names = Reader(), changed_fields(request.update_mask, request, _CHANGEABLE)
     violations = reader.violations
-    if not names or not names <= set(_CHANGEABLE):
-        problem = f"expected one or more of {', '.join(_CHANGEABLE)}"
-        violations.append(Violation("update_mask", problem))
     if request.version < 0:
         violations.append(Violation("version", f"must not be negative, got {request.version}"))
     title = reader.title(request.title) if "title" in names else None

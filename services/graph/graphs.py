@@ -112,11 +112,14 @@ class Graphs:
     async def update(
         self, user_id: str, graph_id: UUID, change: Graph, names: Sequence[str], expected_latest: int
     ) -> tuple[Graph, Sequence[Violation]]:
-        """A new version: the active one, which is what readers see, with the named fields as in the change."""
+        """A new version: the active one, which is what readers see, with the named fields as in the change. None where
+        no field is named."""
         for _ in range(ATTEMPTS):
             row = await self._row(user_id, graph_id, 0)
             if expected_latest and row.latest_version != expected_latest:
                 raise VersionConflict(f"The newest version is {row.latest_version}, not {expected_latest}.")
+            if not names:
+                return await self.get(user_id, graph_id, 0), ()
             changed = graph_of(row)
             copy_fields(change, changed, names)
             whole, warnings = await self._valid(user_id, changed)

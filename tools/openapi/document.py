@@ -18,8 +18,11 @@ contract gives it. Whatever works here works over gRPC too.
 **JSON** is that of proto3. Names are written in camelCase. What is 0, false or empty is left out of answers, and null
 in a request is the same as leaving the field out; no body is the same as `{}`. 64-bit integers are text in answers,
 since JavaScript would round them, and text or numbers (up to 2^53) in requests. Times are RFC 3339 in UTC, durations
-seconds with an `s`, bytes base64. Enums are written by name; `..._UNSPECIFIED` is the same as leaving the field out. An
-update mask is a text of names with commas. A field or parameter that is not known is refused.
+seconds with an `s`, bytes base64. Enums are written by name; `..._UNSPECIFIED` is the same as leaving the field out. A
+field or parameter that is not known is refused.
+
+**Updates** change the fields that `updateMask` names, a text of names with commas, or `*` for all of them. Without it
+they change the fields that the request sets: one that is 0, false or empty is changed only if it is named.
 
 **Values** of a graph are JSON. `inputs`, `outputs` and `results` are easy to read, and round integers above 2^53; the
 fields with `Json` at the end hold the same as base64 of JSON text, integers exact.

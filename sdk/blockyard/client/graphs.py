@@ -104,7 +104,7 @@ class GraphsClient:
         content.id = graph_id
         request = messages.UpdateGraphRequest(
             graph=content,
-            update_mask=FieldMask(paths=fields) if fields else None,
+            update_mask=FieldMask(paths=fields or ["*"]),
             expected_latest_version=expected_latest_version,
         )
         answer = await self._call(self._stub.UpdateGraph, request, messages.UpdateGraphResponse, repeatable=False)

@@ -128,7 +128,7 @@ class PresetsClient:
         )
         paths = [field for field, value in given.items() if value is not None]
         if not paths:
-            # No mask would mean all fields.
+            # No mask would mean all that is set.
             return await self.get(preset_id)
         request = messages.UpdatePresetRequest(preset=preset, update_mask=FieldMask(paths=paths))
         answer = await self._call(self._stub.UpdatePreset, request, messages.UpdatePresetResponse, repeatable=True)

@@ -210,7 +210,7 @@ class TriggersClient:
         given = {"name": name, "start": start, "events": events, "conditions": conditions, "disabled": disabled}
         paths = [path for path, value in given.items() if value is not None]
         if not paths:
-            # No mask would mean all fields.
+            # No mask would mean all that is set.
             return await self.get(trigger_id)
         trigger = _message(name or "", start or TriggerStart(), events or (), conditions, bool(disabled))
         trigger.id = trigger_id

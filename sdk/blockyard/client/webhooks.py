@@ -194,7 +194,7 @@ class WebhooksClient:
         if any(part is not None for part in parts):
             paths.append("filter")
         if not paths:
-            # No mask would mean all fields.
+            # No mask would mean all that is set.
             return await self.get(webhook_id)
         webhook = webhook_pb2.Webhook(
             id=webhook_id,

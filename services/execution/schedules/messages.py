@@ -10,6 +10,7 @@ from blockyard.execution.v1.execution_service_pb2 import VALUE_FORMAT_JSON
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.execution import templates
 from services.execution.schedules.calendars import TimeZoneUnknown, calendar_of, check_due
 from services.execution.schedules.cron import CronInvalid
@@ -101,17 +102,7 @@ def changed(before: Schedule, given: messages.Schedule, paths: Sequence[str], bo
 
 def paths_of(request: messages.UpdateScheduleRequest) -> list[str]:
     """The fields that an update changes."""
-    if not request.HasField("update_mask"):
-        return [field.name for field, _ in request.schedule.ListFields() if field.name in CHANGEABLE]
-    paths = list(dict.fromkeys(request.update_mask.paths))
-    if paths == ["*"]:
-        return list(CHANGEABLE)
-    unknown = [path for path in paths if path not in CHANGEABLE]
-    if unknown:
-        known = ", ".join(CHANGEABLE)
-        violations = [Violation("update_mask", f"{path[:100]!r} cannot be changed; {known} can") for path in unknown]
-        raise InvalidArgument(violations=violations)
-    return paths
+    return changed_fields(request.update_mask, request.schedule, CHANGEABLE)
 
 
 def shown(

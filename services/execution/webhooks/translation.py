@@ -14,6 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.structs import from_value, to_value
 from services.execution import templates
 from services.execution.errors import TriggerNotFound
@@ -75,12 +76,8 @@ def content_of(message: Trigger) -> TriggerContent:
 
 
 def changes_of(message: Trigger, mask: FieldMask) -> dict[str, Any]:
-    """The fields of the content that a change names, with their values."""
-    paths = list(mask.paths) if mask.paths and list(mask.paths) != ["*"] else list(FIELDS)
-    unknown = [path for path in paths if path not in FIELDS]
-    if unknown:
-        problem = f"expected {', '.join(FIELDS)}, got {', '.join(unknown)[:200]}"
-        raise InvalidArgument(violations=[Violation("update_mask", problem)])
+    """The fields of the content that are changed, with their values."""
+    paths = changed_fields(mask, message, list(FIELDS))
     given = Trigger()
     FieldMask(paths=paths).MergeMessage(message, given)
     if "start" not in paths:

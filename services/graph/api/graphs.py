@@ -1,6 +1,6 @@
 """GraphService: translate, authorise, delegate, answer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,10 +9,10 @@ from blockyard.graph.v1 import graph_service_pb2 as messages
 from blockyard.graph.v1.graph_pb2 import Graph
 from blockyard.graph.v1.graph_pb2 import Violation as ViolationMessage
 from blockyard.graph.v1.graph_service_pb2_grpc import GraphServiceServicer
-from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.graph.documents import AUTHORED, with_both_forms
@@ -71,7 +71,7 @@ class GraphApi(GraphServiceServicer):
             _user(),
             graph_id(request.graph.id),
             request.graph,
-            _masked(request.update_mask),
+            changed_fields(request.update_mask, request.graph, AUTHORED),
             request.expected_latest_version,
         )
         return messages.UpdateGraphResponse(graph=await self._whole(graph), warnings=_remarks(warnings))
@@ -168,16 +168,6 @@ def _remarks(violations: Iterable[Violation]) -> list[ViolationMessage]:
 
 def _told(remarks: Iterable[Remark]) -> list[messages.Remark]:
     return [messages.Remark(code=one.code, field=one.field, description=one.description) for one in remarks]
-
-
-def _masked(mask: FieldMask) -> Sequence[str]:
-    if not mask.paths or list(mask.paths) == ["*"]:
-        return AUTHORED
-    unknown = [path for path in mask.paths if path not in AUTHORED]
-    if unknown:
-        problem = f"expected {', '.join(AUTHORED)}, got {', '.join(unknown)[:200]}"
-        raise InvalidArgument(violations=[Violation("update_mask", problem)])
-    return list(mask.paths)
 
 
 def _position(row: GraphRow) -> list[str | int]:

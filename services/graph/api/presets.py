@@ -1,6 +1,5 @@
 """PresetService: translate, authorise, delegate, answer."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,10 +8,9 @@ import orjson
 from blockyard.graph.v1 import preset_service_pb2 as messages
 from blockyard.graph.v1.preset_pb2 import Preset
 from blockyard.graph.v1.preset_service_pb2_grpc import PresetServiceServicer
-from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
-from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.common.structs import to_struct
@@ -23,6 +21,8 @@ from services.graph.records import PresetRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_EXACT = {"inputs_json": "inputs"}
+"""Whoever writes the exact form names it."""
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -67,7 +67,8 @@ class PresetApi(PresetServiceServicer):
     ) -> messages.UpdatePresetResponse:
         """Changes a preset."""
         user, key = current_caller().user_id, preset_id(request.preset.id)
-        row = await self._presets.update(user, key, request.preset, _masked(request.update_mask))
+        names = changed_fields(request.update_mask, request.preset, CHANGEABLE, _EXACT)
+        row = await self._presets.update(user, key, request.preset, names)
         return messages.UpdatePresetResponse(preset=_whole(row))
 
     async def DeletePreset(
@@ -96,18 +97,6 @@ def _listed(row: PresetRow) -> Preset:
     preset = preset_message(row)
     preset.ClearField("inputs_json")
     return preset
-
-
-def _masked(mask: FieldMask) -> Sequence[str]:
-    if not mask.paths or list(mask.paths) == ["*"]:
-        return CHANGEABLE
-    # Whoever writes the exact form names it.
-    names = ["inputs" if path == "inputs_json" else path for path in mask.paths]
-    unknown = [name for name in names if name not in CHANGEABLE]
-    if unknown:
-        problem = f"expected {', '.join(CHANGEABLE)}, got {', '.join(unknown)[:200]}"
-        raise InvalidArgument(violations=[Violation("update_mask", problem)])
-    return names
 
 
 def _position(row: PresetRow) -> list[str | int]:

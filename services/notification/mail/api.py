@@ -1,6 +1,6 @@
 """PreferenceService: what users are told by e-mail."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from blockyard.notification.v1 import preference_service_pb2 as messages
@@ -8,6 +8,7 @@ from blockyard.notification.v1.preference_service_pb2_grpc import PreferenceServ
 from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.notification.mail.choices import Choices
 from services.notification.mail.kinds import Frequency, MailKind
@@ -37,10 +38,10 @@ class PreferenceApi(PreferenceServiceServicer):
     async def UpdatePreferences(
         self, request: messages.UpdatePreferencesRequest, context: Context
     ) -> messages.UpdatePreferencesResponse:
-        """Changes what the mask names."""
-        if violations := list(_violations(request)):
+        """Changes what is named, or set."""
+        paths = changed_fields(request.update_mask, request, CHANGEABLE)
+        if violations := list(_violations(request, paths)):
             raise InvalidArgument(violations=violations)
-        paths = set(request.update_mask.paths)
         frequencies = (
             {MailKind(one.kind): Frequency(one.frequency) for one in request.mails} if "mails" in paths else {}
         )
@@ -77,13 +78,7 @@ def _kind(kind: MailKind) -> messages.MailKind.ValueType:
     return messages.MailKind.ValueType(kind)
 
 
-def _violations(request: messages.UpdatePreferencesRequest) -> Iterator[Violation]:
-    paths = list(request.update_mask.paths)
-    if not paths:
-        yield Violation("update_mask", f"name what is changed: {', '.join(CHANGEABLE)}")
-    for at, path in enumerate(paths):
-        if path not in CHANGEABLE:
-            yield Violation(f"update_mask.paths[{at}]", f"expected {', '.join(CHANGEABLE)}, got {path[:60]!r}")
+def _violations(request: messages.UpdatePreferencesRequest, paths: Sequence[str]) -> Iterator[Violation]:
     if "mails" in paths:
         yield from _of_mails(request)
     if "digest_hour" in paths and not 0 <= request.digest_hour <= 23:

@@ -1,6 +1,5 @@
 """WebhookService: translate, authorise, delegate, answer."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,10 +8,10 @@ from blockyard.notification.v1 import webhook_pb2
 from blockyard.notification.v1 import webhook_service_pb2 as messages
 from blockyard.notification.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.field_masks import changed_fields
 from services.common.identity import current_caller
 from services.common.paging import decode_page_token, encode_page_token, page_size
 from services.notification.webhooks.checking import CHANGEABLE, moment
@@ -24,6 +23,8 @@ from services.notification.webhooks.subscriptions import OVERLAP, Subscriptions
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_PARTS = {f"filter.{part}": "filter" for part in webhook_pb2.WebhookFilter.DESCRIPTOR.fields_by_name}
+"""The filter is replaced as a whole, whichever part of it is named."""
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -67,7 +68,8 @@ class WebhookApi(WebhookServiceServicer):
     ) -> messages.UpdateWebhookResponse:
         """Changes a webhook."""
         key = webhook_id(request.webhook.id)
-        changed = await self._subscriptions.update(current_caller(), key, request.webhook, _masked(request.update_mask))
+        names = changed_fields(request.update_mask, request.webhook, CHANGEABLE, _PARTS)
+        changed = await self._subscriptions.update(current_caller(), key, request.webhook, names)
         return messages.UpdateWebhookResponse(webhook=self._shown(changed))
 
     async def DeleteWebhook(
@@ -157,18 +159,6 @@ def _state(state: webhook_pb2.WebhookDeliveryState.ValueType) -> DeliveryState |
     if state not in webhook_pb2.WebhookDeliveryState.values():
         raise InvalidArgument(violations=[Violation("state", f"there is no state {state}")])
     return DeliveryState(state) if state else None
-
-
-def _masked(mask: FieldMask) -> Sequence[str]:
-    if not mask.paths or list(mask.paths) == ["*"]:
-        return CHANGEABLE
-    # The filter is replaced as a whole, whichever part of it is named.
-    names = list(dict.fromkeys(path.partition(".")[0] for path in mask.paths))
-    unknown = [name for name in names if name not in CHANGEABLE]
-    if unknown:
-        problem = f"expected {', '.join(CHANGEABLE)}, got {', '.join(unknown)[:200]}"
-        raise InvalidArgument(violations=[Violation("update_mask", problem)])
-    return names
 
 
 def _duration(field: str, duration: Duration) -> timedelta:

@@ -10,6 +10,7 @@ from blockyard.graph.v1 import graph_service_pb2 as messages
 from blockyard.graph.v1.block_pb2 import Block
 from blockyard.graph.v1.graph_pb2 import Graph
 from blockyard.runner.v1 import catalogue_service_pb2 as catalogue_messages
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.integration.graph.service import Service, graph_service, replica
 from tests.unit.graph.building import BLOCKS, TEXT, WHOLE, block, block_id, graph, node, small_graph
@@ -134,7 +135,9 @@ async def test_a_start_follows_the_edit_before_it(service: Service) -> None:
     made = await create(service, small_graph())
     await service.service().call("GetRunnableGraph", runnable(made))
     changed = graph([node("only", "TextBlock", text="b")], id=made.id)
-    await service.user().call("UpdateGraph", messages.UpdateGraphRequest(graph=changed))
+    await service.user().call(
+        "UpdateGraph", messages.UpdateGraphRequest(graph=changed, update_mask=FieldMask(paths=["*"]))
+    )
     answer = await service.service().call("GetRunnableGraph", runnable(made))
     assert (answer.graph.version, [one.id for one in answer.graph.nodes]) == (2, ["only"])
     old = await service.service().call("GetRunnableGraph", runnable(made, 1))

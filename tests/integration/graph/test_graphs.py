@@ -53,6 +53,16 @@ async def test_a_created_graph_is_whole_and_version_1(service: Service) -> None:
     assert await get(service.user(), made.id) == made
 
 
+async def test_without_a_mask_what_is_set_is_changed_and_nothing_makes_no_version(service: Service) -> None:
+    made = await create(service.user(), small_graph(description="why"))
+
+    changed = await update(service.user(), Graph(id=made.id, name="renamed"))
+    same = await update(service.user(), Graph(id=made.id))
+
+    assert (changed.name, changed.description, changed.nodes) == ("renamed", "why", made.nodes)
+    assert (changed.latest_version, same.latest_version) == (2, 2)
+
+
 async def test_constants_come_back_in_both_forms_and_exact(service: Service) -> None:
     exact = 2**63 - 1
     made = await create(service.user(), graph([node("p", "PairBlock", a=exact, b=[1.5, None])]))
@@ -101,11 +111,11 @@ async def test_an_update_makes_a_version_and_leaves_the_old_one_alone(service: S
     assert old.nodes == first.nodes
 
 
-async def test_an_update_without_a_mask_replaces_everything(service: Service) -> None:
+async def test_an_update_of_all_fields_replaces_everything(service: Service) -> None:
     caller = service.user()
     first = await create(caller, small_graph(description="to go"))
     replacement = graph([node("only", "TextBlock", text="b")], id=first.id, name="new")
-    changed = await update(caller, replacement)
+    changed = await update(caller, replacement, "*")
     assert (changed.name, changed.description, [one.id for one in changed.nodes]) == ("new", "", ["only"])
     assert len(changed.links) == 0
     assert from_struct(changed.input_schema)["properties"] == {}

@@ -144,6 +144,9 @@ async def test_a_change_is_of_what_the_mask_names(service: Service) -> None:
     assert json.loads((await anna.call("UpdatePreset", request)).preset.inputs_json) == {"count": 9}
     request = messages.UpdatePresetRequest(preset=change, update_mask=FieldMask(paths=["graph_id"]))
     assert list((await anna.refused("UpdatePreset", request)).fields) == ["update_mask"]
+    unmasked = messages.UpdatePresetRequest(preset=Preset(id=preset.id, description="because"))
+    changed = (await anna.call("UpdatePreset", unmasked)).preset
+    assert (changed.name, changed.description, changed.inputs_json) == ("renamed", "because", b'{"count":9}')
     moved = Preset(id=preset.id, graph_id=str(uuid.uuid4()), name="moved")
     refused = await anna.refused("UpdatePreset", messages.UpdatePresetRequest(preset=moved))
     assert list(refused.fields) == ["graph_id"]

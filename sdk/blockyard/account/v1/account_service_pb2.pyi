@@ -91,7 +91,7 @@ class UpdateUserRequest(_message.Message):
     """New bound below which the user is told of a low balance."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What is changed: name, email, time_zone, low_balance."""
+        """What is changed: name, email, time_zone, low_balance; * is all of them, and no mask those that are set."""
 
     def __init__(
         self,

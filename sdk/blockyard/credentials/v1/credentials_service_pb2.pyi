@@ -244,7 +244,9 @@ class UpdateCredentialRequest(_message.Message):
     """Version that the caller has seen; where it is given and another one is there, ABORTED."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What is changed: title, secret, expire_time. An expire_time that is named and absent is taken away."""
+        """What is changed: title, secret, expire_time; * is all of them, and no mask those that are set. An expire_time that is
+        named and absent is taken away.
+        """
 
     @_builtins.property
     def secret(self) -> _credential_pb2.CredentialSecret:

@@ -538,7 +538,7 @@ class UpdateScheduleRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Fields to change: name, start, cron, time_zone, jitter_seconds, start_time, end_time, overlap_policy, queue_limit,
-        catch_up_policy, catch_up_limit, paused. Empty means all that are set.
+        catch_up_policy, catch_up_limit, paused. * is all of them, and no mask those that are set.
         """
 
     def __init__(

@@ -199,7 +199,9 @@ class UpdateTriggerRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Among name, start, events, conditions, disabled, secret_credential_id; absent means all of them. Each is replaced as a whole."""
+        """Among name, start, events, conditions, disabled, secret_credential_id; * is all of them, and no mask those that are
+        set. Each is replaced as a whole.
+        """
 
     def __init__(
         self,

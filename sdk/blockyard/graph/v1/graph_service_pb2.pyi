@@ -324,7 +324,9 @@ class UpdateGraphRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Among name, description, nodes, links, limits; absent means all of them."""
+        """Among name, description, nodes, links, limits; * is all of them, and no mask those that are set. Where none is, no
+        version is made.
+        """
 
     def __init__(
         self,

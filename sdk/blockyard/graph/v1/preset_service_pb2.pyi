@@ -190,8 +190,8 @@ class UpdatePresetRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Among graph_version, name, description, inputs, credentials; absent means all of them. Inputs and credentials are
-        replaced as a whole.
+        """Among graph_version, name, description, inputs, credentials; * is all of them, and no mask those that are set.
+        Inputs and credentials are replaced as a whole.
         """
 
     def __init__(

@@ -159,7 +159,7 @@ class UpdatePreferencesRequest(_message.Message):
     """New day, 1 (Monday) to 7 (Sunday)."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of the fields below: mails, digest_hour, digest_day."""
+        """Which of the fields below: mails, digest_hour, digest_day; * is all of them, and no mask those that are set."""
 
     @_builtins.property
     def mails(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailPreference]:

@@ -188,7 +188,9 @@ class UpdateWebhookRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Among url, description, filter, state; absent means all of them. The filter is replaced as a whole."""
+        """Among url, description, filter, state; * is all of them, and no mask those that are set. The filter is replaced as a
+        whole.
+        """
 
     def __init__(
         self,

@@ -72,6 +72,10 @@ async def test_a_webhook_lives(postgres: PostgresServer) -> None:
         assert (changed.description, changed.state) == ("why", webhook_pb2.WEBHOOK_STATE_DISABLED)
         assert changed.disable_reason == webhook_pb2.WEBHOOK_DISABLE_REASON_OWNER
 
+        unmasked = messages.UpdateWebhookRequest(webhook=Webhook(id=got.id, description="because"))
+        changed = (await anna.call("UpdateWebhook", unmasked)).webhook
+        assert (changed.url, changed.filter, changed.description) == (PUBLIC, got.filter, "because")
+
         rotate = messages.RotateWebhookSecretRequest(webhook_id=got.id, overlap=Duration(seconds=60))
         rotated = await anna.call("RotateWebhookSecret", rotate)
         assert rotated.secret != made.secret

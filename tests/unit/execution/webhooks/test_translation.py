@@ -32,8 +32,12 @@ def test_a_change_has_the_fields_of_its_mask_alone() -> None:
     mask = FieldMask(paths=["conditions", "disabled"])
     assert changes_of(message, mask) == {"conditions": (Condition(("a", "b"), None),), "disabled": True}
     with pytest.raises(InvalidArgument) as refused:
-        changes_of(message, FieldMask())
+        changes_of(message, FieldMask(paths=["*"]))
     assert [one.field for one in refused.value.violations] == ["trigger.start"]
+
+
+def test_a_change_without_a_mask_has_the_fields_that_are_set() -> None:
+    assert changes_of(Trigger(id="0" * 32, name="new"), FieldMask()) == {"name": "new"}
 
 
 @pytest.mark.parametrize("text", ["", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "../../etc"])
