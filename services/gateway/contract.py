@@ -70,7 +70,7 @@ def public_methods() -> list[PublicMethod]:
 def fields_of_bodies() -> dict[str, dict[str, str | bool]]:
     """The fields of each message that a body may hold, by both of their names.
 
-    Of a field: True where anything goes, else the message in it, with "{}" before it for a map of such.
+    Of a field: True where anything goes, else the message in it.
     """
     found: dict[str, dict[str, str | bool]] = {}
     waiting = [binding.body for method in public_methods() for binding in method.bindings if binding.body]
@@ -80,7 +80,7 @@ def fields_of_bodies() -> dict[str, dict[str, str | bool]]:
             continue
         fields = _messages()[name].fields
         found[name] = {spelling: _kind(field) for field in fields for spelling in (field.name, field.json_name)}
-        waiting += [kind.removeprefix("{}") for kind in found[name].values() if isinstance(kind, str)]
+        waiting += [kind for kind in found[name].values() if isinstance(kind, str)]
     return dict(sorted(found.items()))
 
 
@@ -117,8 +117,8 @@ def _kind(field: FieldDescriptor) -> str | bool:
     if message is None:
         return True
     if message.GetOptions().map_entry:
-        value = _kind(message.fields_by_name["value"])
-        return value if value is True else f"{{}}{value}"
+        assert _kind(message.fields_by_name["value"]) is True, f"{field.full_name}: edge.lua knows no maps of messages"
+        return True
     return True if message.full_name.startswith("google.") else message.full_name
 
 

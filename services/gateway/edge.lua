@@ -2,8 +2,9 @@
 -- that are not taken, and statuses and headers that gRPC has no word for. Calls of gRPC pass through untouched.
 --
 -- MESSAGES is made from the contract: of each message that a body may hold, its fields by both of their names. The
--- value of a field is true where anything goes (scalars, google.protobuf.Struct), else the message in it, with "{}"
--- before it for a map of such.
+-- value of a field is true where anything goes (scalars, maps, google.protobuf.Struct), else the message in it.
+--
+-- What is no JSON the transcoder refuses with better words: there the functions below end as if the body did.
 
 local MESSAGES = @MESSAGES@
 
@@ -11,93 +12,129 @@ local ANY = true
 local MOST_COMPLAINTS = 10
 local QUOTE, BACKSLASH, OPENED, CLOSED, BRACKET, BRACKET_END, COMMA, COLON = 34, 92, 123, 125, 91, 93, 44, 58
 
+-- Anybody may send a body, of many megabytes. So it is read byte by byte, which LuaJIT compiles (patterns it does not);
+-- names of places are made for complaints alone; and functions call each other no deeper than messages hold messages.
+local byte, sub = string.byte, string.sub
+
+-- The position of what comes behind white space, and what that is.
 local function after_space(text, at)
-  return string.find(text, "[^ \t\r\n]", at)
-end
-
--- The position behind the string that begins here; nil if it does not end.
-local function after_string(text, at)
-  local stop = at
-  while true do
-    stop = string.find(text, '["\\]', stop + 1)
-    if stop == nil then return nil end
-    if string.byte(text, stop) == QUOTE then return stop + 1 end
-    stop = stop + 1
+  local sign = byte(text, at)
+  while sign == 32 or sign == 10 or sign == 13 or sign == 9 do
+    at = at + 1
+    sign = byte(text, at)
   end
+  return at, sign
 end
 
--- The position behind a value of any form; nil if it does not end. Takes no stack, however deep the value is.
+-- The position behind the string that begins here.
+local function after_string(text, at)
+  at = at + 1
+  local sign = byte(text, at)
+  while sign and sign ~= QUOTE do
+    at = at + (sign == BACKSLASH and 2 or 1)
+    sign = byte(text, at)
+  end
+  return at + 1
+end
+
+-- The position of the comma or bracket that ends the value of any form which begins here.
 local function after_value(text, at)
   local depth = 0
   while true do
-    local mark = string.find(text, depth == 0 and "[^%w%.%+%-]" or '["{}%[%]]', at)
-    if mark == nil then return depth == 0 and #text + 1 or nil end
-    local sign = string.byte(text, mark)
+    local sign = byte(text, at)
+    if sign == nil then return at end
     if sign == QUOTE then
-      at = after_string(text, mark)
-      if at == nil then return nil end
-      if depth == 0 then return at end
-    elseif sign == OPENED or sign == BRACKET then
-      depth = depth + 1
-      at = mark + 1
-    elseif depth == 0 then
-      return mark
+      at = after_string(text, at)
     else
-      depth = depth - 1
-      at = mark + 1
-      if depth == 0 then return at end
+      if sign == OPENED or sign == BRACKET then
+        depth = depth + 1
+      elseif depth == 0 and (sign == COMMA or sign == CLOSED or sign == BRACKET_END) then
+        return at
+      elseif sign == CLOSED or sign == BRACKET_END then
+        depth = depth - 1
+      end
+      at = at + 1
     end
   end
 end
 
-local value_of
-
--- Looks through the members of an object: of a message, or of a map, where any name goes.
-local function object_of(text, at, fields, every, path, complaints)
-  at = after_space(text, at + 1)
-  while at and string.byte(text, at) == QUOTE do
-    local behind = after_string(text, at)
-    if behind == nil then return nil end
-    local name = string.sub(text, at + 1, behind - 2)
-    local place = path == "" and name or path .. "." .. name
-    local kind = every or fields[name]
-    if kind == nil then
-      kind = ANY
-      if #complaints < MOST_COMPLAINTS then table.insert(complaints, string.sub(place, 1, 200)) end
+-- What the parts of a place are called together: nodes[1].inputs.
+local function named(place, depth)
+  local parts = {}
+  for level = 1, depth do
+    local part = place[level]
+    if type(part) == "number" then
+      parts[level] = "[" .. part .. "]"
+    else
+      parts[level] = (level > 1 and "." or "") .. sub(part, 1, 100)
     end
-    at = after_space(text, behind)
-    if at == nil or string.byte(text, at) ~= COLON then return nil end
-    at = value_of(text, after_space(text, at + 1), kind, place, complaints)
-    at = at and after_space(text, at)
-    if at and string.byte(text, at) == COMMA then at = after_space(text, at + 1) end
   end
-  return at and string.byte(text, at) == CLOSED and at + 1 or nil
+  return table.concat(parts)
 end
 
--- Looks through a value and returns the position behind it; nil where it is no JSON, which the transcoder says better.
-value_of = function(text, at, kind, path, complaints)
-  if at == nil then return nil end
-  local sign = string.byte(text, at)
-  if kind == ANY or (sign ~= OPENED and sign ~= BRACKET) then return after_value(text, at) end
-  if sign == OPENED then
-    if string.sub(kind, 1, 2) == "{}" then return object_of(text, at, nil, string.sub(kind, 3), path, complaints) end
-    return object_of(text, at, MESSAGES[kind], nil, path, complaints)
-  end
-  at = after_space(text, at + 1)
+local message_of
+
+-- Looks through the messages of a list, and returns the position behind it.
+local function list_of(text, at, kind, place, depth, complaints)
   local index = 0
-  while at and string.byte(text, at) ~= BRACKET_END do
-    at = value_of(text, at, kind, path .. "[" .. index .. "]", complaints)
-    at = at and after_space(text, at)
-    if at and string.byte(text, at) == COMMA then at = after_space(text, at + 1) end
+  local sign
+  at, sign = after_space(text, at + 1)
+  while sign and sign ~= BRACKET_END do
+    place[depth] = index
+    if sign == BRACKET then
+      complaints.nested = named(place, depth)
+      return #text + 1
+    end
+    if sign == OPENED then
+      at = message_of(text, at, kind, place, depth + 1, complaints)
+    else
+      at = after_value(text, at)
+    end
+    at, sign = after_space(text, at)
+    if sign == COMMA then at, sign = after_space(text, at + 1) end
     index = index + 1
   end
-  return at and at + 1
+  return at + 1
 end
 
-local function unknown_fields(text, kind)
+-- Looks through the fields of a message, and returns the position behind it.
+message_of = function(text, at, kind, place, depth, complaints)
+  local fields = MESSAGES[kind]
+  local sign
+  at, sign = after_space(text, at + 1)
+  while sign == QUOTE do
+    local behind = after_string(text, at)
+    local name = sub(text, at + 1, behind - 2)
+    place[depth] = name
+    local kind_of_field = fields[name]
+    if kind_of_field == nil then
+      table.insert(complaints, named(place, depth))
+      if #complaints == MOST_COMPLAINTS then return #text + 1 end
+      kind_of_field = ANY
+    end
+    at, sign = after_space(text, behind)
+    if sign ~= COLON then return #text + 1 end
+    at, sign = after_space(text, at + 1)
+    if kind_of_field ~= ANY and sign == OPENED then
+      at = message_of(text, at, kind_of_field, place, depth + 1, complaints)
+    elseif kind_of_field ~= ANY and sign == BRACKET then
+      at = list_of(text, at, kind_of_field, place, depth + 1, complaints)
+    else
+      at = after_value(text, at)
+    end
+    at, sign = after_space(text, at)
+    if sign == COMMA then at, sign = after_space(text, at + 1) end
+  end
+  return sign == CLOSED and at + 1 or #text + 1
+end
+
+-- What is wrong with the fields of a body, in a sentence; nil if nothing is.
+local function wrong_fields(text, kind)
   local complaints = {}
-  value_of(text, after_space(text, 1), kind, "", complaints)
-  return complaints
+  local at, sign = after_space(text, 1)
+  if sign == OPENED then message_of(text, at, kind, {}, 1, complaints) end
+  if complaints.nested then return complaints.nested .. ": no list may stand within a list here." end
+  if #complaints > 0 then return table.concat(complaints, ", ") .. ": there is no such field." end
 end
 
 local function takes(content_type)
@@ -131,10 +168,8 @@ function envoy_on_request(handle)
     handle:respond({[":status"] = "415"}, "The body must be JSON: send it with content-type: application/json.")
     return
   end
-  local complaints = unknown_fields(body:getBytes(0, body:length()), kind)
-  if #complaints > 0 then
-    handle:respond({[":status"] = "400"}, table.concat(complaints, ", ") .. ": there is no such field.")
-  end
+  local wrong = wrong_fields(body:getBytes(0, body:length()), kind)
+  if wrong then handle:respond({[":status"] = "400"}, wrong) end
 end
 
 -- Whole seconds, at least one, of a duration in JSON such as "0.250s".

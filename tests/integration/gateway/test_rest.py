@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blockyard.dev.edge import WORKERS
 from blockyard.event.v1.event_pb2 import Event
 from blockyard.execution.v1.execution_pb2 import Execution
 from blockyard.execution.v1.execution_service_pb2 import (
@@ -92,6 +93,31 @@ async def test_fields_that_do_not_exist_are_refused_by_their_place(front: Front,
     assert answer.status_code == 400
     assert error(answer) == ("INVALID_REQUEST", f"{named}: there is no such field.")
     assert front.graph.calls == []
+
+
+@pytest.mark.parametrize("depth", [2, 4_000, 10_000])
+async def test_lists_within_lists_are_refused_at_once_and_hold_nobody_up(front: Front, depth: int) -> None:
+    front.answer(CREATE, answering(CREATED))
+    front.answer(GET, answering(GetGraphResponse()))
+    nested = b"[" * depth + b"]" * depth
+    content = b'{"nodes":[%b]}' % b",".join([nested] * (BODY_BYTES // len(nested) // 2))
+    kind = {"content-type": "application/json"}
+    log = front.edge.process.log_file
+    async with asyncio.TaskGroup() as group:
+        posts = [front.client.post("/api/graphs", content=content, headers=kind) for _ in range(2 * WORKERS)]
+        refused = [group.create_task(post) for post in posts]
+        assert (await front.client.get("/api/graphs/g")).status_code == 200
+    for answer in refused:
+        assert answer.result().status_code == 400
+        assert error(answer.result()) == ("INVALID_REQUEST", "nodes[0]: no list may stand within a list here.")
+    assert "script log" not in log.read_text()
+
+
+async def test_of_many_fields_that_do_not_exist_the_first_are_named(front: Front) -> None:
+    front.answer(CREATE, answering(CREATED))
+    answer = await front.client.post("/api/graphs", json={f"n{number}": number for number in range(100_000)})
+    assert answer.status_code == 400
+    assert error(answer)[1] == ", ".join(f"n{number}" for number in range(10)) + ": there is no such field."
 
 
 async def test_names_within_free_values_and_maps_are_the_callers_own(front: Front) -> None:

@@ -4,6 +4,7 @@ from services.common.permissions import INTERNAL, PERMISSIONS
 from services.gateway import contract
 
 METHODS = {method.path: method for method in contract.public_methods()}
+FIELDS = contract.fields_of_bodies()
 
 
 def test_what_only_parts_of_blockyard_call_is_not_public() -> None:
@@ -32,9 +33,17 @@ def test_descriptors_hold_the_details_of_errors_and_each_file_after_what_it_impo
     assert all(names.index(needed) < names.index(file.name) for file in files for needed in file.dependency)
 
 
+def test_no_message_of_a_body_holds_itself() -> None:
+    """The edge looks through a body by functions that call each other as deep as messages hold messages."""
+    left = {name: {kind for kind in fields.values() if kind is not True} for name, fields in FIELDS.items()}
+    while leaves := [name for name, held in left.items() if not held & left.keys()]:
+        for name in leaves:
+            del left[name]
+    assert left == {}
+
+
 def test_fields_of_bodies_go_by_both_names_and_lead_to_the_messages_in_them() -> None:
-    fields = contract.fields_of_bodies()
-    graph, start = fields["blockyard.graph.v1.Graph"], fields["blockyard.execution.v1.StartExecutionRequest"]
+    graph, start = FIELDS["blockyard.graph.v1.Graph"], FIELDS["blockyard.execution.v1.StartExecutionRequest"]
     assert graph["nodes"] == "blockyard.graph.v1.Node"
-    assert fields["blockyard.graph.v1.Node"]["blockId"] is fields["blockyard.graph.v1.Node"]["block_id"] is True
+    assert FIELDS["blockyard.graph.v1.Node"]["blockId"] is FIELDS["blockyard.graph.v1.Node"]["block_id"] is True
     assert start["inputs"] is start["labels"] is True  # google.protobuf.Struct, and a map of texts
