@@ -24,12 +24,12 @@ from services.account.repository.audit import AuditRepository
 from services.account.repository.charge_weeks import ChargeWeekRepository
 from services.account.repository.credits import CreditRepository
 from services.account.repository.ledger import LedgerRepository
-from services.account.repository.notices import NoticeRepository
 from services.account.repository.users import UserRepository
 from services.account.users import Users, time_zones
 from services.common import bus as nats
 from services.common import database, grpc_server, run
 from services.common.backoff import patiently
+from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
 
 

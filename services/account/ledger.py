@@ -20,7 +20,8 @@ from services.account.ledger_metrics import CHARGES, CREDITS_CHARGED
 from services.account.repository.charge_weeks import ChargeWeekRepository
 from services.account.repository.ledger import HeldCredits, LedgerRepository, LedgerTransaction
 from services.common.ids import new_id
-from services.common.notices import NoticePublisher, PendingNotice, new_notice
+from services.common.notice_rows import PendingNotice
+from services.common.notices import NoticePublisher, new_notice
 
 LARGEST_BALANCE = 10**16
 """That can be given or left, above 0 and below it: far from where a 64-bit integer ends."""

@@ -5,11 +5,9 @@ twice, with the same id, and is never left out, however long NATS is away.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -19,6 +17,7 @@ from blockyard.feeds import user_word
 from services.common.backoff import delays
 from services.common.bus import NOTICES_CONFIGURATION, Ack, Bus, BusError, Message, PublishRefused, Refusal
 from services.common.database import AWAY
+from services.common.notice_rows import NoticeRepository, PendingNotice
 
 AT_ONCE = 100
 """Notices published in one go."""
@@ -28,26 +27,6 @@ LOOK_SECONDS = 30.0
 FAILURES: tuple[type[Exception], ...] = (BusError, *AWAY)
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PendingNotice:
-    """A notice as its row has it."""
-
-    notice_id: UUID
-    user_id: str
-    data: bytes
-    """A message blockyard.event.v1.Notice."""
-
-
-class NoticeRows(Protocol):
-    """The table of a service, in its repository."""
-
-    async def oldest(self, limit: int) -> Sequence[PendingNotice]:
-        """Notices that are not published."""
-
-    async def delete(self, notice_ids: Sequence[UUID]) -> None:
-        """They are."""
 
 
 def new_notice(
@@ -67,7 +46,7 @@ def subject(user_id: str) -> str:
 class NoticePublisher:
     """Publishes a service's notices for as long as `run` runs; any number of replicas may."""
 
-    def __init__(self, rows: NoticeRows, connect: Callable[[], AbstractAsyncContextManager[Bus]]) -> None:
+    def __init__(self, rows: NoticeRepository, connect: Callable[[], AbstractAsyncContextManager[Bus]]) -> None:
         self._rows = rows
         self._connect = connect
         self._work = asyncio.Event()

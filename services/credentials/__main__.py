@@ -15,6 +15,7 @@ from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.admission import RemoteRecorder
 from services.common.grpc_client import ServiceCredentials
+from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
 from services.credentials.api import CredentialsApi
 from services.credentials.canaries import Canaries
@@ -31,7 +32,6 @@ from services.credentials.repository.audit import AuditRepository
 from services.credentials.repository.credentials import CredentialRepository
 from services.credentials.repository.keys import KeyRepository
 from services.credentials.repository.leases import LeaseRepository
-from services.credentials.repository.notices import NoticeRepository
 from services.credentials.rotation import Rotation
 from services.credentials.secret_checks import SecretChecks
 from services.credentials.uses import Uses

@@ -13,6 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from services.common import bus as nats
 from services.common import database, grpc_client, grpc_server, run
 from services.common.admission import admitting
+from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
 from services.notification.api import NotificationApi
 from services.notification.config import NotificationSettings
@@ -24,7 +25,6 @@ from services.notification.mail.starting import open_mail
 from services.notification.notices import NoticeIntake
 from services.notification.places import Places
 from services.notification.repository.followers import FollowerRepository
-from services.notification.repository.notices import NoticeRepository
 from services.notification.repository.notices_taken import TakenNoticeRepository
 from services.notification.tail import Tail
 from services.notification.web import documentation

@@ -11,7 +11,7 @@ from blockyard.account.v1.account_pb2 import AuditEntry
 from services.account.bookkeeping import Balance, Booking, Span, SpanKey, Transfer, TransferKind
 from services.account.errors import LedgerChanged
 from services.account.repository.audit import insert_entries
-from services.common.notices import PendingNotice
+from services.common.notice_rows import PendingNotice, add_notices
 
 _INSERT_ENTRIES = f"""
 INSERT INTO entries (transfer_id, account, amount)
@@ -107,7 +107,7 @@ class LedgerTransaction:
             # Somebody charges an execution to another user at this moment: who has locked other balances.
             raise LedgerChanged
         await self._set_balances(booking.balances)
-        await self._add_notices(notices)
+        await add_notices(self._connection, notices)
 
     async def _write_charges(self, booking: Booking) -> int:
         """How many spans are as they were read, and so were written."""
@@ -181,7 +181,7 @@ class LedgerTransaction:
         if done == "INSERT 0 0":
             return False
         await self._set_balances(booking.balances)
-        await self._add_notices(notices)
+        await add_notices(self._connection, notices)
         await insert_entries(self._connection, entry)
         return True
 
@@ -198,13 +198,6 @@ class LedgerTransaction:
             [one.spent for one in balances],
             [one.told_low for one in balances],
         )
-
-    async def _add_notices(self, notices: Sequence[PendingNotice]) -> None:
-        if notices:
-            await self._connection.executemany(
-                "INSERT INTO notices (notice_id, user_id, notice) VALUES ($1, $2, $3)",
-                [(notice.notice_id, notice.user_id, notice.data) for notice in notices],
-            )
 
     async def held(self, holder: str, user_ids: Collection[str]) -> dict[str, HeldCredits]:
         """What is held of these users' credits.

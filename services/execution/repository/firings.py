@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.common.notices import PendingNotice
+from services.common.notice_rows import PendingNotice, add_notices
 from services.execution.repository.schedules import (
     FIRING_COLUMNS,
     SCHEDULE_COLUMNS,
@@ -87,7 +87,6 @@ UPDATE firings SET look_time = $3, reason = $4, attempts = attempts + $5
 WHERE schedule_id = $1 AND due_time = $2 AND status = 1
 """
 LOCK_SCHEDULE = "SELECT FROM schedules WHERE schedule_id = $1 FOR UPDATE"
-ADD_NOTICE = "INSERT INTO notices (notice_id, user_id, notice) VALUES ($1, $2, $3)"
 COUNT_FAILURE = """
 UPDATE schedules SET failures = failures + 1 WHERE schedule_id = $1 RETURNING failures >= $2 AND NOT paused
 """
@@ -184,8 +183,7 @@ class FiringRepository:
                 return False
             await connection.execute(PAUSE, schedule_id, pause.reason, now)
             await connection.execute(SKIP_WAITING, schedule_id, now)
-            notice = pause.notice
-            await connection.execute(ADD_NOTICE, notice.notice_id, notice.user_id, notice.data)
+            await add_notices(connection, [pause.notice])
         return True
 
 

@@ -10,11 +10,11 @@ from uuid import UUID
 import asyncpg
 
 from services.common.bus import Bus
+from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
 from services.execution.config import ExecutionSettings
 from services.execution.entitlement import Entitlement
 from services.execution.repository.firings import FiringRepository
-from services.execution.repository.notices import NoticeRepository
 from services.execution.repository.schedules import ScheduleRepository
 from services.execution.schedules.api import Parts, ScheduleApi
 from services.execution.schedules.book import Book

@@ -7,10 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
-from services.common.notices import PendingNotice
+from services.common.notice_rows import PendingNotice, add_notices
 from services.notification.followers import NAME as FOLLOWER
 from services.notification.repository.followers import Connection
-from services.notification.repository.notices import insert_notice
 from services.notification.webhooks.records import (
     Content,
     DisableReason,
@@ -165,7 +164,7 @@ async def disable_webhook(
     if done != "UPDATE 1":
         return False
     await _note_place(connection, webhook_id)
-    await insert_notice(connection, notice)
+    await add_notices(connection, [notice])
     return True
 
 

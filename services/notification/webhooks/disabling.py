@@ -8,7 +8,8 @@ from blockyard.egress.targets import shown
 from blockyard.event.v1.notice_pb2 import NOTICE_KIND_WEBHOOK_DISABLED
 
 from services.common.ids import new_id
-from services.common.notices import PendingNotice, new_notice
+from services.common.notice_rows import PendingNotice
+from services.common.notices import new_notice
 from services.notification.repository.deliveries import Failing
 from services.notification.repository.followers import Connection
 from services.notification.repository.webhooks import disable_webhook

@@ -21,10 +21,10 @@ from services.account.repository.audit import AuditRepository
 from services.account.repository.charge_weeks import ChargeWeekRepository
 from services.account.repository.credits import CreditRepository, UserCredits
 from services.account.repository.ledger import LedgerRepository
-from services.account.repository.notices import NoticeRepository
 from services.account.repository.verification import Discrepancy, verify
 from services.common import audit, bus, database, migrate
 from services.common.ids import first_id, new_id
+from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
 from tests.stack.postgres import as_role, fresh_database
 
