@@ -8,6 +8,9 @@
 
 local MESSAGES = @MESSAGES@
 
+-- Reasons of errors with a status of their own, from services/common/http_statuses.py.
+local STATUSES = @STATUSES@
+
 local ANY = true
 local MOST_COMPLAINTS = 10
 local QUOTE, BACKSLASH, OPENED, CLOSED, BRACKET, BRACKET_END, COMMA, COLON = 34, 92, 123, 125, 91, 93, 44, 58
@@ -183,12 +186,8 @@ local function tell_of_error(handle, status)
   local headers = handle:headers()
   if status == "401" then headers:replace("www-authenticate", "Bearer") end
   -- Quotes inside of texts are escaped, so these are names and values of JSON and nothing that somebody has written.
-  if status == "429" and string.find(text, '"reason":"INSUFFICIENT_CREDITS"', 1, true) then
-    headers:replace(":status", "402")
-  end
-  -- A sender of webhooks shall neither think that it has sent rubbish nor give the address up.
-  if status == "400" and string.find(text, '"reason":"TRIGGER_DISABLED"', 1, true) then
-    headers:replace(":status", "409")
+  for reason, own in pairs(STATUSES) do
+    if string.find(text, '"reason":"' .. reason .. '"', 1, true) then headers:replace(":status", own) end
   end
   -- gRPC itself refuses so what is larger as a message than a message may be.
   if status == "429" and string.find(text, '"message":"[^"]*eceived message larger than max') then

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from services.common.http_statuses import BY_REASON
 from services.gateway import contract, local_replies, routes
 from services.gateway.config import EdgeSettings, parse_list
 
@@ -42,7 +43,8 @@ def template() -> str:
 def script() -> str:
     """What Envoy runs for each request of REST."""
     messages = _lua(contract.fields_of_bodies())
-    return _filled((HERE / SCRIPT).read_text(encoding="utf-8"), {"MESSAGES": messages})
+    statuses = _lua({reason: str(status) for reason, status in BY_REASON.items()})
+    return _filled((HERE / SCRIPT).read_text(encoding="utf-8"), {"MESSAGES": messages, "STATUSES": statuses})
 
 
 def words(settings: EdgeSettings, folder: str) -> dict[str, str]:

@@ -6,28 +6,10 @@ from collections.abc import Mapping
 from google.protobuf.descriptor import EnumDescriptor
 from google.rpc import code_pb2
 
+from services.common.http_statuses import http_status
 from tools.openapi.limits import Schema
 
-HTTP: Mapping[str, int] = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "ALREADY_EXISTS": 409,
-    "ABORTED": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "INTERNAL": 500,
-    "DATA_LOSS": 500,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
-"""Status of HTTP by the code of gRPC."""
-
 REASONS = "blockyard.common.v1.ErrorReason"
-OUT_OF_CREDITS = "INSUFFICIENT_CREDITS"
-"""The one reason with a status of its own: 402."""
 
 TITLES: Mapping[int, str] = {
     400: "The request is malformed, or not possible in the present state.",
@@ -35,7 +17,7 @@ TITLES: Mapping[int, str] = {
     402: "The caller has no credits left.",
     403: "The caller may not do this.",
     404: "There is no such thing, or it belongs to somebody else.",
-    409: "It is there already, or was changed since it was read.",
+    409: "It is there already, was changed since it was read, or takes nothing now.",
     413: "The body is larger than is taken.",
     415: "The body is not said to be JSON: `Content-Type: application/json`.",
     429: "A limit is reached: too many calls in too short a time, or too much at once.",
@@ -48,11 +30,12 @@ RETRIED = frozenset({429, 503})
 """Answers that may say when to try again."""
 
 
-def responses_of(*, asks_who: bool, finds: bool, costs: bool, has_body: bool) -> dict[str, Schema]:
+def responses_of(*, asks_who: bool, is_signed: bool, finds: bool, costs: bool, has_body: bool) -> dict[str, Schema]:
     """References to the errors of an operation; all others are alike too."""
     # Whatever is looked for in place of an address may be missing, such as the graph of a filter.
     statuses = {400, 409, 429, 500, 503, 504}
     statuses |= {401, 403} if asks_who else set()
+    statuses |= {401} if is_signed else set()
     statuses |= {404} if finds else set()
     statuses |= {402} if costs else set()
     statuses |= {413, 415} if has_body else set()
@@ -98,7 +81,7 @@ def _by_status(reasons: EnumDescriptor, comments: Mapping[str, str]) -> dict[int
             continue
         name = value.name.removeprefix("ERROR_REASON_")
         codes = ending[1].split(" or ")
-        for status in sorted({402 if name == OUT_OF_CREDITS else HTTP[code] for code in codes}):
+        for status in sorted({http_status(code, name) for code in codes}):
             told.setdefault(status, []).append(f"`{name}`: {comment[: ending.start()].strip()}")
     return told
 

@@ -20,6 +20,9 @@ STREAM = "application/x-ndjson"
 ACCEPTED = frozenset({"/blockyard.execution.v1.TriggerService/ReceiveWebhook"})
 """Methods that the edge answers with 202 in place of 200."""
 
+SIGNED = ACCEPTED
+"""Methods that take no token, and look whether the body is signed."""
+
 Operation = dict[str, Any]
 
 
@@ -63,6 +66,7 @@ def _operation(service: Service, method: Method, binding: Binding, number: int, 
         "202" if method.full_name in ACCEPTED else "200": _answer(method, schemas),
         **responses_of(
             asks_who=not is_open,
+            is_signed=method.full_name in SIGNED,
             finds=bool(binding.variables),
             costs=method.full_name in STARTS,
             has_body=bool(binding.body),

@@ -3,31 +3,14 @@
 import math
 from typing import Any
 
-import grpc
 from google.protobuf import json_format
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from services.common import error_status
 from services.common.errors import BlockyardError
-
-HTTP_STATUSES = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
-"""As google.api.http has it."""
-_BY_NUMBER = {code.value[0]: status for code, status in HTTP_STATUSES.items()}
+from services.common.http_statuses import http_status
 
 
 def error_json(error: Exception) -> dict[str, Any]:
@@ -46,7 +29,8 @@ def error_answer(error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, BlockyardError) and error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    return JSONResponse(_json(status), _BY_NUMBER.get(status.code, 500), headers)
+    number = http_status(code_pb2.Code.Name(status.code), error_status.reason_of(status))
+    return JSONResponse(_json(status), number, headers)
 
 
 def _json(status: status_pb2.Status) -> dict[str, Any]:

@@ -18,7 +18,13 @@ from blockyard.execution.v1.execution_service_pb2 import (
     WatchExecutionResponse,
 )
 from blockyard.graph.v1.graph_pb2 import Graph
-from blockyard.graph.v1.graph_service_pb2 import CreateGraphRequest, CreateGraphResponse, GetGraphResponse
+from blockyard.graph.v1.graph_service_pb2 import (
+    CreateGraphRequest,
+    CreateGraphResponse,
+    GetGraphResponse,
+    UpdateGraphRequest,
+    UpdateGraphResponse,
+)
 from google.protobuf.json_format import MessageToDict
 
 from tests.integration.gateway.conftest import BODY_BYTES, TIMEOUT_SECONDS, Front, fronted
@@ -57,6 +63,14 @@ async def test_path_query_and_body_become_one_request_and_the_answer_json(front:
     request = CreateGraphRequest.FromString(front.graph.calls[0].request)
     assert (request.request_id, request.graph.name, request.graph.nodes[0].block_id) == ("once", "made", "b")
     assert MessageToDict(request.graph.nodes[0].inputs) == {"any": [1, {"thing": None}]}
+
+
+async def test_an_update_of_all_fields_is_asked_for_by_a_star(front: Front) -> None:
+    front.answer("graph.v1.GraphService/UpdateGraph", answering(UpdateGraphResponse()))
+    answer = await front.client.patch("/api/graphs/g", params={"updateMask": "*"}, json={"name": "new"})
+    assert answer.status_code == 200
+    request = UpdateGraphRequest.FromString(front.graph.calls[0].request)
+    assert (list(request.update_mask.paths), request.graph.id, request.graph.name) == (["*"], "g", "new")
 
 
 async def test_integers_of_64_bits_are_texts_and_taken_in_both_forms(front: Front) -> None:

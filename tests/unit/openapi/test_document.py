@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 from jsonschema import Draft202012Validator
 
+from services.common.http_statuses import BY_REASON
 from services.common.permissions import INTERNAL, PERMISSIONS, Permission
 from tests.unit.common.test_permissions import methods
 from tests.unit.openapi.messages import Filler
@@ -177,3 +178,19 @@ def test_a_document_of_another_contract_is_found(contract: Contract, tmp_path: P
     assert program.differs(text, tmp_path / "old.json")
     (tmp_path / "same.json").write_text(text)
     assert not program.differs(text, tmp_path / "same.json")
+
+
+def test_reasons_stand_under_the_statuses_that_the_edge_gives(made: dict[str, Any]) -> None:
+    responses = made["components"]["responses"]
+
+    for reason, status in BY_REASON.items():
+        told = [number for number, response in responses.items() if f"`{reason}`" in response["description"]]
+        assert told == [str(status)], reason
+
+
+def test_a_webhook_that_is_not_signed_is_told_so(made: dict[str, Any]) -> None:
+
+    responses = made["paths"]["/api/hooks/{triggerId}"]["post"]["responses"]
+
+    assert "401" in responses
+    assert "403" not in responses
