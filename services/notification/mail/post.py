@@ -1,10 +1,12 @@
 """The mail server: one connection at a time, and what its answers mean for a mail.
 
 5xx about the mail or its recipient     it will never be taken
-5xx about whom the mail is from         the operator's business: tried again, as all others would go the same way
+5xx about whom the mail is from, and    the operator's business: tried again, as all others would go the same way
+what this server takes from us
 4xx, and all trouble with connections   tried again
 """
 
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -18,6 +20,11 @@ import aiosmtplib
 from services.notification.mail.messages import Message
 
 Security = Literal["starttls", "tls", "none"]
+
+_ENHANCED = re.compile(r"(?:^|\(#)5\.(\d{1,3})\.(\d{1,3})\b")
+"""The code of RFC 3463, where most servers put it and where some do: "(#5.1.1)"."""
+_OF_SENDERS = ("0", "7", "8")
+"""Of the codes 5.1.x about addresses: those of the sender's, and one that Postfix says of both."""
 
 
 class ServerAway(Exception):
@@ -113,7 +120,7 @@ class Line:
             await self._client.sendmail(self._sender, message.recipient, message.data)
         except aiosmtplib.SMTPRecipientsRefused as error:
             refusal = error.recipients[0]
-            if refusal.code >= 500:
+            if refuses_address(refusal.code, refusal.message):
                 raise AddressRefused(told(refusal)) from error
             raise TakenLater(told(refusal)) from error
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPHeloError) as error:
@@ -124,6 +131,21 @@ class Line:
             raise (ServerAway if error.code == 421 else TakenLater)(told(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise ServerAway(told(error)) from error
+
+
+def refuses_address(code: int, message: str) -> bool:
+    """Whether an answer to RCPT is about the recipient's address: it does not exist, or its mailbox takes nothing.
+
+    Servers keep other refusals until then too. By default Postfix says only there that it does not know the sender,
+    that it takes nothing from this client, or that it sends nothing on: an address is not to suffer for that.
+    """
+    if code < 500:
+        return False
+    if found := _ENHANCED.search(message):
+        subject, detail = found.groups()
+        return subject == "2" or (subject == "1" and detail not in _OF_SENDERS)
+    # Exim says "550 relay not permitted" of an address that may well exist.
+    return code in (550, 553) and "relay" not in message.lower()
 
 
 def told(error: Exception) -> str:

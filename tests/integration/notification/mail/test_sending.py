@@ -79,6 +79,12 @@ async def test_what_happened_long_ago_is_not_told(house: MailHouse) -> None:
         ("MAIL", DROP, ""),
         ("MAIL", "421 4.4.2 closing", "421"),
         ("RCPT", "450 4.2.0 greylisted", "450 4.2.0 greylisted"),
+        ("RCPT", "554 5.7.1 <ann@example.org>: Relay access denied", "Relay access denied"),
+        ("RCPT", "550 5.7.1 Client host rejected: Access denied", "Client host rejected"),
+        ("RCPT", "550 5.1.8 <by@example.com>: Sender address rejected: Domain not found", "Domain not found"),
+        ("RCPT", "550 5.1.0 <by@example.com>: Sender address rejected: User unknown", "User unknown"),
+        ("RCPT", "550 relay not permitted", "550 relay not permitted"),
+        ("RCPT", "554 no", "554 no"),
         ("RCPT", DROP, ""),
         ("DATA", "452 4.2.2 mailbox full", "452 4.2.2 mailbox full"),
         ("DATA", "421 4.4.2 closing", "421"),
@@ -105,7 +111,14 @@ async def test_what_may_pass_is_tried_again(house: MailHouse, command: str, answ
 
 
 @pytest.mark.parametrize(
-    ("command", "answer"), [("RCPT", "550 5.1.1 no such user"), ("DATA", "554 5.6.0 we take no such mails")]
+    ("command", "answer"),
+    [
+        ("RCPT", "550 5.1.1 no such user"),
+        ("RCPT", "554 5.2.1 this mailbox is disabled"),
+        ("RCPT", "550 no such user"),
+        ("RCPT", "550 no such user (#5.1.1)"),
+        ("DATA", "554 5.6.0 we take no such mails"),
+    ],
 )
 async def test_what_is_refused_for_good_is_given_up_with_the_reason(
     house: MailHouse, command: str, answer: str
@@ -267,6 +280,21 @@ async def test_an_address_that_refuses_mails_is_left_alone_until_its_user_says_m
     await house.end(user)
     await house.look()
     assert len(house.mails(user)) == 1
+
+
+async def test_a_server_that_takes_nothing_from_us_silences_no_address(house: MailHouse) -> None:
+    user = await house.user()
+    house.receiver.answer("RCPT", *["554 5.7.1 Relay access denied"] * 3)
+    for _ in range(3):
+        await house.end(user)
+        await house.look()
+        house.clock.move(seconds=1)
+
+    house.clock.move(hours=1)
+    await house.look()
+
+    assert [row[0] for row in await house.rows(user)] == [SENT] * 3
+    assert len(house.mails(user)) == 3
 
 
 async def test_the_account_service_is_waited_for(house: MailHouse) -> None:
