@@ -6,15 +6,15 @@ having been struck is noted and started again, as an orchestrator would.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from random import Random
 
 from blockyard.dev import DevelopmentStackError, Stack
+from blockyard.dev.process import ChildProcess
 
-from tests.chaos.subscribers import NAME as SUBSCRIBER
 from tests.chaos.subscribers import Subscribers
 
 
@@ -23,9 +23,12 @@ class FaultKind(Enum):
 
     KILL_RUNNER = "kill -9 of a runner"
     KILL_REPLICA = "kill -9 of an execution replica"
+    KILL_GRAPH = "kill -9 of the graph service"
+    KILL_VAULT = "kill -9 of the vault"
     KILL_ACCOUNT = "kill -9 of the account service"
     KILL_NOTIFICATION = "kill -9 of a notification replica"
-    KILL_SUBSCRIBER = "kill -9 of a subscriber"
+    KILL_EDGE = "kill -9 of the edge"
+    KILL_SUBSCRIBERS = "kill -9 of each subscriber, back one after the other"
     KILL_NATS = "kill -9 of nats-server"
     KILL_POSTGRES = "kill -9 of PostgreSQL"
     FREEZE_RUNNER = "SIGSTOP of a runner past the lease"
@@ -34,8 +37,10 @@ class FaultKind(Enum):
 
 
 FREEZES = (FaultKind.FREEZE_RUNNER, FaultKind.FREEZE_REPLICA)
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 2.5
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 1.8
 LONGEST_DOWN = 2.0
+SUBSCRIBERS = "subscribers"
+"""The target that is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,6 @@ class Targets:
     runners: int
     replicas: int
     notifications: int
-    subscribers: Sequence[str]
-    """Their kinds."""
 
 
 def plan_faults(random: Random, count: int, targets: Targets, *, lease_seconds: float) -> list[Fault]:
@@ -95,9 +98,12 @@ def _draw(random: Random, kind: FaultKind, there: Targets, lease_seconds: float)
         FaultKind.FREEZE_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.KILL_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.FREEZE_REPLICA: f"execution-{random.randint(1, replicas)}",
+        FaultKind.KILL_GRAPH: "graph",
+        FaultKind.KILL_VAULT: "credentials-1",
         FaultKind.KILL_ACCOUNT: "account",
         FaultKind.KILL_NOTIFICATION: f"notification-{random.randint(1, there.notifications)}",
-        FaultKind.KILL_SUBSCRIBER: f"{SUBSCRIBER}{random.choice(there.subscribers)}",
+        FaultKind.KILL_EDGE: "edge",
+        FaultKind.KILL_SUBSCRIBERS: SUBSCRIBERS,
         FaultKind.KILL_NATS: "nats",
         FaultKind.WIPE_JETSTREAM: "nats",
         FaultKind.KILL_POSTGRES: "postgres",
@@ -133,8 +139,13 @@ class Injector:
         for name in self.stack.names():
             process = self.stack.process(name)
             if not process.alive():
-                self.crashes.append(Crash(name, self._now(), process.exit_code, process.last_lines(10)))
+                self._note(process)
                 await self._revive(name)
+        for name in self.subscribers.names():
+            process = self.subscribers.process(name)
+            if not process.alive():
+                self._note(process)
+                self.subscribers.revive(name)
 
     async def _carry_out(self, fault: Fault) -> None:
         if fault.kind in FREEZES:
@@ -144,10 +155,13 @@ class Injector:
             finally:
                 self.stack.thaw(fault.target)
             return
-        if fault.kind is FaultKind.KILL_SUBSCRIBER:
-            await self.subscribers.kill(fault.target)
-            await asyncio.sleep(fault.seconds)
-            self.subscribers.revive(fault.target)
+        if fault.kind is FaultKind.KILL_SUBSCRIBERS:
+            names = self.subscribers.names()
+            for name in names:
+                await self.subscribers.kill(name)
+            for name in names:
+                await asyncio.sleep(fault.seconds / len(names))
+                self.subscribers.revive(name)
             return
         if fault.kind is FaultKind.WIPE_JETSTREAM:
             await self.stack.wipe_nats()
@@ -161,9 +175,11 @@ class Injector:
             await self.stack.revive(name)
         except DevelopmentStackError:
             # A service that does not come up is told apart from one that only needs a second try.
-            process = self.stack.process(name)
-            self.crashes.append(Crash(name, self._now(), process.exit_code, process.last_lines(10)))
+            self._note(self.stack.process(name))
             await self.stack.revive(name)
+
+    def _note(self, process: ChildProcess) -> None:
+        self.crashes.append(Crash(process.name, self._now(), process.exit_code, process.last_lines(10)))
 
     def _now(self) -> float:
         return time.monotonic() - self.began

@@ -26,6 +26,7 @@ class Wrong(Enum):
     UNTOLD = "untold"
     WRONG_OUTPUT = "wrong_outputs"
     MISCHARGED = "mischarged"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,15 @@ def judge_subscribers(told: Mapping[str, Mapping[str, Seen]], lengths: Mapping[s
         for execution_id in seen.keys() - lengths.keys():
             what = f"the subscriber over {kind} was told of an execution that never was"
             findings.append(Finding(Wrong.UNTOLD, execution_id, "", what))
+    return findings
+
+
+def judge_starts(starts: Mapping[str, int], kills: Mapping[str, int]) -> list[Finding]:
+    """Whether each kind of subscriber was started once, and once more after each kill: none is to end by itself."""
+    findings: list[Finding] = []
+    for kind, count in starts.items():
+        if (ends := count - 1 - kills.get(kind, 0)) != 0:
+            findings.append(Finding(Wrong.CRASHED, "", "", f"the subscriber over {kind} ended by itself {ends} times"))
     return findings
 
 

@@ -26,10 +26,10 @@ from tests.chaos.histories import (
     unended,
 )
 from tests.chaos.in_memory import InMemory
-from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits, judge_subscribers
+from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits, judge_starts, judge_subscribers
 from tests.chaos.report import Evidence, Report, Told
 from tests.chaos.shapes import Load, draw_loads
-from tests.chaos.subscribers import KINDS, Seen, Subscribers
+from tests.chaos.subscribers import Seen, Subscribers
 from tests.chaos.traffic import CALL_SECONDS, Traffic
 
 RUNNERS = 2
@@ -83,7 +83,7 @@ async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) 
     random = Random(settings.seed)
     ledger = home / "ledger"
     loads = draw_loads(random, settings.executions, str(ledger))
-    targets = Targets(RUNNERS, REPLICAS, NOTIFICATIONS, KINDS)
+    targets = Targets(RUNNERS, REPLICAS, NOTIFICATIONS)
     plan = plan_faults(random, settings.faults, targets, lease_seconds=LEASE_SECONDS)
     say(f"chaos: {settings.executions} executions, {len(plan)} faults, seed {settings.seed}")
     await check_expectations(loads, home / "ledger-in-memory")
@@ -120,6 +120,7 @@ def _stack(home: Path, say: Callable[[str], None]) -> Stack:
         runners=RUNNERS,
         replicas=REPLICAS,
         notifications=NOTIFICATIONS,
+        edge=True,
         environment=_environment(home),
         report=say,
     )
@@ -215,6 +216,8 @@ async def _verdict(
     await injector.subscribers.until_complete(lengths, patience)
     told = await asyncio.to_thread(injector.subscribers.seen)
     findings += judge_subscribers(told, lengths)
+    await injector.revive_the_dead()
+    findings += judge_starts(injector.subscribers.starts, injector.subscribers.kills)
     findings += [Finding(Wrong.GAP, "", "", what) for what in await torn_feeds(url)]
     return Report(
         seed=settings.seed,
@@ -230,7 +233,7 @@ async def _verdict(
         answers=traffic.answers,
         decisions=traffic.decisions.total(),
         charges=len(credits.charged),
-        told={kind: _told(seen, injector.subscribers.starts(kind)) for kind, seen in told.items()},
+        told={kind: _told(seen, injector.subscribers.starts[kind]) for kind, seen in told.items()},
         findings=findings,
         evidence=await _evidence(stack, client, findings),
     )

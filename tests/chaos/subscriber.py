@@ -1,8 +1,9 @@
 """`python -m tests.chaos.subscriber KIND JOURNAL`: a program that reacts to events, as users write them.
 
 What it has seen, and where it is to resume, stands in its journal alone: it may be killed at any moment, and goes on
-from there when it is started again. More is in the environment: SUBSCRIBER_ADDRESSES, SUBSCRIBER_TOKEN, and for the one
-on NATS SUBSCRIBER_EXECUTION_ADDRESSES and SUBSCRIBER_NATS_URL.
+from there when it is started again. Its connections may end as often as they like; by itself it ends on errors alone
+that users have not been told of. More is in the environment: SUBSCRIBER_ADDRESSES, SUBSCRIBER_TOKEN, and for the one on
+NATS SUBSCRIBER_EXECUTION_ADDRESSES and SUBSCRIBER_NATS_URL.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from standardwebhooks import Webhook
 
 PAUSE_SECONDS = 0.3
 RETRY_SECONDS = 1.0
+DURABLE = "jetstream"
+"""The one way that is never to end by itself, whatever happens to the stack."""
 WEBHOOK = "webhook"
 """The one way in which events of an execution may come in another order."""
 
@@ -124,9 +127,9 @@ class Kept(FileCheckpoint):
 
 
 async def over_jetstream(journal: Journal, address: str, token: str) -> None:
-    """The SDK's durable subscriber, which ends by an error alone."""
-    addresses = os.environ["SUBSCRIBER_EXECUTION_ADDRESSES"]
-    connection = Connection("nowhere:1", f"ipv4:{addresses}", token, notification_address=address)
+    """The SDK's durable subscriber, as long as it lasts."""
+    executions = os.environ["SUBSCRIBER_EXECUTION_ADDRESSES"]
+    connection = Connection("nowhere:1", f"ipv4:{executions}", token, notification_address=address)
 
     async def handle(event: Event) -> None:
         journal.saw(event.execution_id, event.sequence)
@@ -171,14 +174,18 @@ WAYS: dict[str, Connect] = {
     "grpc": over_grpc,
     "websocket": over_websocket,
     "sse": over_sse,
-    "jetstream": over_jetstream,
+    DURABLE: over_jetstream,
     WEBHOOK: over_webhook,
 }
 FAILURES = (OSError, BlockyardError, grpc.aio.AioRpcError, httpx2.HTTPError, websockets.WebSocketException)
 
 
-async def subscribe(way: Connect, journal: Journal, addresses: list[str], token: str) -> None:
-    """Connects again and again, to any replica."""
+async def subscribe(kind: str, journal: Journal, addresses: list[str], token: str) -> None:
+    """Connects again and again, to any of the addresses; the durable one is left to outlive everything by itself."""
+    way = WAYS[kind]
+    if kind == DURABLE:
+        await way(journal, f"ipv4:{','.join(addresses)}", token)
+        return
     while True:
         try:
             await way(journal, random.choice(addresses), token)
@@ -190,4 +197,4 @@ async def subscribe(way: Connect, journal: Journal, addresses: list[str], token:
 if __name__ == "__main__":
     kind, path = sys.argv[1:]
     addresses = os.environ["SUBSCRIBER_ADDRESSES"].split(",")
-    asyncio.run(subscribe(WAYS[kind], Journal(Path(path)), addresses, os.environ["SUBSCRIBER_TOKEN"]))
+    asyncio.run(subscribe(kind, Journal(Path(path)), addresses, os.environ["SUBSCRIBER_TOKEN"]))

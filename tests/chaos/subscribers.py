@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from blockyard.dev.tokens import DEVELOPER
 from tests.chaos.subscriber import WAYS
 
 KINDS = tuple(WAYS)
+OVER_HTTP = ("websocket", "sse")
+"""These come through the edge."""
 NAME = "subscriber-"
 READY_SECONDS = 30.0
 LOOK_SECONDS = 0.2
@@ -44,8 +47,12 @@ class Subscribers:
     def __init__(self, stack: Stack, folder: Path) -> None:
         folder.mkdir(parents=True)
         root = Path(__file__).parents[2]
-        addresses = dict.fromkeys(("grpc", "jetstream", "webhook"), stack.notification_addresses)
+        replicas = ",".join(stack.notification_addresses)
         self._folder = folder
+        self.starts: Counter[str] = Counter()
+        """How often the process of each kind was started."""
+        self.kills: Counter[str] = Counter()
+        """How often it was killed."""
         self._processes = {
             kind: ChildProcess(
                 f"{NAME}{kind}",
@@ -53,7 +60,7 @@ class Subscribers:
                 stack.folder.log(f"{NAME}{kind}"),
                 environment={
                     **os.environ,
-                    "SUBSCRIBER_ADDRESSES": ",".join(addresses.get(kind, stack.web_addresses)),
+                    "SUBSCRIBER_ADDRESSES": stack.edge.address if kind in OVER_HTTP else replicas,
                     "SUBSCRIBER_TOKEN": stack.token,
                     "SUBSCRIBER_EXECUTION_ADDRESSES": ",".join(stack.execution_addresses),
                     "SUBSCRIBER_NATS_URL": stack.nats.url_of(subscriber_of(DEVELOPER)),
@@ -65,13 +72,17 @@ class Subscribers:
 
     async def start(self) -> None:
         """Returns when each of them is subscribed, so that it sees all that begins from then on."""
-        for process in self._processes.values():
-            process.start()
+        for name in self.names():
+            self.revive(name)
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         while not all(self._subscribed(kind) for kind in KINDS):
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError("the subscribers do not come to be subscribed")
             await asyncio.sleep(LOOK_SECONDS)
+
+    def names(self) -> list[str]:
+        """The names of their processes."""
+        return [process.name for process in self._processes.values()]
 
     def process(self, name: str) -> ChildProcess:
         """The process of this name."""
@@ -79,11 +90,14 @@ class Subscribers:
 
     async def kill(self, name: str) -> None:
         """SIGKILL; it stays down until it is started."""
+        if self.process(name).alive():
+            self.kills[name.removeprefix(NAME)] += 1
         await self.process(name).kill()
 
     def revive(self, name: str) -> None:
-        """Starts it again, with nothing but its journal."""
+        """Starts it, with nothing but its journal."""
         self.process(name).start()
+        self.starts[name.removeprefix(NAME)] += 1
 
     async def stop(self) -> None:
         """Ends all of them."""
@@ -101,10 +115,6 @@ class Subscribers:
     def seen(self) -> dict[str, dict[str, Seen]]:
         """What each kind of subscriber has seen, by execution."""
         return {kind: read_journal(self._folder / kind) for kind in KINDS}
-
-    def starts(self, kind: str) -> int:
-        """How often the process of this kind was started."""
-        return (self._folder / kind).read_text().splitlines().count("S")
 
     def _subscribed(self, kind: str) -> bool:
         journal = self._folder / kind

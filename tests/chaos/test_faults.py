@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.faults import FREEZES, FaultKind, Targets, plan_faults
 
 LEASE = 4.0
-TARGETS = Targets(runners=2, replicas=2, notifications=2, subscribers=["grpc", "sse"])
+TARGETS = Targets(runners=2, replicas=2, notifications=2)
 
 
 @pytest.mark.parametrize("seed", range(20))

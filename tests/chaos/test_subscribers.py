@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.judging import judge_subscribers
+from tests.chaos.judging import Wrong, judge_starts, judge_subscribers
 from tests.chaos.subscribers import read_journal
 
 
@@ -35,3 +35,9 @@ def test_webhooks_may_come_in_another_order_and_not_fewer(tmp_path: Path) -> Non
     seen = read_journal(path)
     assert not judge_subscribers({"webhook": seen}, {"a": 3})
     assert len(judge_subscribers({"webhook": seen}, {"a": 4})) == 1
+
+
+def test_a_subscriber_that_ended_without_being_killed_is_found() -> None:
+    assert judge_starts({"grpc": 1, "sse": 3}, {"sse": 2}) == []
+    findings = judge_starts({"grpc": 2, "sse": 3}, {"sse": 2})
+    assert [finding.wrong for finding in findings] == [Wrong.CRASHED]
