@@ -25,9 +25,8 @@ from services.notification.entries import Entry
 from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
 from services.notification.filters import EventFilter
 from services.notification.following import Following
-from services.notification.repository.followers import Connection, FollowerRepository, Held, NotHeld
+from services.notification.repository.followers import NAME, Connection, FollowerRepository, Held, NotHeld
 
-NAME = "outgoing"
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 MOVE_SECONDS = 5.0

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.notification.clock import Clock
 from services.notification.mail.kinds import Frequency, MailKind
 from services.notification.mail.records import Preferences
-from services.notification.mail.sorting import Clock
 from services.notification.mail.unsubscribing import Ending, Unsubscribing
 from services.notification.repository.mail_preferences import PreferenceRepository
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from services.common.database import TROUBLE
+from services.notification.clock import Clock
 from services.notification.mail.addresses import AddressUnusable
 from services.notification.mail.contacts import Contact, Contacts, ContactsAway, GraphNames
 from services.notification.mail.letters import Letters
@@ -27,7 +28,6 @@ from services.notification.mail.metrics import METRICS
 from services.notification.mail.post import AddressRefused, Line, MailServer, RefusedForGood, ServerAway, TakenLater
 from services.notification.mail.records import Mail, MailState, Preferences
 from services.notification.mail.rounds import Rounds
-from services.notification.mail.sorting import Clock
 from services.notification.mail.unsubscribing import Ending, Unsubscribing
 from services.notification.repository.mail_preferences import PreferenceRepository
 from services.notification.repository.mails import MailRepository

@@ -7,13 +7,14 @@ daily, weekly          gathered for the digest
 All that is inserted stands or falls with the transaction, so that a thing is told once, however often it comes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from blockyard.event.v1.notice_pb2 import Notice
 
 from services.common.ids import new_id
+from services.notification.clock import Clock
 from services.notification.entries import Entry
 from services.notification.mail.happenings import Happening, of_batch, of_notice
 from services.notification.mail.kinds import ROUNDS, Frequency, MailKind
@@ -26,9 +27,6 @@ from services.notification.repository.mails import MailRepository
 HOUR = timedelta(hours=1)
 OLDEST = timedelta(days=1)
 """What happened longer ago is not told any more: nobody wants mails of last week because a service was away."""
-
-Clock = Callable[[], datetime]
-"""The time with its zone."""
 
 
 @dataclass(frozen=True, slots=True)

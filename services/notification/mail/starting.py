@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import asyncpg
 from blockyard.account.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from services.common import grpc_client, run
 from services.notification import followers, notices
+from services.notification.clock import Clock, utc_now
 from services.notification.config import NotificationSettings
 from services.notification.mail import pages
 from services.notification.mail.addresses import address_of
@@ -27,16 +28,11 @@ from services.notification.mail.letters import Letters
 from services.notification.mail.post import MailServer
 from services.notification.mail.rounds import Rounds
 from services.notification.mail.sending import Sender, Sending
-from services.notification.mail.sorting import Clock, Sorter
+from services.notification.mail.sorting import Sorter
 from services.notification.mail.unsubscribing import Unsubscribing
 from services.notification.repository.mail_preferences import PreferenceRepository
 from services.notification.repository.mail_rounds import RoundRepository
 from services.notification.repository.mails import MailRepository
-
-
-def now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ async def open_mail(
     return Mail((sorter.take_turns,), (sorter.take_notices,), mailing.sender.wake, api, routes)
 
 
-def choices_of(settings: NotificationSettings, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock = now) -> Choices:
+def choices_of(settings: NotificationSettings, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock = utc_now) -> Choices:
     """What users choose. It is there without a mail server too: links in old mails still work."""
     return Choices(PreferenceRepository(pool), Unsubscribing(settings.service_secret.get_secret_value()), clock)
 
@@ -88,7 +84,7 @@ async def start_mailing(
     pool: "asyncpg.Pool[asyncpg.Record]",
     credentials: grpc_client.ServiceCredentials,
     resources: AsyncExitStack,
-    clock: Clock = now,
+    clock: Clock = utc_now,
 ) -> Mailing | None:
     """Builds it; None where there is no mail server. The sender runs when somebody holds it."""
     if not settings.smtp_host:

@@ -8,6 +8,9 @@ import asyncpg
 
 Connection = asyncpg.pool.PoolConnectionProxy
 
+NAME = "outgoing"
+"""Of the only follower: what is sent out by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:

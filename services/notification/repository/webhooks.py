@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.common.notice_rows import PendingNotice, add_notices
-from services.notification.followers import NAME as FOLLOWER
+from services.notification.repository.followers import NAME as FOLLOWER
 from services.notification.repository.followers import Connection
 from services.notification.webhooks.records import (
     Content,

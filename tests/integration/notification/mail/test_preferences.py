@@ -20,8 +20,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.common.bus import Ack, Message
 from services.common.ids import new_id
 from services.common.notices import new_notice, subject
+from services.notification.clock import utc_now
 from services.notification.mail.kinds import DEFAULTS, MailKind, Round
-from services.notification.mail.starting import now
 from services.notification.mail.unsubscribing import Ending, Unsubscribing
 from tests import signing
 from tests.integration.account.service import Service as Accounts
@@ -81,7 +81,7 @@ class Whole:
 
     async def notice(self, user_id: str = "anna", **details: str) -> Message:
         """A notice of a low balance is published."""
-        pending = new_notice(new_id(), user_id, NoticeKind.NOTICE_KIND_LOW_BALANCE, now(), details)
+        pending = new_notice(new_id(), user_id, NoticeKind.NOTICE_KIND_LOW_BALANCE, utc_now(), details)
         message = Message(subject(user_id), pending.data, str(pending.notice_id))
         (answer,) = await self.built.bus.publish_all([message])
         assert isinstance(answer, Ack), answer
