@@ -1,6 +1,5 @@
 """What surrounds every call to a service: who calls and may they, logs, traces and metrics, errors as statuses."""
 
-import math
 import random
 import re
 import time
@@ -219,7 +218,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.limits = (
             ("x-ratelimit-limit", str(verdict.limit)),
             ("x-ratelimit-remaining", str(verdict.remaining)),
-            ("x-ratelimit-reset", str(math.ceil(verdict.reset))),
+            ("x-ratelimit-reset", str(verdict.reset_seconds)),
         )
         if not call.streams:
             await _send_limits(call, context)

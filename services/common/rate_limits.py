@@ -48,6 +48,11 @@ class Verdict:
     retry_after: float
     """Seconds until the next call is allowed; 0 if this one was."""
 
+    @property
+    def reset_seconds(self) -> int:
+        """`reset` in whole seconds. What sums of times lose does not make it one more."""
+        return math.ceil(self.reset - 1e-6)
+
 
 class RateLimit:
     """One limit, for each user apart."""
@@ -65,21 +70,16 @@ class RateLimit:
         room = self._burst * self._interval - (whole_at - now)
         # A millionth of a call: what repeated additions lose must not refuse the last call of a burst.
         if room < self._interval * (1 - 1e-6):
-            return Verdict(False, self._burst, 0, _seconds(whole_at - now), _seconds(self._interval - room))
+            return Verdict(False, self._burst, 0, whole_at - now, self._interval - room)
         self._whole_at[user_id] = whole_at + self._interval
         self._whole_at.move_to_end(user_id)
         if len(self._whole_at) > self._most_users:
             self._whole_at.popitem(last=False)
         remaining = math.floor(room / self._interval - 1 + 1e-6)
-        return Verdict(True, self._burst, remaining, _seconds(whole_at + self._interval - now), 0.0)
+        return Verdict(True, self._burst, remaining, whole_at + self._interval - now, 0.0)
 
     def __len__(self) -> int:
         return len(self._whole_at)
-
-
-def _seconds(sum_of_times: float) -> float:
-    """Without what sums of times lose: rounded up to whole seconds, it would be a second."""
-    return round(sum_of_times, 6)
 
 
 def parse_rate(text: str) -> Rate | None:
