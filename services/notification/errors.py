@@ -6,8 +6,8 @@ from services.common.errors import OutOfRange, ResourceExhausted, Unavailable
 
 
 class CursorExpired(OutOfRange):
-    """What came right after the cursor is not kept any more. List executions for what they did, and subscribe without a
-    cursor."""
+    """Something of what came after the cursor is not kept any more. List executions for what they did, and subscribe
+    without a cursor."""
 
     reason = errors_pb2.ERROR_REASON_CURSOR_EXPIRED
 

@@ -30,7 +30,7 @@ class Page:
     entries: Sequence[Entry]
     reached: Positions
     expired: Sequence[int]
-    """Partitions of which turns right behind the place that was asked for are not kept any more."""
+    """Partitions of which turns between the place that was asked for and the one reached are not kept any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,6 @@ class _Subscription:
     following: Following
     queue: Queue
     positions: Positions
-    _first: bool = True
-    """Until something was read: what is dropped later on, by retention, is no error of the cursor."""
 
     async def told(self, end: Positions) -> AsyncGenerator[Told, None]:
         while True:
@@ -105,9 +103,9 @@ class _Subscription:
         filter, feeds = self.queue.filter, self.following.feeds
         while missing := behind(self.positions, end):
             page = await feeds.read(self.positions, missing, filter.user_id or ALL_USERS)
-            if page.expired and self._first:
+            if page.expired:
+                # Of what lies behind a hole something is there, and what was in it is not: whoever asks must know.
                 raise CursorExpired
-            self._first = False
             parts = [part for entry in page.entries if filter.wants(entry) and (part := filter.part(entry))]
             *portions, last = _portions(parts)
             for portion in portions:

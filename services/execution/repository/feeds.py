@@ -17,20 +17,25 @@ WITH asked AS (
         WHERE t.partition = a.partition AND t.feed_sequence > a.after AND t.feed_sequence <= a.through
         ORDER BY feed_sequence LIMIT $4
     ) AS t
+), owned AS MATERIALIZED (
+    SELECT s.*, CASE WHEN $5 <> '' THEN (
+        SELECT e.user_id FROM executions e WHERE e.execution_id = s.execution_id
+    ) END AS user_id FROM seen s
 ), found AS (
-    SELECT s.partition, s.feed_sequence, t.events,
-        sum(octet_length(t.events)) OVER (ORDER BY s.partition, s.feed_sequence) - octet_length(t.events) AS before
-    FROM seen s JOIN turns t ON t.execution_id = s.execution_id AND t.turn = s.turn
-    WHERE octet_length(t.events) > 0
-      AND ($5 = '' OR EXISTS (SELECT FROM executions e WHERE e.execution_id = s.execution_id AND e.user_id = $5))
+    SELECT o.partition, o.feed_sequence, t.events,
+        sum(octet_length(t.events)) OVER (ORDER BY o.partition, o.feed_sequence) - octet_length(t.events) AS before
+    FROM owned o JOIN turns t ON t.execution_id = o.execution_id AND t.turn = o.turn
+    WHERE octet_length(t.events) > 0 AND ($5 = '' OR o.user_id = $5)
 )
-SELECT s.partition, s.feed_sequence, f.events, coalesce(f.before >= $6, false) AS too_much
-FROM seen s LEFT JOIN (
+SELECT o.partition, o.feed_sequence, $5 <> '' AND o.user_id IS NULL AS nobodys,
+    f.events, coalesce(f.before >= $6, false) AS too_much
+FROM owned o LEFT JOIN (
     SELECT partition, feed_sequence, before, CASE WHEN before < $6 THEN events END AS events FROM found
 ) AS f USING (partition, feed_sequence)
-ORDER BY s.partition, s.feed_sequence
+ORDER BY o.partition, o.feed_sequence
 """
-"""First which turns there are, by the index alone; then the events of those that are wanted, if there is room."""
+"""First which turns there are, by the index alone, and whose if that matters; then the events of those that are wanted,
+if there is room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class FeedPart:
     reached: int
     """Up to where all is told."""
     gap: bool
-    """Whether what comes right behind the place that was asked for is not kept any more."""
+    """Whether something on the way there is not kept any more."""
 
 
 class FeedRepository:
@@ -83,15 +88,17 @@ class FeedRepository:
 
 
 def _part(rows: Sequence[asyncpg.Record], after: int, through: int, limit: int) -> FeedPart:
-    first = rows[0]["feed_sequence"] if rows else through + 1
-    gap = first > after + 1
     turns: list[tuple[int, bytes]] = []
-    reached = after
+    reached, gap = after, False
     for row in rows:
         if row["too_much"]:
             return FeedPart(turns, reached, gap)
+        # Feeds have no gaps of their own. Executions are dropped before their turns: then nobody knows whose one was.
+        gap = gap or row["feed_sequence"] > reached + 1 or row["nobodys"]
         reached = row["feed_sequence"]
         if row["events"]:
             turns.append((reached, row["events"]))
-    # What is not kept any more does not come: where nothing follows, all was looked at.
-    return FeedPart(turns, reached if len(rows) >= limit else through, gap)
+    if len(rows) < limit:
+        # What is not kept any more does not come: where nothing follows, all was looked at.
+        return FeedPart(turns, max(reached, through), gap or reached < through)
+    return FeedPart(turns, reached, gap)

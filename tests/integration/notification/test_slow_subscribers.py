@@ -7,17 +7,24 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 
 from services.common.cursors import encode_cursor
-from services.notification.errors import SubscriberTooSlow
+from services.notification.errors import CursorExpired, SubscriberTooSlow
+from services.notification.feeds import TURNS
 from services.notification.filters import EventFilter
 from services.notification.following import Told
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.notification.house import tailing
-from tests.integration.notification.test_subscribing import run_some
+from tests.integration.notification.test_subscribing import connected, run_some
 from tests.waiting import until
 
 ANNA = EventFilter("anna")
+COPIES = """
+INSERT INTO execution.turns SELECT execution_id, turn + 100 + n, partition,
+    (SELECT max(feed_sequence) + n FROM execution.turns t WHERE t.partition = o.partition),
+    first_event, last_event, node_executions, commands_through, now_ms, facts, events, checksum
+FROM (SELECT * FROM execution.turns ORDER BY turn DESC LIMIT 1) o, generate_series(1, $1::int) n
+"""
 
 
 async def sequences_until(told: AsyncIterator[Told], count: int) -> dict[str, list[int]]:
@@ -78,6 +85,30 @@ async def test_a_subscriber_gets_on_over_what_others_did(postgres: PostgresServe
             assert page == (0, False, {partition: at for partition, at in heads.items() if at})
             assert live[:2] == (0, True)
             await told.aclose()
+
+
+async def test_what_is_not_kept_any_more_is_no_silent_hole_wherever_it_lies(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}):
+            await run_some(built, 1)
+        async with connected(built) as connection:
+            # Behind the first page.
+            await connection.execute(COPIES, 2 * TURNS)
+            await connection.execute(
+                "DELETE FROM execution.turns WHERE turn > 100 AND feed_sequence = $1", TURNS * 3 // 2
+            )
+        async with tailing(built) as following:
+            told = following.follow(ANNA, encode_cursor({}))
+            with pytest.raises(CursorExpired):
+                await until_live(told)
+
+
+async def until_live(told: AsyncIterator[Told]) -> None:
+    async for one in told:
+        if one.live:
+            return
 
 
 async def first(told: AsyncIterator[Told], many: int) -> AsyncIterator[Told]:

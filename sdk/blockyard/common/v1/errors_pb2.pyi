@@ -113,7 +113,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INSUFFICIENT_CREDITS: _ErrorReason.ValueType  # 43
     """The user has no credits left. RESOURCE_EXHAUSTED."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 44
-    """What came right after the cursor is not kept any more: list executions for what they did, and begin anew.
+    """Something of what came after the cursor is not kept any more: list executions for what they did, and begin anew.
     OUT_OF_RANGE.
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 45
@@ -245,7 +245,7 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 42
 ERROR_REASON_INSUFFICIENT_CREDITS: ErrorReason.ValueType  # 43
 """The user has no credits left. RESOURCE_EXHAUSTED."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 44
-"""What came right after the cursor is not kept any more: list executions for what they did, and begin anew.
+"""Something of what came after the cursor is not kept any more: list executions for what they did, and begin anew.
 OUT_OF_RANGE.
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 45

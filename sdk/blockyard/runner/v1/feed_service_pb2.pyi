@@ -142,7 +142,7 @@ class ReadFeedsResponse(_message.Message):
 
     @_builtins.property
     def expired_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Partitions of which turns right behind `after` are not kept any more."""
+        """Partitions of which turns between `after` and `reached` are not kept any more."""
 
     def __init__(
         self,
