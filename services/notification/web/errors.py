@@ -29,8 +29,16 @@ def error_answer(error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, BlockyardError) and error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    number = http_status(code_pb2.Code.Name(status.code), error_status.reason_of(status))
-    return JSONResponse(_json(status), number, headers)
+    return JSONResponse(_json(status), _http_status(status), headers)
+
+
+def close_code(error: BlockyardError) -> int:
+    """How a WebSocket is closed for an error: the status of HTTP in the range that is free for applications."""
+    return 4000 + _http_status(error_status.from_exception(error))
+
+
+def _http_status(status: status_pb2.Status) -> int:
+    return http_status(code_pb2.Code.Name(status.code), error_status.reason_of(status))
 
 
 def _json(status: status_pb2.Status) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import structlog
 import uvicorn
@@ -11,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import ExceptionHandler
 
 from services.common import grpc_server, tasks
-from services.common.errors import NotFound, StartRefused
+from services.common.errors import BlockyardError, NotFound, StartRefused
 from services.notification.config import NotificationSettings
 from services.notification.web.errors import error_response
 
@@ -42,7 +44,13 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serve(settings: NotificationSettings, routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
     """Serves these routes while the context is open."""
-    application = Starlette(routes=routes, exception_handlers={404: _not_found, Exception: error_response})
+    # What the handler of Exception answers is raised again and logged with its trace: refusals have one of their own.
+    handlers: Mapping[Any, ExceptionHandler] = {
+        404: _not_found,
+        BlockyardError: error_response,
+        Exception: error_response,
+    }
+    application = Starlette(routes=routes, exception_handlers=handlers)
     config = uvicorn.Config(
         application,
         host=settings.host,

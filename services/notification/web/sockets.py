@@ -13,6 +13,7 @@
     <- {"type": "heartbeat", "time": "..."}               when there was nothing else for a while
 
 Messages without "id" are of the connection. What is no such message is answered with an error, and nothing else ends.
+An error that ends the connection is told before the end, whose close code says of which sort it is.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from services.notification.errors import TooManyConnections, TooManySubscription
 from services.notification.filters import EventFilter
 from services.notification.following import Following
 from services.notification.places import Places
-from services.notification.web.errors import error_answer, error_json
+from services.notification.web.errors import close_code, error_answer, error_json
 from services.notification.web.questions import of_json
 from services.notification.web.visitors import Gate, Visitor
 
@@ -49,9 +50,8 @@ MOST_SUBSCRIPTIONS = 100
 """On one connection."""
 LONGEST_ID = 100
 
-UNAUTHENTICATED = 4401
-"""Close code: who this is was not said, or holds no more."""
 TOO_SLOW = 4429
+"""Close code: what is sent is not read. The others are those of errors."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -85,8 +85,8 @@ class Sockets:
             pass
         except TimeoutError:
             await connection.close(TOO_SLOW, "what is sent is not read")
-        except Unauthenticated as error:
-            await connection.close(UNAUTHENTICATED, error.message)
+        except BlockyardError as error:
+            await connection.refuse(error)
         finally:
             await tasks.end([*connection.subscriptions.values(), *connection.background])
 
@@ -124,11 +124,7 @@ class _Connection:
             raise TokenMissing('The first message must be {"type": "authenticate", "token": "..."}.') from error
 
     async def _let_in(self, authorization: str) -> None:
-        try:
-            visitor = await self.sockets.gate.admit(authorization, self.socket)
-        except BlockyardError as error:
-            await self._error(error)
-            raise
+        visitor = await self.sockets.gate.admit(authorization, self.socket)
         if self.visitor is not None and visitor.caller.user_id != self.visitor.caller.user_id:
             raise TokenInvalid("The token of another user does not renew this connection. Open another one.")
         self.visitor = visitor
@@ -176,6 +172,7 @@ class _Connection:
         cursor = message.get("cursor", "")
         if not isinstance(cursor, str):
             raise NotAMessage(violations=[Violation("cursor", "a string is expected")])
+        self.sockets.gate.count(self.visitor.caller)
         identity.set_caller(self.visitor.caller)
         filter = filter_of(of_json(asked))
         task = asyncio.create_task(self._follow(key, filter, cursor), name=f"subscription {key}")
@@ -248,6 +245,13 @@ class _Connection:
         async with self._lock, asyncio.timeout(SEND_SECONDS):
             await self.socket.send_text(text.decode())
         self._sent_at = time.monotonic()
+
+    async def refuse(self, error: BlockyardError) -> None:
+        """Tells the error that ends the connection, and ends it."""
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._error(error)
+        await self.close(close_code(error), error.message)
 
     async def close(self, code: int, reason: str) -> None:
         """Says why, if the other side still listens."""

@@ -38,10 +38,14 @@ class Gate:
         """Who this is. Makes them the caller of this context. Raises what a call over gRPC would be refused with."""
         set_origin(self._origin(connection))
         caller = await self._caller(authorization)
+        self.count(caller)
+        return Visitor(caller, authorization, time.monotonic())
+
+    def count(self, caller: Caller) -> None:
+        """Counts a call against the caller's limit; raises RateLimited."""
         verdict = self.admission.limits.take(call_class(METHOD), caller.user_id)
         if verdict is not None and not verdict.allowed:
             raise RateLimited(verdict.retry_after)
-        return Visitor(caller, authorization, time.monotonic())
 
     async def check(self, visitor: Visitor) -> None:
         """Raises once a visitor may be told nothing more: a token that is over, a key that was revoked."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -181,7 +182,27 @@ async def test_what_a_web_socket_sends_wrongly_is_answered_and_ends_nothing(post
         async with socket(told) as (connection, listener):
             await connection.send(json.dumps({"type": "authenticate", "token": "nonsense"}))
             await until(lambda: listener.ended.startswith("4401"), "a token that is none ends it")
-            assert listener.messages[0]["error"]["code"] == 16
+            assert [one["error"]["code"] for one in listener.messages] == [16], "it is told once"
+
+
+async def test_connections_and_subscriptions_count_for_the_rate_limit(postgres: PostgresServer) -> None:
+    async with notifying(postgres, rate_limit_read="1/minute burst 2") as (_, told):
+        async with socket(told, bearer()) as (connection, listener):
+            for key in ("first", "second"):
+                await connection.send(json.dumps({"type": "subscribe", "id": key}))
+            await connection.send(json.dumps({"type": "ping"}))
+            await until(lambda: listener.has("pong") and listener.has("live", id="first"), "both are answered")
+            (error,) = [one["error"] for one in listener.messages if one["type"] == "error"]
+            assert (error["code"], error["details"][0]["reason"]) == (8, "RATE_LIMITED")
+            assert listener.has("subscribed", id="second") is None
+        async with socket(told, bearer()) as (connection, listener):
+            await until(lambda: listener.ended.startswith("4429"), "one connection more is refused with the reason")
+            assert [one["error"]["code"] for one in listener.messages] == [8]
+        async with socket(told) as (connection, listener):
+            await connection.send(json.dumps({"type": "authenticate", "token": bearer()}))
+            await connection.send(json.dumps({"type": "authenticate", "token": "nonsense"}))
+            await until(lambda: listener.ended.startswith("4401"), "who was not let in may try another token")
+            assert [one["error"]["code"] for one in listener.messages] == [8, 16], "each is told once"
 
 
 async def test_a_token_that_expires_ends_a_web_socket(postgres: PostgresServer) -> None:
@@ -206,7 +227,9 @@ async def test_server_sent_events_are_told_in_order_and_resume_by_their_id(postg
                 await until(lambda: len(ends.events) == len(lengths), "the ends are told")
 
 
-async def test_a_request_for_events_that_cannot_be_served_says_why(postgres: PostgresServer) -> None:
+async def test_a_request_for_events_that_cannot_be_served_says_why(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with notifying(postgres, subscriptions_per_user=1) as (_, told):
         refused = {
             "?kind=danced": "400",
@@ -229,6 +252,7 @@ async def test_a_request_for_events_that_cannot_be_served_says_why(postgres: Pos
             assert (answer.status_code, answer.json()["code"]) == (404, 5)
             health = await client.get(f"http://{told.web}/health")
             assert health.json()["services"]["execution"]["status"] == "SERVING"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_replica_takes_so_many_connections_and_refuses_the_next_one(postgres: PostgresServer) -> None:
