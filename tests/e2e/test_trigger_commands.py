@@ -15,9 +15,9 @@ from blockyard.dev import Stack
 from blockyard.graphs import Graph
 from pydantic import SecretStr
 
-from services.execution.webhooks.signatures import github_signature, standard_signature
 from tests.e2e.commands import Shell
 from tests.waiting import until
+from tests.webhook_signing import github_signature, standard_signature
 
 
 @pytest.fixture

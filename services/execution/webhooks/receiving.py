@@ -142,7 +142,7 @@ class Receiver:
         if not secrets:
             log.error("no delivery is taken: the key of the trigger's secret is gone", trigger_id=trigger.trigger_id)
             return "the key of its secret is gone: rotate the secret"
-        return "" if any(holds(claim, one) for one in secrets) else wrong
+        return "" if holds(claim, secrets) else wrong
 
     async def _check_enabled(self, trigger: TriggerRow, delivery: Delivery) -> None:
         reason = "the trigger is disabled" if trigger.content.disabled else await self.refusal(trigger.user_id)

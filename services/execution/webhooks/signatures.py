@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -61,32 +61,17 @@ def claim_of(kind: Kind, headers: Mapping[str, str], body: bytes, now: float) ->
     return Claim(digest=hashlib.sha256(token.strip().encode()).digest())
 
 
-def holds(claim: Claim, secret: SecretStr) -> bool:
-    """Whether whoever claims that knows this secret, which is one that was made here."""
-    text = secret.get_secret_value()
+def holds(claim: Claim, secrets: Iterable[SecretStr]) -> bool:
+    """Whether whoever claims that knows one of the secrets, which were made here and are valid now."""
+    return any(_knows(claim, one.get_secret_value()) for one in secrets)
+
+
+def _knows(claim: Claim, text: str) -> bool:
     known = bool(claim.digest) and hmac.compare_digest(hashlib.sha256(text.encode()).digest(), claim.digest)
     expected = hmac.digest(_key(text, claim.as_text), claim.signed, "sha256")
     for signature in claim.signatures:
         known |= hmac.compare_digest(signature, expected)
     return known
-
-
-def is_authentic(kind: Kind, headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr], now: float) -> bool:
-    """Whether a delivery is of somebody who knows one of the secrets, which are those valid now."""
-    claim = claim_of(kind, headers, body, now)
-    return claim is not None and any(holds(claim, one) for one in secrets)
-
-
-def standard_signature(secret: SecretStr, message_id: str, timestamp: int, body: bytes) -> str:
-    """A signature after the Standard Webhooks specification."""
-    key = _key(secret.get_secret_value(), as_text=False)
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
-
-
-def github_signature(secret: SecretStr, body: bytes) -> str:
-    """As GitHub signs."""
-    return "sha256=" + hmac.digest(secret.get_secret_value().encode(), body, "sha256").hex()
 
 
 def _standard_claim(headers: Mapping[str, str], body: bytes, now: float) -> Claim | None:

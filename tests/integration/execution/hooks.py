@@ -18,8 +18,8 @@ from google.api.httpbody_pb2 import HttpBody
 from pydantic import SecretStr
 
 from services.common import identity
-from services.execution.webhooks.signatures import github_signature, standard_signature
 from tests.integration.execution.house import SECRET, House
+from tests.webhook_signing import github_signature, standard_signature
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from pydantic import SecretStr
 from services.common.derived_secrets import DerivedSecrets
 from services.execution.webhooks.records import Kind, SecretState
 from services.execution.webhooks.secrets import PURPOSE, SecretKeys
-from services.execution.webhooks.signatures import github_signature, is_authentic, standard_signature
+from services.execution.webhooks.signatures import claim_of, holds
+from tests.webhook_signing import github_signature, standard_signature
 
 NOW = 1_614_265_330
 BODY = b'{"test": 2432232314}'
@@ -42,6 +44,11 @@ OTHER = made(KEYS, "other")
 def signed(secret: SecretStr, timestamp: int = NOW, body: bytes = BODY) -> dict[str, str]:
     signature = standard_signature(secret, "msg", timestamp, body)
     return {"webhook-id": "msg", "webhook-timestamp": str(timestamp), "webhook-signature": signature}
+
+
+def is_authentic(kind: Kind, headers: Mapping[str, str], body: bytes, secrets: Sequence[SecretStr], now: float) -> bool:
+    claim = claim_of(kind, headers, body, now)
+    return claim is not None and holds(claim, secrets)
 
 
 def test_the_example_of_the_specification_is_authentic() -> None:
