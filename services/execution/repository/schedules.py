@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.common.user_limits import one_at_a_time
 from services.execution.schedules.records import CatchUp, Firing, FiringStatus, Overlap, Schedule, Terms
 
 SCHEDULE_COLUMNS = """schedule_id, user_id, name, graph_id, template, cron, time_zone, jitter, start_time, end_time,
@@ -20,9 +21,6 @@ UPDATE firings SET status = 3, reason = 'the schedule was paused', end_time = $2
 """
 """One whose start is under way becomes STARTED all the same, if it succeeds."""
 
-LOCK = 1_447_382_118
-"""First number of the advisory locks of users whose number of schedules may grow; the second is made of the user id."""
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock($1, hashtext($2))"
 COUNT = "SELECT count(*) FROM schedules WHERE user_id = $1"
 BY_REQUEST = f"SELECT {SCHEDULE_COLUMNS}, request_hash FROM schedules WHERE user_id = $1 AND request_id = $2"
 ADD = f"""
@@ -94,7 +92,7 @@ class ScheduleRepository:
         schedule = new.schedule
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute(ONE_AT_A_TIME, LOCK, schedule.user_id)
+                await one_at_a_time(connection, "schedules", schedule.user_id)
                 if await connection.fetchval(COUNT, schedule.user_id) >= most:
                     raise TooMany
                 row = await connection.fetchrow(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from services.common.user_limits import one_at_a_time
 from services.execution.webhooks.records import (
     Condition,
     Delivery,
@@ -30,23 +31,25 @@ class TriggerRepository:
 
     async def insert(self, new: NewTrigger, most: int) -> bool:
         """Stores a trigger; False if the user's request id has made one before, or they have as many as `most`."""
-        done = await self._pool.execute(
-            """
-            INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled,
-                                  secret_credential_id, key_id, request_id, request_hash)
-            SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11, $12
-            WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $13
-            ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
-            """,
-            new.trigger_id,
-            new.user_id,
-            int(new.kind),
-            *_content_columns(new.content),
-            new.key_id,
-            new.request_id,
-            new.request_hash,
-            most,
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await one_at_a_time(connection, "triggers", new.user_id)
+            done = await connection.execute(
+                """
+                INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled,
+                                      secret_credential_id, key_id, request_id, request_hash)
+                SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11, $12
+                WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $13
+                ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+                """,
+                new.trigger_id,
+                new.user_id,
+                int(new.kind),
+                *_content_columns(new.content),
+                new.key_id,
+                new.request_id,
+                new.request_hash,
+                most,
+            )
         return bool(done == "INSERT 0 1")
 
     async def made_by_request(self, user_id: str, request_id: str) -> tuple[str, bytes] | None:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import asyncpg
 
+from services.common.user_limits import one_at_a_time
+
 FIND = """
 SELECT e.status >= 4 AS has_ended, v.value
 FROM executions e LEFT JOIN stored_values v
@@ -23,15 +25,11 @@ REMOVE = "DELETE FROM stored_values WHERE user_id = $1 AND scope = $2 AND key = 
 REPLACE = """
 UPDATE stored_values SET value = $4, update_time = now() WHERE user_id = $1 AND scope = $2 AND key = $3 RETURNING true
 """
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock($1, hashtext($2))"
 ADD = """
 INSERT INTO stored_values (user_id, scope, key, value) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id, scope, key) DO UPDATE SET value = excluded.value, update_time = excluded.update_time
 """
 COUNT = "SELECT count(*) FROM (SELECT FROM stored_values WHERE user_id = $1 LIMIT $2) AS kept"
-
-LOCK = 1_447_382_117
-"""First number of the advisory locks of users whose number of values may grow; the second is made of the user id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class ValueRepository:
             if write.value is None:
                 await connection.execute(REMOVE, *place)
             elif not await connection.fetchval(REPLACE, *place, write.value):
-                await connection.execute(ONE_AT_A_TIME, LOCK, owner.user_id)
+                await one_at_a_time(connection, "values", owner.user_id)
                 await connection.execute(ADD, *place, write.value)
                 # Counted with the lock held, and by a statement that began after: it sees all that others have added.
                 if await connection.fetchval(COUNT, owner.user_id, most + 1) > most:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.common.user_limits import one_at_a_time
 from services.graph.records import NewPreset, PresetContent, PresetRow
 
 _COLUMNS = "preset_id, graph_id, user_id, graph_version, name, description, credentials, create_time, update_time"
@@ -22,27 +23,29 @@ class PresetRepository:
     async def insert(self, new: NewPreset, most: int) -> bool:
         """Stores a preset; False if the user's request id has made one before, if they have as many as `most`, or if
         the graph is gone."""
-        done = await self.pool.execute(
-            """
-            INSERT INTO presets (preset_id, graph_id, user_id, graph_version, name, description, inputs, credentials,
-                                 request_id, request_hash)
-            SELECT $1, graph_id, user_id, $4, $5, $6, $7, $8::jsonb, $9, $10 FROM graphs
-            WHERE graph_id = $2 AND user_id = $3 AND (SELECT count(*) FROM presets WHERE user_id = $3) < $11
-            FOR KEY SHARE
-            ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
-            """,
-            new.preset_id,
-            new.graph_id,
-            new.user_id,
-            new.content.graph_version,
-            new.content.name,
-            new.content.description,
-            new.content.inputs,
-            json.dumps(dict(new.content.credentials)),
-            new.request_id,
-            new.request_hash,
-            most,
-        )
+        async with self.pool.acquire() as connection, connection.transaction():
+            await one_at_a_time(connection, "presets", new.user_id)
+            done = await connection.execute(
+                """
+                INSERT INTO presets (preset_id, graph_id, user_id, graph_version, name, description, inputs,
+                                     credentials, request_id, request_hash)
+                SELECT $1, graph_id, user_id, $4, $5, $6, $7, $8::jsonb, $9, $10 FROM graphs
+                WHERE graph_id = $2 AND user_id = $3 AND (SELECT count(*) FROM presets WHERE user_id = $3) < $11
+                FOR KEY SHARE
+                ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
+                """,
+                new.preset_id,
+                new.graph_id,
+                new.user_id,
+                new.content.graph_version,
+                new.content.name,
+                new.content.description,
+                new.content.inputs,
+                json.dumps(dict(new.content.credentials)),
+                new.request_id,
+                new.request_hash,
+                most,
+            )
         return done == "INSERT 0 1"
 
     async def count(self, user_id: str) -> int:

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.common.notice_rows import PendingNotice, add_notices
+from services.common.user_limits import one_at_a_time
 from services.notification.repository.followers import NAME as FOLLOWER
 from services.notification.repository.followers import Connection
 from services.notification.webhooks.records import (
@@ -37,8 +38,7 @@ class WebhookRepository:
     async def insert(self, webhook: Webhook, most: int) -> bool:
         """Keeps a webhook with an empty queue; False if its user has as many as `most`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            # One at a time for each user, so that the count holds.
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 39))", webhook.user_id)
+            await one_at_a_time(connection, "webhooks", webhook.user_id)
             inserted = await connection.execute(
                 """
                 INSERT INTO webhooks (webhook_id, user_id, url, description, graph_ids, execution_ids, kinds, state,

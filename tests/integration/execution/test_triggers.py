@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import trigger_service_pb2 as messages
@@ -22,6 +23,7 @@ from tests.integration.execution.house import House, house
 from tests.integration.execution.test_bad_input import Refused, refusal
 from tests.integration.execution.test_presets import keep
 from tests.integration.execution.vault import MemoryVault, serving
+from tests.overlapping import let_overlap
 from tests.waiting import until
 
 NOT_AUTHENTIC: Refused = ("UNAUTHENTICATED", "WEBHOOK_NOT_AUTHENTIC", [])
@@ -354,6 +356,17 @@ async def test_a_trigger_is_taken_as_fast_as_it_may_and_has_a_limit(postgres: Po
         shown = await Hooks.of(built, 1).call("GetTrigger", messages.GetTriggerRequest(trigger_id=hook.trigger.id))
         assert shown.trigger.secret_lost
         assert await refusal(Hook(Hooks.of(built, 1), hook.trigger, hook.secret).deliver({}, "d")) == NOT_AUTHENTIC
+
+
+async def test_a_limit_holds_for_triggers_that_are_made_at_once(postgres: PostgresServer) -> None:
+    async with house(postgres, user_triggers=3) as built:
+        await built.add_replica()
+        listening(built)
+        hooks = Hooks.of(built)
+        await let_overlap(built.database_url, "execution.triggers")
+        results = await asyncio.gather(*(hooks.create() for _ in range(8)), return_exceptions=True)
+        codes = [result.code() for result in results if isinstance(result, grpc.aio.AioRpcError)]
+        assert codes == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 5
 
 
 async def test_a_service_that_dies_between_start_and_answer_is_asked_again_and_starts_nothing_more(

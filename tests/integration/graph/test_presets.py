@@ -21,6 +21,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.common.structs import from_struct
 from tests.integration.graph.service import Caller, Service, graph_service
 from tests.integration.graph.test_graphs import create, update
+from tests.overlapping import let_overlap
 from tests.unit.graph.building import BLOCKS, block, graph, link, node
 
 KEYED = {
@@ -257,3 +258,14 @@ async def test_presets_have_limits(postgres: PostgresServer) -> None:
         assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
         large = await anna.refused("CreatePreset", written(made.id, inputs={"count": [1] * 600}))
         assert large.fields == {"inputs": "has 1211 bytes, at most 1024 are taken"}
+
+
+async def test_a_limit_holds_for_presets_that_are_made_at_once(postgres: PostgresServer) -> None:
+    async with graph_service(postgres, user_presets=3) as small:
+        await small.register(BLOCKS)
+        anna = small.user()
+        made = await create(anna)
+        await let_overlap(small.database_url, "graph.presets")
+        results = await asyncio.gather(*(store(anna, made.id) for _ in range(8)), return_exceptions=True)
+        codes = [result.code() for result in results if isinstance(result, grpc.aio.AioRpcError)]
+        assert codes == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 5
