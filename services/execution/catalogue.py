@@ -160,14 +160,15 @@ class Catalogue:
             raise _translated(error, GraphNotFound) from error
         is_known = known is not None and answer.etag == known.etag
         runnable = known.found.runnable if known is not None and is_known else self._compiled(answer)
-        found = Found(runnable, _preset(answer) if preset_id else NO_PRESET)
-        seconds = FRESH_SECONDS if version and not preset_id else answer.lease.ToNanoseconds() / 1e9
+        seconds = FRESH_SECONDS if version else answer.lease.ToNanoseconds() / 1e9
         # Wanted until now: a slow answer does not make a busy graph look idle.
-        self._known[key] = Known(asked_at + seconds, time.monotonic(), answer.etag, found)
+        # A preset comes with every answer, and may be large: nobody would be served what was kept of it.
+        holds_until = 0.0 if preset_id else asked_at + seconds
+        self._known[key] = Known(holds_until, time.monotonic(), answer.etag, Found(runnable, NO_PRESET))
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
-        return found
+        return Found(runnable, _preset(answer) if preset_id else NO_PRESET)
 
     def _compiled(self, answer: GetRunnableGraphResponse) -> Runnable:
         """Once for all presets of a graph."""

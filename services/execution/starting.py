@@ -296,15 +296,22 @@ def _merged(preset: Preset, request: StartRequest) -> dict[str, Any]:
 @contextmanager
 def _telling_of(preset: Preset, request: StartRequest) -> Iterator[None]:
     """Refused inputs that the preset gave are told as such: the graph may have changed since it was stored."""
-    paths = tuple(f"inputs.{name}" for name in preset.inputs.keys() - request.inputs.keys())
+    paths = [f"inputs.{name}" for name in preset.inputs.keys() - request.inputs.keys()]
     try:
         yield
     except InputsInvalid as error:
         error.violations = tuple(
-            replace(one, description=f"{one.description} (the preset gives it)") if one.field.startswith(paths) else one
+            replace(one, description=f"{one.description} (the preset gives it)")
+            if any(_is_within(one.field, path) for path in paths)
+            else one
             for one in error.violations
         )
         raise
+
+
+def _is_within(field: str, path: str) -> bool:
+    """Whether a field is what stands at a path, or a part of that."""
+    return field == path or field.startswith((f"{path}.", f"{path}["))
 
 
 def _request_hash(request: StartRequest, inputs: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Starts with a preset: what the call gives comes before it, and one request id stays one execution."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from blockyard.graph.v1.preset_pb2 import Preset
 from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 
 from services.execution.catalogue import Catalogue
+from services.execution.catalogue import Preset as KeptPreset
 from services.execution.planning import Limits
 from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
 from tests.integration.execution.house import House, house
@@ -85,6 +87,16 @@ async def test_what_is_wrong_with_a_preset_is_told_as_the_presets(built: House) 
     assert details.count("(the preset gives it)") == 2, details
 
 
+async def test_an_input_whose_name_begins_like_one_of_the_preset_is_the_calls(built: House) -> None:
+    summing(built)
+    keep(built, no=1)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await built.client().start("", preset_id="preset", inputs={"number": 1, "nothing": 1})
+    details = str(refused.value.trailing_metadata())
+    assert "inputs.nothing" in details
+    assert details.count("(the preset gives it)") == 1, details
+
+
 @asynccontextmanager
 async def asking(answers: MemoryCatalogue) -> AsyncIterator[Catalogue]:
     async with serving(answers) as address, grpc.aio.insecure_channel(address) as channel:
@@ -106,3 +118,19 @@ async def test_a_preset_costs_no_question_of_its_own_and_its_graph_is_compiled_o
         again = await catalogue.to_start("anna", "", 0, "one")
         assert (again.runnable is one.runnable, again.preset.inputs) == (True, {"x": 1})
         assert (answers.questions, answers.leased) == (3, 0)
+
+
+async def test_a_preset_is_kept_no_longer_than_its_start() -> None:
+    answers = MemoryCatalogue()
+    graph = GraphBuilder("graph")
+    graph.node("a")
+    answers.add(graph)
+    name = "of the preset that is kept for nobody"
+    answers.presets = {"large": Preset(id="large", graph_id="graph", inputs_json=json.dumps({name: 1}).encode())}
+    async with asking(answers) as catalogue:
+        found = await catalogue.to_start("anna", "", 0, "large")
+        assert found.preset.inputs == {name: 1}
+        del found
+        gc.collect()
+        kept = [one for one in gc.get_objects() if isinstance(one, KeptPreset) and name in one.inputs]
+        assert kept == []
