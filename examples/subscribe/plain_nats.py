@@ -10,6 +10,7 @@ BLOCKYARD_USER as in subscribe.py.
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,10 @@ STREAM, CONSUMER, INBOX = "SUBSCRIBED", "example-plain", "_INBOX.plain"
 AT_ONCE = 100
 EXPIRES = 20_000_000_000
 """Nanoseconds that a request for messages stays open."""
+
+
+class Refused(Exception):
+    """What JetStream did not do."""
 
 
 class Connection:
@@ -60,10 +65,12 @@ class Connection:
         raise ConnectionError("the server ended the connection")
 
     def ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
-        """JetStream's answer to a request."""
+        """JetStream's answer to a request; raises Refused."""
         self.publish(f"$JS.API.{subject}", json.dumps(body).encode(), INBOX)
         _, _, answer = next(self.messages())
-        content: dict[str, Any] = json.loads(answer)
+        content: dict[str, Any] = json.loads(answer) if answer else {"error": {"description": "it does not answer"}}
+        if "error" in content:
+            raise Refused(f"{subject}: {content['error']['description']}")
         return content
 
 
@@ -72,19 +79,31 @@ def main() -> None:
     user = os.environ.get("BLOCKYARD_USER", "developer")
     subject = f"blockyard.event.{user.replace('.', '%2E')}.*.*"
     nats = Connection(find_nats_url())
-    if "error" in nats.ask(f"STREAM.INFO.{STREAM}", {}):
+    try:
+        nats.ask(f"STREAM.INFO.{STREAM}", {})
+    except Refused:  # most often it is not there yet
         nats.ask(f"STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": [subject], "max_bytes": 512 << 20})
     config = {"durable_name": CONSUMER, "filter_subject": subject, "ack_policy": "explicit", "deliver_policy": "new"}
     nats.ask(f"CONSUMER.CREATE.{STREAM}.{CONSUMER}.{subject}", {"stream_name": STREAM, "config": config})
+    last: dict[str, int] = {}  # by execution; keep it where your effects are
     while True:
         request = json.dumps({"batch": AT_ONCE, "expires": EXPIRES}).encode()
         nats.publish(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}", request, INBOX)
         wanted = AT_ONCE
         for reply, headers, body in nats.messages():
-            if headers.startswith(b"NATS/1.0 4"):
-                break  # the request is over: 408 after its time, 404 or 409 when something is wrong
+            if headers.startswith((b"NATS/1.0 408", b"NATS/1.0 404")):
+                break  # the request is over: its time is, or nothing was there
+            if not body:
+                raise Refused(f"messages: {headers.decode().strip()}")  # the stream or the consumer is gone
             batch = EventBatch.FromString(body)
             for event in batch.events:
+                # At least once: what is not above the last sequence was here before. ListEvents has what is missing.
+                seen = last.get(batch.execution_id, 0)
+                if event.sequence <= seen:
+                    continue
+                if event.sequence > seen + 1:
+                    print(f"{batch.execution_id}: {seen + 1} to {event.sequence - 1} are missing", file=sys.stderr)
+                last[batch.execution_id] = event.sequence
                 kind = EventKind.Name(event.kind).removeprefix("EVENT_KIND_")
                 print(batch.execution_id, event.sequence, kind, flush=True)
             nats.publish(reply, b"+ACK")

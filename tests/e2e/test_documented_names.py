@@ -206,13 +206,12 @@ def test_every_task_is_there(page: Path) -> None:
 
 
 @each_page
-def test_every_file_and_link_is_there(page: Path) -> None:
+def test_every_file_is_there(page: Path) -> None:
     text = page.read_text()
-    links = [page.parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
     folders = "|".join(["blocks", "docs", "examples", "proto", "sdk", "services", "tests", "tools", r"\.ci"])
     words = itertools.chain.from_iterable(re.split(r"[\s=@:]+", code) for code in re.findall(r"`([^`\n]+)`", text))
     files = [ROOT / word for word in words if re.fullmatch(rf"(?:{folders})/[\w./-]*", word)]
-    assert [str(file) for file in links + files if not file.exists()] == []
+    assert [str(file) for file in files if not file.exists()] == []
 
 
 @each_page
@@ -229,6 +228,13 @@ def test_every_word_of_the_contract_is_in_it(page: Path) -> None:
     known = short | {name for _, name in values} | {code.name for code in grpc.StatusCode} | {"NOT_SERVING"}
     words = set(re.findall(r"(?<![\w$])[A-Z]+(?:_[A-Z]+)+\b", page.read_text()))
     assert {word for word in words if not word.startswith("BLOCKYARD_")} - known == set()
+
+
+def test_every_notice_is_explained() -> None:
+    _, _, notices = (ROOT / "docs" / "events.md").read_text().partition("**Notices**")
+    named = {name for row in rows(notices.partition("\n#")[0]) for name in re.findall(r"`([A-Z_]+)`", row[0])}
+    kinds = {name.removeprefix("NOTICE_KIND_") for name in notice_pb2.NoticeKind.keys()}  # noqa: SIM118 - no dict
+    assert named == kinds - {"UNSPECIFIED"}
 
 
 def test_every_status_is_explained() -> None:
