@@ -69,6 +69,9 @@ class EdgeSettings(BaseSettings):
     total_rate: int = Field(10_000, ge=1, description="Requests a second of all clients")
     total_burst: int = Field(20_000, ge=1, description="As many of them at once")
     max_connections: int = Field(20_000, ge=1, description="Connections of clients")
+    heap_bytes: int = Field(
+        1 << 30, ge=64 << 20, description="Memory; while it is full, what comes is refused with 503"
+    )
     timeout: int = Field(60, ge=1, le=86_400, description="Seconds that a call may take which sets no deadline")
     body_bytes: int = Field(8 << 20, ge=1024, le=64 << 20, description="Size of a request's body")
     hook_bytes: int = Field(1 << 20, ge=1024, le=16 << 20, description="The same for incoming webhooks")

@@ -17,8 +17,8 @@ class Reply:
     """Of gRPC."""
     reason: str
     message: str
-    retry_after: str = ""
-    """A duration as JSON has it."""
+    retry_after: int = 0
+    """Seconds."""
 
 
 REPLIES = (
@@ -30,12 +30,12 @@ REPLIES = (
     Reply(413, 11, "INVALID_REQUEST", "The body is larger than the edge takes on this path."),
     Reply(415, 3, "INVALID_REQUEST", SAID),
     Reply(426, 3, "INVALID_REQUEST", "This protocol is not spoken here: use HTTP/1.1 or HTTP/2."),
-    Reply(429, 8, "RATE_LIMITED", "Too many requests in too short a time.", "1s"),
+    Reply(429, 8, "RATE_LIMITED", "Too many requests in too short a time.", 1),
     Reply(431, 3, "INVALID_REQUEST", "The headers are larger than the edge takes."),
     Reply(500, 13, "INTERNAL", "Something unexpected went wrong, or the answer is larger than the edge passes on."),
     Reply(501, 12, "INVALID_REQUEST", "This is not supported."),
-    Reply(502, 14, "UNAVAILABLE", "The service behind this path gave no proper answer. Try again.", "1s"),
-    Reply(503, 14, "UNAVAILABLE", "The service behind this path is away. Try again.", "1s"),
+    Reply(502, 14, "UNAVAILABLE", "The service behind this path gave no proper answer. Try again.", 1),
+    Reply(503, 14, "UNAVAILABLE", "The service behind this path is away, or the edge is full. Try again.", 1),
     Reply(504, 4, "UNAVAILABLE", "The service behind this path did not answer in time. What it was asked may happen."),
 )
 
@@ -46,16 +46,21 @@ def mappers() -> list[Mapping[str, Any]]:
 
 
 def _mapper(reply: Reply) -> Mapping[str, Any]:
-    return {
+    made: dict[str, Any] = {
         "filter": {"and_filter": {"filters": [_has_status(reply.status), _is_no_call_of_grpc()]}},
         "body_format_override": {"json_format": _body(reply), "content_type": "application/json"},
     }
+    if reply.retry_after:
+        # An edge that is full answers before edge.lua, which says the same, is asked.
+        header = {"key": "retry-after", "value": str(reply.retry_after)}
+        made["headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return made
 
 
 def _body(reply: Reply) -> Mapping[str, Any]:
     details = [{"@type": _type("ErrorInfo"), "reason": reply.reason, "domain": "blockyard"}]
     if reply.retry_after:
-        details.append({"@type": _type("RetryInfo"), "retryDelay": reply.retry_after})
+        details.append({"@type": _type("RetryInfo"), "retryDelay": f"{reply.retry_after}s"})
     return {"code": reply.code, "message": reply.message, "details": details}
 
 

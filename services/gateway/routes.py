@@ -36,12 +36,11 @@ def services() -> list[str]:
 
 
 def _method(method: PublicMethod, timeout: str, deadline: str) -> Json:
-    route: dict[str, Any] = {"cluster": method.domain, "timeout": "0s", "retry_policy": _retries(method)}
+    # What is under way may be silent for as long as it likes; pings tell both ends whether the other is there.
+    route: dict[str, Any] = {"cluster": method.domain, "timeout": "0s", "idle_timeout": "0s"}
+    route["retry_policy"] = _retries(method)
     made: dict[str, Any] = {"match": {"path": method.path, "headers": [_grpc()]}, "route": route}
-    if method.streams:
-        # It may be silent for as long as it likes; both ends find out by pings whether the other is there.
-        route["idle_timeout"] = "0s"
-    else:
+    if not method.streams:
         # A deadline of the caller counts; who sets none gets ours, of which the service is told too.
         route["max_stream_duration"] = {"max_stream_duration": timeout, "grpc_timeout_header_max": "0s"}
         header = {"key": "grpc-timeout", "value": deadline}
@@ -90,7 +89,10 @@ def _paths(methods: Iterable[PublicMethod], body_bytes: str, hook_bytes: str) ->
 
 
 def _path(template: str, verbs: Mapping[str, PublicMethod], body_bytes: str, hook_bytes: str) -> Json:
-    """Whatever comes through here as it is, no service knows: the transcoder leaves only calls of gRPC behind."""
+    """Whatever comes through here as it is, no service knows: the transcoder leaves only calls of gRPC behind.
+
+    Until then a body comes, and who sends nothing of it is given up: sooner while the edge has little room.
+    """
     domains = {method.domain for method in verbs.values()}
     hooks = any(method.path == HOOKS for method in verbs.values())
     bodies = {
@@ -101,7 +103,7 @@ def _path(template: str, verbs: Mapping[str, PublicMethod], body_bytes: str, hoo
     }
     return {
         "match": {"safe_regex": {"regex": pattern(template)}},
-        "route": {"cluster": min(domains)},
+        "route": {"cluster": min(domains), "idle_timeout": "60s"},
         "request_body_buffer_limit": hook_bytes if hooks else body_bytes,
         "metadata": _told({"verbs": bodies}),
     }
