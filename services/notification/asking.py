@@ -6,7 +6,7 @@ from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.notification.v1.notification_service_pb2 import EventFilter as FilterMessage
 
 from services.common.errors import InvalidArgument, PermissionDenied, Violation
-from services.common.identity import current_caller, is_user_id
+from services.common.identity import Caller, current_caller, is_user_id
 from services.common.permissions import Role
 from services.notification.filters import EventFilter
 
@@ -32,14 +32,20 @@ def filter_of(asked: FilterMessage) -> EventFilter:
         raise InvalidArgument("The filter is not valid.", violations=violations)
     caller = current_caller()
     user_id = asked.user_id or caller.user_id
-    if user_id != caller.user_id and caller.role is not Role.ADMIN:
-        raise PermissionDenied("Only administrators may subscribe to the events of others.")
-    return EventFilter(
+    filter = EventFilter(
         user_id=None if user_id == EVERYBODY else user_id,
         execution_ids=frozenset(asked.execution_ids),
         graph_ids=frozenset(asked.graph_ids),
         kinds=frozenset(asked.kinds),
     )
+    check_filter(filter, caller)
+    return filter
+
+
+def check_filter(filter: EventFilter, caller: Caller) -> None:
+    """Raises PermissionDenied if a caller may not, or may no longer, be told what this filter lets through."""
+    if filter.user_id != caller.user_id and caller.role is not Role.ADMIN:
+        raise PermissionDenied("Only administrators may subscribe to the events of others.")
 
 
 def _too_many(field: str, ids: Sequence[str]) -> list[Violation]:

@@ -6,11 +6,12 @@ is read from rows too. Once it is live, one that overflows is the end: its subsc
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from services.common.cursors import decode_cursor
+from services.common.cursors import decode_cursor, encode_cursor
 from services.notification.entries import Part
 from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
 from services.notification.feeds import ALL_USERS, Feeds, Positions, behind
@@ -21,6 +22,7 @@ from services.notification.tail import Tail
 
 QUIET_SECONDS = 10.0
 """So often a subscriber hears something, however quiet it is."""
+CURSOR_SECONDS = 1.0
 MOST_BYTES = 2_000_000
 """Of events told at once, unless one turn alone has more."""
 
@@ -33,6 +35,21 @@ class Told:
     positions: Positions
     """Where all is told behind it. It changes as the subscription goes on: read it at once."""
     live: bool
+
+
+class Cursors:
+    """The cursors that a subscriber is given: one with the first part, then one a second at most."""
+
+    def __init__(self) -> None:
+        self._due = float("-inf")
+
+    def of(self, told: Told) -> str:
+        """The place behind this part and all before it; empty if one was given a moment ago."""
+        now = time.monotonic()
+        if now < self._due:
+            return ""
+        self._due = now + CURSOR_SECONDS
+        return encode_cursor(told.positions)
 
 
 @dataclass(slots=True, eq=False)

@@ -28,13 +28,12 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.common import identity, tasks
-from services.common.cursors import encode_cursor
 from services.common.errors import BlockyardError, InvalidArgument, Unauthenticated, Violation
 from services.common.identity import TokenInvalid, TokenMissing
-from services.notification.asking import filter_of
+from services.notification.asking import check_filter, filter_of
 from services.notification.errors import TooManyConnections, TooManySubscriptions
 from services.notification.filters import EventFilter
-from services.notification.following import Following
+from services.notification.following import Cursors, Following
 from services.notification.places import Places
 from services.notification.web.errors import close_code, error_answer, error_json
 from services.notification.web.questions import of_json
@@ -44,7 +43,6 @@ AUTHENTICATE_SECONDS = 10.0
 """A connection that has not said who it is for so long is closed."""
 SEND_SECONDS = 30.0
 """A reader that takes nothing for so long is cut off."""
-CURSOR_SECONDS = 1.0
 QUIET_SECONDS = 10.0
 MOST_SUBSCRIPTIONS = 100
 """On one connection."""
@@ -200,13 +198,15 @@ class _Connection:
     async def _tell_all(self, key: str, filter: EventFilter, cursor: str) -> None:
         assert self.visitor is not None, "it was asked before"
         begun = live = False
-        due = time.monotonic() + CURSOR_SECONDS
+        cursors = Cursors()
         quoted = orjson.dumps(key)
         async for told in self.sockets.following.subscribe(filter, cursor, "websocket"):
             await self.sockets.gate.check(self.visitor)
+            check_filter(filter, self.visitor.caller)
+            cursor = cursors.of(told)
             if not begun:
                 begun = True
-                await self._send({"type": "subscribed", "id": key, "cursor": encode_cursor(told.positions)})
+                await self._send({"type": "subscribed", "id": key, "cursor": cursor})
                 continue
             if told.parts:
                 events = b",".join([event for part in told.parts for event in part.cloud_events])
@@ -214,9 +214,8 @@ class _Connection:
             if told.live and not live:
                 live = True
                 await self._send({"type": "live", "id": key})
-            if (now := time.monotonic()) >= due:
-                due = now + CURSOR_SECONDS
-                await self._send({"type": "cursor", "id": key, "cursor": encode_cursor(told.positions)})
+            if cursor:
+                await self._send({"type": "cursor", "id": key, "cursor": cursor})
 
     async def _beat(self) -> None:
         """A sign of life when there was nothing else; and whoever may be told nothing more is told so."""

@@ -8,7 +8,6 @@ A line ":" is a sign of life. An error after the beginning comes as the last eve
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,16 +17,14 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from services.common.cursors import encode_cursor
-from services.notification.asking import filter_of
+from services.notification.asking import check_filter, filter_of
 from services.notification.filters import EventFilter
-from services.notification.following import Following, Told
+from services.notification.following import Cursors, Following, Told
 from services.notification.places import Places
 from services.notification.web.errors import error_json
 from services.notification.web.questions import of_query
 from services.notification.web.visitors import Gate, Visitor
 
-CURSOR_SECONDS = 1.0
 SEND_SECONDS = 30.0
 """A reader that takes nothing for so long is cut off."""
 HEADERS = {
@@ -71,14 +68,12 @@ class Streams:
 
     async def _told(self, visitor: Visitor, filter: EventFilter, cursor: str) -> AsyncIterator[bytes]:
         with self.places.connected(), self.places.taken():
-            begun, due = False, 0.0
+            begun, cursors = False, Cursors()
             try:
                 async for told in self.following.subscribe(filter, cursor, "sse"):
                     await self.gate.check(visitor)
-                    now = time.monotonic()
-                    place = encode_cursor(told.positions) if now >= due else ""
-                    due = now + CURSOR_SECONDS if place else due
-                    yield _text(told, place)
+                    check_filter(filter, visitor.caller)
+                    yield _text(told, cursors.of(told))
                     begun = True
             except (asyncio.CancelledError, GeneratorExit):
                 raise

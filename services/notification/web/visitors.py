@@ -24,6 +24,7 @@ class Visitor:
     """Somebody with an open stream."""
 
     caller: Caller
+    """As it was known at the last look: an administrator may become none."""
     authorization: str
     checked_at: float
 
@@ -51,7 +52,7 @@ class Gate:
         """Raises once a visitor may be told nothing more: a token that is over, a key that was revoked."""
         now = time.monotonic()
         if now - visitor.checked_at > CHECK_SECONDS:
-            await self._caller(visitor.authorization)
+            visitor.caller = await self._caller(visitor.authorization)
             visitor.checked_at = now
 
     async def _caller(self, authorization: str) -> Caller:

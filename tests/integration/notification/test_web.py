@@ -8,24 +8,29 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 import websockets
+from blockyard.account.v1 import account_pb2
+from blockyard.account.v1.account_service_pb2 import SetUserAccessRequest
 from blockyard.dev.postgres import PostgresServer
+from blockyard.notification.v1.notification_service_pb2 import EventFilter
 from websockets.asyncio.client import ClientConnection
 
 from services.common import identity
 from services.common.tokens import LEEWAY_SECONDS
 from tests import signing
+from tests.integration.account.service import account_service
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
-from tests.integration.notification.house import Notifier, notifying
+from tests.integration.notification.house import Notifier, notifying, subscribed
 from tests.integration.notification.test_subscribing import run_some
 from tests.waiting import until
 
 
-def bearer(user_id: str = "anna", life: float = 300) -> str:
-    return identity.user_token(signing.JWT_SECRET, user_id, "user", life)
+def bearer(user_id: str = "anna", life: float = 300, role: str = "user") -> str:
+    return identity.user_token(signing.JWT_SECRET, user_id, role, life)
 
 
 @dataclass(eq=False)
@@ -116,7 +121,9 @@ async def stream(told: Notifier, query: str = "", **headers: str) -> AsyncIterat
                     event[name] = value
                     continue
                 listener.cursor = event.get("id", listener.cursor)
-                if "data" in event:
+                if event.get("event") == "error":
+                    listener.ended = event["data"]
+                elif "data" in event:
                     assert json.loads(event["data"])["type"] == event["event"]
                     listener.events.append(json.loads(event["data"]))
                 event = {}
@@ -210,6 +217,42 @@ async def test_a_token_that_expires_ends_a_web_socket(postgres: PostgresServer) 
         await connection.send(json.dumps({"type": "subscribe", "id": "all"}))
         await until(lambda: one.has("live"), "it is subscribed")
         await until(lambda: one.ended.startswith("4401"), "it is closed")
+
+
+async def test_who_is_no_administrator_any_more_is_told_nothing_more_of_others(postgres: PostgresServer) -> None:
+    async with (
+        account_service(postgres) as accounts,
+        notifying(postgres, account_address=accounts.address) as (built, told),
+    ):
+        one_node(built)
+        boss = bearer("boss", role="admin")
+        async with (
+            running(built.bus, {"work": echo}),
+            socket(told, boss) as (connection, over_socket),
+            stream(told, "?user_id=*", authorization=f"Bearer {boss}") as over_http,
+            subscribed(told, "boss", "admin", filter=EventFilter(user_id="*")) as over_grpc,
+        ):
+            for key, whose in (("all", "*"), ("own", "boss")):
+                asked = {"type": "subscribe", "id": key, "filter": {"user_id": whose}}
+                await connection.send(json.dumps(asked))
+            await until(lambda: over_socket.has("live", id="all") and over_grpc.live and over_http.cursor, "all begin")
+            lengths = await run_some(built, 1)
+            for one in (over_socket, over_http, over_grpc):
+                await until(lambda one=one: one.complete(lengths), "others are told of")  # type: ignore[misc]
+
+            request = SetUserAccessRequest(user_id="boss", role=account_pb2.USER_ROLE_USER)
+            await accounts.admin().call("SetUserAccess", request)
+
+            async with asyncio.timeout(40):
+                while not (over_socket.has("error", id="all") and over_http.ended and over_grpc.error):
+                    await run_some(built, 1)
+            await connection.send(json.dumps({"type": "ping"}))
+            await until(lambda: over_socket.has("pong"), "the connection is there, and what is its own")
+    refused = over_socket.has("error")
+    assert refused is not None
+    assert (refused["id"], refused["error"]["code"]) == ("all", 7)
+    assert json.loads(over_http.ended)["code"] == 7
+    assert over_grpc.error.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_server_sent_events_are_told_in_order_and_resume_by_their_id(postgres: PostgresServer) -> None:
