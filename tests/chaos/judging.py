@@ -8,6 +8,7 @@ from enum import Enum
 from blockyard.events import EventKind
 
 from tests.chaos.credits import Credits
+from tests.chaos.deliveries import complaints
 from tests.chaos.histories import Child, History
 from tests.chaos.subscriber import WEBHOOK
 from tests.chaos.subscribers import Seen, disorders, missing
@@ -27,6 +28,7 @@ class Wrong(Enum):
     WRONG_OUTPUT = "wrong_outputs"
     MISCHARGED = "mischarged"
     CRASHED = "crashed"
+    MISDELIVERED = "misdelivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ def judge_starts(starts: Mapping[str, int], kills: Mapping[str, int]) -> list[Fi
         if (ends := count - 1 - kills.get(kind, 0)) != 0:
             findings.append(Finding(Wrong.CRASHED, "", "", f"the subscriber over {kind} ended by itself {ends} times"))
     return findings
+
+
+def judge_deliveries(count: int, named: Mapping[int, set[str]], started: Mapping[str, int]) -> list[Finding]:
+    """Whether each incoming webhook has started one execution, the one that its sender was told of."""
+    return [
+        Finding(Wrong.MISDELIVERED, execution_id, "hooked", what)
+        for execution_id, what in complaints(count, named, started)
+    ]
 
 
 def judge_credits(credits: Credits) -> list[Finding]:

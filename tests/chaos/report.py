@@ -49,6 +49,7 @@ class Report:
     struck: Sequence[Struck]
     crashes: Sequence[Crash]
     answers: Counter[str]
+    deliveries: int
     decisions: int
     charges: int
     told: Mapping[str, Told]
@@ -82,6 +83,7 @@ class Report:
             "node_executions": self.node_executions,
             "events": self.events,
             "seconds": round(self.seconds, 1),
+            "deliveries": self.deliveries,
             "decisions": self.decisions,
             "charges": self.charges,
             "told": {kind: asdict(told) for kind, told in self.told.items()},
@@ -126,6 +128,7 @@ def say_report(report: Report, say: Callable[[str], None]) -> None:
     say(f"  ended          {report.ended:7}")
     say(f"  nodes, events  {report.node_executions:7} {report.events:7}")
     say(f"  faults         {len(report.struck):7}")
+    say(f"  deliveries     {report.deliveries:7} (incoming webhooks)")
     say(f"  decisions      {report.decisions:7} (blocks that must not be repeated, of unknown outcome)")
     say(f"  charges        {report.charges:7}")
     for kind, told in report.told.items():

@@ -14,6 +14,7 @@ from blockyard.connection import Connection
 from blockyard.dev import Stack
 
 from tests.chaos.credits import Giver, read_credits, settled
+from tests.chaos.deliveries import Deliveries
 from tests.chaos.evidence import explain, log_lines
 from tests.chaos.faults import Fault, Injector, Targets, plan_faults
 from tests.chaos.histories import (
@@ -26,7 +27,16 @@ from tests.chaos.histories import (
     unended,
 )
 from tests.chaos.in_memory import InMemory
-from tests.chaos.judging import Finding, Wrong, judge, judge_children, judge_credits, judge_starts, judge_subscribers
+from tests.chaos.judging import (
+    Finding,
+    Wrong,
+    judge,
+    judge_children,
+    judge_credits,
+    judge_deliveries,
+    judge_starts,
+    judge_subscribers,
+)
 from tests.chaos.report import Evidence, Report, Told
 from tests.chaos.shapes import Load, draw_loads
 from tests.chaos.subscribers import Seen, Subscribers
@@ -50,6 +60,8 @@ SETTINGS = {
     "BLOCKYARD_WEBHOOK_HTTP": "true",
 }
 
+EXECUTIONS_A_DELIVERY = 5
+"""So many are started by a client for each that an incoming webhook starts."""
 STARTS_A_SECOND = 20
 """Where no faults set the pace."""
 
@@ -94,14 +106,18 @@ async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) 
         _subscribers(stack, home) as subscribers,
         Giver(stack) as giver,
     ):
-        traffic = Traffic(clients, f"chaos-{settings.seed}-{os.getpid()}", random)
+        run_id = f"chaos-{settings.seed}-{os.getpid()}"
+        traffic = Traffic(clients, run_id, random)
         await traffic.create_graphs()
+        count = settings.executions // EXECUTIONS_A_DELIVERY
+        deliveries = Deliveries(stack.edge.url, stack.postgres.url, clients[0], run_id, random, count)
+        await deliveries.create_trigger()
         injector = Injector(stack, subscribers, say)
         by_number = {load.number: load for load in loads}
-        await _trouble(traffic, injector, loads, by_number, plan)
+        await _trouble(traffic, deliveries, injector, loads, by_number, plan)
         await giver.stop()
         say("reading what became of them")
-        return await _verdict(settings, stack, traffic, injector, by_number, ledger, giver.given, began)
+        return await _verdict(settings, stack, traffic, deliveries, injector, by_number, ledger, giver.given, began)
 
 
 async def check_expectations(loads: Sequence[Load], ledger: Path) -> None:
@@ -158,13 +174,19 @@ async def _clients(stack: Stack) -> AsyncIterator[list[Client]]:
 
 
 async def _trouble(
-    traffic: Traffic, injector: Injector, loads: Sequence[Load], by_number: Mapping[int, Load], plan: Sequence[Fault]
+    traffic: Traffic,
+    deliveries: Deliveries,
+    injector: Injector,
+    loads: Sequence[Load],
+    by_number: Mapping[int, Load],
+    plan: Sequence[Fault],
 ) -> None:
     """Executions are started while faults strike; then all run again, and everything may end until a deadline."""
     followers = asyncio.create_task(traffic.follow_some(), name="followers")
     decider = asyncio.create_task(traffic.decide(by_number), name="decider")
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(deliveries.post(sum(fault.pause + fault.seconds for fault in plan), START_DEADLINE))
             for number, fault in enumerate(plan):
                 # Starts fall into the pause before a fault and into the fault, so that it meets executions of all ages.
                 wave = traffic.start_wave(loads[number :: len(plan)], fault.pause + fault.seconds, START_DEADLINE)
@@ -172,7 +194,8 @@ async def _trouble(
                 await injector.strike(fault)
             if not plan:
                 await traffic.start_wave(loads, len(loads) / STARTS_A_SECOND, START_DEADLINE)
-        await _until_ended(traffic, injector, END_SECONDS + END_SECONDS_AN_EXECUTION * len(loads))
+        execution_ids = [*traffic.accepted.values(), *deliveries.execution_ids()]
+        await _until_ended(execution_ids, injector, END_SECONDS + END_SECONDS_AN_EXECUTION * len(loads))
         if traffic.followers:  # the ends are there: let the subscribers see them
             await asyncio.wait(traffic.followers, timeout=FOLLOWERS_GRACE_SECONDS)
     finally:
@@ -184,11 +207,11 @@ async def _trouble(
             raise error
 
 
-async def _until_ended(traffic: Traffic, injector: Injector, seconds: float) -> None:
+async def _until_ended(execution_ids: Sequence[str], injector: Injector, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         await injector.revive_the_dead()
-        if not await unended(injector.stack.postgres.url, list(traffic.accepted.values())):
+        if not await unended(injector.stack.postgres.url, execution_ids):
             return
         await asyncio.sleep(LOOK_EVERY_SECONDS)
 
@@ -197,6 +220,7 @@ async def _verdict(
     settings: Settings,
     stack: Stack,
     traffic: Traffic,
+    deliveries: Deliveries,
     injector: Injector,
     by_number: Mapping[int, Load],
     ledger: Path,
@@ -208,6 +232,7 @@ async def _verdict(
     histories = await read_histories(url, client, by_number, traffic.accepted, traffic.followed)
     findings = judge(histories, await started_twice(url), read_ledger(ledger), traffic.decisions)
     findings += judge_children(await read_children(url))
+    findings += judge_deliveries(deliveries.count, deliveries.named, await deliveries.started())
     await settled(url)
     credits = await read_credits(url, given)
     findings += judge_credits(credits)
@@ -230,7 +255,8 @@ async def _verdict(
         seconds=time.monotonic() - began,
         struck=injector.struck,
         crashes=injector.crashes,
-        answers=traffic.answers,
+        answers=traffic.answers + deliveries.answers,
+        deliveries=deliveries.count,
         decisions=traffic.decisions.total(),
         charges=len(credits.charged),
         told={kind: _told(seen, injector.subscribers.starts[kind]) for kind, seen in told.items()},

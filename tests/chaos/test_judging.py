@@ -10,7 +10,7 @@ from blockyard.records import ExecutionStatus
 
 from tests.chaos.credits import Credits
 from tests.chaos.histories import Child, History, Row
-from tests.chaos.judging import Wrong, judge, judge_children, judge_credits, judge_execution
+from tests.chaos.judging import Wrong, judge, judge_children, judge_credits, judge_deliveries, judge_execution
 from tests.chaos.shapes import Expected, Load, Shape
 from tests.chaos.traffic import Followed
 
@@ -105,6 +105,23 @@ def test_children_that_run_on_or_are_there_twice_are_found() -> None:
     assert [(finding.wrong, finding.execution_id) for finding in running] == [(Wrong.STUCK, "a")]
     doubled = judge_children([*well, Child("d", ("e", 1, 2), True)])
     assert [(finding.wrong, finding.execution_id) for finding in doubled] == [(Wrong.DOUBLED, "e")]
+
+
+@pytest.mark.parametrize(
+    ("named", "started", "count"),
+    [
+        ({1: {"a"}, 2: {"b"}}, {"a": 1, "b": 2}, 0),
+        ({1: {"a"}, 2: set()}, {"a": 1}, 1),
+        ({1: {"a"}, 2: {"b", "c"}}, {"a": 1, "b": 2, "c": 2}, 1),
+        ({1: {"a"}, 2: {"b"}}, {"a": 1, "b": 2, "c": 2}, 2),
+        ({1: {"a"}, 2: {"a"}}, {"a": 1}, 2),
+        ({1: {"a"}, 2: {"b"}}, {"a": 1, "b": 2, "c": 0}, 1),
+    ],
+)
+def test_each_delivery_starts_the_one_execution_that_was_named(
+    named: dict[int, set[str]], started: dict[str, int], count: int
+) -> None:
+    assert len(judge_deliveries(2, named, started)) == count
 
 
 CREDITS = Credits(
