@@ -37,6 +37,7 @@ __all__ = [
     "Execution",
     "Executions",
     "Graphs",
+    "Notifications",
     "Presets",
     "Schedules",
     "Triggers",

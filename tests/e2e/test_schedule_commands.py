@@ -48,6 +48,11 @@ async def test_a_schedule_lives(shell: Shell) -> None:
         assert "due at" in resumed.output
         changed = await client.schedules.update(schedule_id, cron="0 6 * * 1", overlap="queue", jitter_seconds=30)
         assert (changed.cron, changed.overlap, changed.preset_id) == ("0 6 * * 1", "queue", preset.id)
+        updated = await shell("schedules", "update", schedule_id, "--cron", "0 7 * * 2", "--zone", "Asia/Tokyo")
+        assert updated.output.count("07:00 +0900") == 5
+        unnamed = await shell("schedules", "update", schedule_id, "--name", "", "--jitter", "0", "--json")
+        assert (unnamed.json["name"], unnamed.json["jitter_seconds"], unnamed.json["overlap"]) == ("", 0, "queue")
+        assert (await shell("schedules", "update", schedule_id)).code == 2
         shown = await shell("schedules", "show", schedule_id)
         assert "It has not been due yet." in shown.output
 

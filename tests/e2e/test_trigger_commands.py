@@ -10,7 +10,7 @@ import blockyard
 import httpx2
 import jwt
 import pytest
-from blockyard.client import TriggerStart, UserState
+from blockyard.client import ApiKeySecret, TriggerStart, UserState
 from blockyard.dev import Stack
 from blockyard.graphs import Graph
 from pydantic import SecretStr
@@ -102,6 +102,24 @@ async def test_a_trigger_lives(stack: Stack, shell: Shell) -> None:
             assert (await shell("triggers", "delete", trigger.id)).code == 0
             assert await post("h") == 404
         assert [one async for one in client.triggers.list()] == []
+
+
+async def test_what_a_trigger_wants_can_be_taken_away_again(shell: Shell) -> None:
+    async with blockyard.connect(token=shell.token, home=shell.home) as client:
+        stored = await client.graphs.create(hooked())
+        made = await client.triggers.create(stored.id, events=["push"], conditions={"data.state": "open"})
+        kept = await client.credentials.create("github", ApiKeySecret("w" * 40), title="the sender's")
+        trigger_id = made.record.id
+        both = await shell("triggers", "update", trigger_id, "--event", "push", "--no-events")
+        assert (both.code, (await shell("triggers", "update", trigger_id)).code) == (2, 2)
+
+        assert (await shell("triggers", "update", trigger_id, "--no-events")).code == 0
+        after = await client.triggers.get(trigger_id)
+        assert (after.events, dict(after.conditions)) == ((), {"data.state": "open"})
+        held = await shell("triggers", "update", trigger_id, "--no-where", "--secret-credential", kept.id, "--json")
+        assert (held.json["conditions"], held.json["secret_credential_id"]) == ({}, kept.id)
+        own = await shell("triggers", "update", trigger_id, "--secret-credential", "", "--json")
+        assert own.json["secret_credential_id"] == ""
 
 
 async def post_of_disabled_owner_is_refused(stack: Stack, shell: Shell, post: Callable[..., Awaitable[int]]) -> None:

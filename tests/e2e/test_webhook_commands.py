@@ -35,6 +35,8 @@ async def test_a_webhook_lives(shell: Shell) -> None:
     assert "node_failed" in (await shell("webhooks", "show", webhook_id)).output
     rotated = await shell("webhooks", "rotate", webhook_id, "--overlap", "1h")
     assert rotated.output.startswith("whsec_")
+    again = (await shell("webhooks", "rotate", webhook_id, "--json")).json
+    assert (again["webhook"]["id"], again["secret"] != rotated.output.strip()) == (webhook_id, True)
     replayed = await shell("webhooks", "replay", webhook_id, "--since", "2h", "--json")
     assert replayed.json["replay"].endswith("0 queued")
     assert (await shell("webhooks", "deliveries", webhook_id)).output.strip() == "Nothing was sent yet."

@@ -2,9 +2,10 @@
 
 import click
 
+from blockyard.cli.event_filters import event_filter_options, event_kinds
 from blockyard.cli.output import Output, as_json, jsonable, short
 from blockyard.cli.results import value_text
-from blockyard.events import Event, EventKind
+from blockyard.events import Event
 
 
 @click.group()
@@ -36,20 +37,8 @@ def tail_events(output: Output, execution_id: str, after: int, follow: bool, jso
     output.run(work())
 
 
-KINDS = [kind.name.lower() for kind in EventKind if kind is not EventKind.UNSPECIFIED]
-
-
 @events.command(name="follow")
-@click.option("--execution", "executions", multiple=True, metavar="ID", help="Only these executions.")
-@click.option("--graph", "graphs", multiple=True, metavar="ID", help="Only executions of these graphs.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice(KINDS, case_sensitive=False),
-    metavar="KIND",
-    help="Only events of these kinds: execution_completed, node_failed, ...",
-)
+@event_filter_options
 @click.option("--after", default="", metavar="CURSOR", help="Go on after a cursor that --json has shown.")
 @click.option("--user", default="", metavar="ID", help="Of another user, or * for all. For administrators.")
 @as_json
@@ -72,8 +61,7 @@ def follow_events(
     async def work() -> None:
         async with output.client() as client:
             place = int(after) if after.isdigit() else after
-            wanted = [EventKind[kind.upper()] for kind in kinds]
-            stream = client.events(executions, place, graph=graphs, kinds=wanted, user=user)
+            stream = client.events(executions, place, graph=graphs, kinds=event_kinds(kinds), user=user)
             async for event in stream:
                 if json_wanted:
                     output.json_line({**jsonable(event), "cursor": stream.cursor})

@@ -22,7 +22,7 @@ count_option = click.option(
 
 @click.group()
 def schedules() -> None:
-    """Makes, lists, shows, pauses, resumes and deletes schedules."""
+    """Makes, lists, shows, changes, pauses, resumes and deletes schedules."""
 
 
 @schedules.command(name="create")
@@ -175,6 +175,66 @@ def next_times(output: Output, schedule_id: str, count: int, json_wanted: bool) 
             output.json(schedule.next_times)
         else:
             _show_next(output, schedule)
+
+    output.run(work())
+
+
+@schedules.command(name="update")
+@click.argument("schedule_id")
+@click.option("--name", metavar="TEXT", help="A new name.")
+@click.option("--cron", metavar="CRON", help="When it is due.")
+@click.option("--zone", "time_zone", metavar="ZONE", help="Such as Europe/Berlin.")
+@click.option("--jitter", "jitter_seconds", type=click.IntRange(0), metavar="SECONDS", help="At most.")
+@click.option(
+    "--overlap",
+    type=click.Choice(get_args(OverlapPolicy)),
+    help="What becomes of a due time while an execution of it runs.",
+)
+@click.option("--queue-limit", type=click.IntRange(1), metavar="N", help="How many wait.")
+@click.option(
+    "--catch-up",
+    type=click.Choice(get_args(CatchUpPolicy)),
+    help="What becomes of due times that nobody was there to start.",
+)
+@click.option("--catch-up-limit", type=click.IntRange(1), metavar="N", help="How many.")
+@as_json
+@click.pass_obj
+def update_schedule(
+    output: Output,
+    schedule_id: str,
+    name: str | None,
+    cron: str | None,
+    time_zone: str | None,
+    jitter_seconds: int | None,
+    overlap: OverlapPolicy | None,
+    queue_limit: int | None,
+    catch_up: CatchUpPolicy | None,
+    catch_up_limit: int | None,
+    json_wanted: bool,
+) -> None:
+    """Changes a schedule. What it starts stays: make another one for that."""
+    given = (name, cron, time_zone, jitter_seconds, overlap, queue_limit, catch_up, catch_up_limit)
+    if all(one is None for one in given):
+        raise click.UsageError("nothing to change: give a name, a cron, a zone or another option")
+
+    async def work() -> None:
+        async with output.client() as client:
+            schedule = await client.schedules.update(
+                schedule_id,
+                name=name,
+                cron=cron,
+                time_zone=time_zone,
+                jitter_seconds=jitter_seconds,
+                overlap=overlap,
+                queue_limit=queue_limit,
+                catch_up=catch_up,
+                catch_up_limit=catch_up_limit,
+            )
+        if json_wanted:
+            output.json(schedule)
+            return
+        output.line(f"updated {schedule_id}, due at")
+        _show_next(output, schedule)
 
     output.run(work())
 

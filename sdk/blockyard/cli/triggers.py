@@ -169,7 +169,14 @@ def show_trigger(output: Output, trigger_id: str, json_wanted: bool) -> None:
 @click.argument("trigger_id")
 @click.option("--name", metavar="TEXT", help="A new name.")
 @event_option
+@click.option("--no-events", is_flag=True, help="Every event starts something.")
 @condition_option
+@click.option("--no-where", is_flag=True, help="Nothing is asked of the payload.")
+@click.option(
+    "--secret-credential",
+    metavar="ID",
+    help='A credential that holds the sender\'s secret; "" for a secret of its own, which `rotate` prints.',
+)
 @as_json
 @click.pass_obj
 def update_trigger(
@@ -177,18 +184,28 @@ def update_trigger(
     trigger_id: str,
     name: str | None,
     events: tuple[str, ...],
+    no_events: bool,
     conditions: tuple[str, ...],
+    no_where: bool,
+    secret_credential: str | None,
     json_wanted: bool,
 ) -> None:
     """Changes a trigger. Events that are given replace all that it had, and so do conditions."""
-    if name is None and not events and not conditions:
-        raise click.UsageError("nothing to change: give a name, events or conditions")
-    wanted = _conditions(conditions)
+    if (no_events and events) or (no_where and conditions):
+        raise click.UsageError("--no-events goes with no --event, and --no-where with no --where")
+    new_events = events if events or no_events else None
+    new_conditions = _conditions(conditions) if conditions or no_where else None
+    if name is None and new_events is None and new_conditions is None and secret_credential is None:
+        raise click.UsageError("nothing to change: give a name, events, conditions or a credential")
 
     async def work() -> None:
         async with output.client() as client:
             trigger = await client.triggers.update(
-                trigger_id, name=name, events=events or None, conditions=wanted or None
+                trigger_id,
+                name=name,
+                events=new_events,
+                conditions=new_conditions,
+                secret_credential=secret_credential,
             )
         if json_wanted:
             output.json(trigger)

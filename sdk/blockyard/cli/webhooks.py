@@ -4,26 +4,11 @@ from datetime import timedelta
 
 import click
 
+from blockyard.cli.event_filters import event_filter_options, event_kinds
 from blockyard.cli.listing import first, limit_option, page_size
 from blockyard.cli.output import Output, as_json, when
 from blockyard.cli.times import past, span
 from blockyard.client.webhooks import AttemptRecord, DeliveryRecord, DeliveryState, WebhookRecord, WebhookState
-from blockyard.events import EventKind
-
-KINDS = [kind.name.lower() for kind in EventKind if kind is not EventKind.UNSPECIFIED]
-
-_filter_options = (
-    click.option("--graph", "graphs", multiple=True, metavar="ID", help="Only events of executions of these graphs."),
-    click.option("--execution", "executions", multiple=True, metavar="ID", help="Only events of these executions."),
-    click.option(
-        "--kind",
-        "kinds",
-        multiple=True,
-        type=click.Choice(KINDS, case_sensitive=False),
-        metavar="KIND",
-        help="Only these kinds: execution_completed, node_failed, ...",
-    ),
-)
 
 
 @click.group()
@@ -33,9 +18,7 @@ def webhooks() -> None:
 
 @webhooks.command(name="create")
 @click.argument("url")
-@_filter_options[0]
-@_filter_options[1]
-@_filter_options[2]
+@event_filter_options
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @as_json
 @click.pass_obj
@@ -53,7 +36,7 @@ def create_webhook(
     async def work() -> None:
         async with output.client() as client:
             made, secret = await client.webhooks.create(
-                url, graphs=graphs, executions=executions, kinds=_kinds(kinds), description=description
+                url, graphs=graphs, executions=executions, kinds=event_kinds(kinds), description=description
             )
         if json_wanted:
             output.json({"webhook": made, "secret": secret})
@@ -106,9 +89,7 @@ def show_webhook(output: Output, webhook_id: str, json_wanted: bool) -> None:
 @click.option(
     "--state", type=click.Choice([one.name.lower() for one in WebhookState], case_sensitive=False), help="A new state."
 )
-@_filter_options[0]
-@_filter_options[1]
-@_filter_options[2]
+@event_filter_options
 @click.option("--all-events", is_flag=True, help="No filter any more.")
 @as_json
 @click.pass_obj
@@ -141,7 +122,7 @@ def update_webhook(
                 state=WebhookState[state.upper()] if state else None,
                 graphs=graphs if replaced else None,
                 executions=executions if replaced else None,
-                kinds=_kinds(kinds) if replaced else None,
+                kinds=event_kinds(kinds) if replaced else None,
             )
         if json_wanted:
             output.json(changed)
@@ -170,14 +151,19 @@ def delete_webhook(output: Output, webhook_id: str) -> None:
 @click.option(
     "--overlap", default="1d", show_default=True, metavar="SPAN", help="The secret before signs too for so long."
 )
+@as_json
 @click.pass_obj
-def rotate_secret(output: Output, webhook_id: str, overlap: str) -> None:
+def rotate_secret(output: Output, webhook_id: str, overlap: str, json_wanted: bool) -> None:
     """Gives a webhook a new secret and shows it; it is not shown again."""
     live: timedelta = span("--overlap", overlap)
 
     async def work() -> None:
         async with output.client() as client:
-            output.line(await client.webhooks.rotate(webhook_id, live))
+            secret = await client.webhooks.rotate(webhook_id, live)
+            if json_wanted:
+                output.json({"webhook": await client.webhooks.get(webhook_id), "secret": secret})
+            else:
+                output.line(secret)
 
     output.run(work())
 
@@ -259,10 +245,6 @@ def try_webhook(output: Output, webhook_id: str, json_wanted: bool) -> None:
         output.line(f"{attempt.error or f'answered {attempt.status}'}, after {attempt.seconds:.3f} s")
     if attempt.error:
         raise SystemExit(1)
-
-
-def _kinds(names: tuple[str, ...]) -> list[EventKind]:
-    return [EventKind[name.upper()] for name in names]
 
 
 def _show(output: Output, webhook: WebhookRecord, json_wanted: bool) -> None:

@@ -205,15 +205,27 @@ class TriggersClient:
         events: Sequence[str] | None = None,
         conditions: Mapping[str, Json] | None = None,
         disabled: bool | None = None,
+        secret_credential: str | None = None,
     ) -> TriggerRecord:
-        """Changes what is given; each is replaced as a whole."""
-        given = {"name": name, "start": start, "events": events, "conditions": conditions, "disabled": disabled}
+        """Changes what is given; each is replaced as a whole, so that empty events or conditions want everything.
+
+        Without a `secret_credential` ("") it has a secret of its own again, which `rotate` tells.
+        """
+        given = {
+            "name": name,
+            "start": start,
+            "events": events,
+            "conditions": conditions,
+            "disabled": disabled,
+            "secret_credential_id": secret_credential,
+        }
         paths = [path for path, value in given.items() if value is not None]
         if not paths:
             # No mask would mean all that is set.
             return await self.get(trigger_id)
         trigger = _message(name or "", start or TriggerStart(), events or (), conditions, bool(disabled))
         trigger.id = trigger_id
+        trigger.secret_credential_id = secret_credential or ""
         request = messages.UpdateTriggerRequest(trigger=trigger, update_mask=FieldMask(paths=paths))
         answer = await self._call(self._stub.UpdateTrigger, request, messages.UpdateTriggerResponse, repeatable=True)
         return TriggerRecord.from_proto(answer.trigger)
