@@ -149,22 +149,39 @@ async def test_a_replica_that_dies_is_not_missed_and_when_all_are_gone_they_are_
     await until(back, "the service is back")
 
 
+async def logged_as(front: Front, request_id: str) -> dict[str, object]:
+    """What the edge logs of a call."""
+    log_file = front.edge.process.log_file
+
+    def entry() -> str:
+        return next((line for line in log_file.read_text().splitlines() if f'"{request_id}"' in line), "")
+
+    logged: dict[str, object] = json.loads(await until(entry, "the call is logged"))
+    return logged
+
+
 async def test_each_call_is_logged_as_json_without_its_query(front: Front) -> None:
     front.answer(GET, failing(error_status.status_of(NotFound())))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"x-request-id": "logged", "traceparent": trace, "user-agent": 'a "test"'}
     await front.client.get("/api/graphs/g?version=17", headers=headers)
-    log_file = front.edge.process.log_file
-
-    def entry() -> str:
-        return next((line for line in log_file.read_text().splitlines() if '"logged"' in line), "")
-
-    await until(lambda: bool(entry()), "the call is logged")
-    logged = json.loads(entry())
+    logged = await logged_as(front, "logged")
     assert logged["path"] == "/api/graphs/g"
     assert logged["rpc"] == "/blockyard.graph.v1.GraphService/GetGraph"
     assert (logged["method"], logged["status"], logged["upstream"]) == ("GET", 404, "graph")
     assert (logged["traceparent"], logged["address"]) == (trace, "127.0.0.1")
+
+
+async def test_what_a_call_was_is_said_by_the_edge_and_not_by_who_calls(front: Front) -> None:
+    front.answer(GET, answering(GetGraphResponse()))
+    forged = {"x-envoy-original-method": "DELETE", "x-envoy-original-path": "/forged"}
+    await front.client.get("/api/graphs/g", headers=forged | {"x-request-id": "forged-call"})
+    await front.client.get("/nothing", headers=forged | {"x-request-id": "forged-nothing"})
+    metadata = front.graph.calls[0].metadata
+    assert (metadata["x-envoy-original-method"], metadata["x-envoy-original-path"]) == ("GET", "/api/graphs/g")
+    for request_id, path in (("forged-call", "/api/graphs/g"), ("forged-nothing", "/nothing")):
+        logged = await logged_as(front, request_id)
+        assert (logged["method"], logged["path"]) == ("GET", path)
 
 
 async def test_probes_and_metrics_are_apart_and_nothing_else_of_the_administration_is(front: Front) -> None:
