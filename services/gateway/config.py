@@ -58,7 +58,9 @@ class EdgeSettings(BaseSettings):
 
     tls_certificate: Path | None = Field(None, description="Certificate (PEM, with its chain) that users are shown")
     tls_key: Path | None = Field(None, description="Its key")
-    service_ca: Path | None = Field(None, description="With it, services are called over TLS, if it signed theirs")
+    service_ca: Path | None = Field(
+        None, description="With it, services and the collector are called over TLS, if it signed theirs"
+    )
     service_certificate: Path | None = Field(None, description="Proves the edge to services")
     service_key: Path | None = Field(None, description="Its key")
 

@@ -70,10 +70,11 @@ def test_with_certificates_it_is_valid_too_and_browsers_are_told_to_stay_with_tl
         name: clusters[name]["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"][
             "match_typed_subject_alt_names"
         ]
-        for name in ("graph", "account")
+        for name in ("graph", "account", "collector")
     }
     assert named["graph"] == [{"san_type": "DNS", "matcher": {"exact": "graph.blockyard.svc"}}]
     assert [one["matcher"]["exact"] for one in named["account"]] == ["::1", "10.0.0.1"]
+    assert named["collector"] == [{"san_type": "IP_ADDRESS", "matcher": {"exact": "127.0.0.1"}}]
 
 
 def test_every_public_method_has_a_route_to_a_service_that_is_there_and_no_other_has(tmp_path: Path) -> None:
