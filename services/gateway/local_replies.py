@@ -24,7 +24,7 @@ class Reply:
 REPLIES = (
     Reply(400, 3, "INVALID_REQUEST", SAID),
     Reply(403, 7, "PERMISSION_DENIED", "This is not allowed here."),
-    Reply(404, 5, "PATH_NOT_FOUND", "There is nothing at this path. docs/rest.md lists those that there are."),
+    Reply(404, 5, "PATH_NOT_FOUND", "There is nothing at this path. /docs lists those that there are."),
     Reply(405, 12, "INVALID_REQUEST", SAID),
     Reply(408, 4, "INVALID_REQUEST", "The request did not come as a whole within the time that it may take."),
     Reply(413, 11, "INVALID_REQUEST", "The body is larger than the edge takes on this path."),
