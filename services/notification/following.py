@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+import structlog
+
 from services.common.cursors import decode_cursor, encode_cursor
 from services.notification.entries import Part
 from services.notification.errors import CursorAhead, CursorExpired, SubscriberTooSlow
@@ -25,6 +27,8 @@ QUIET_SECONDS = 10.0
 CURSOR_SECONDS = 1.0
 MOST_BYTES = 2_000_000
 """Of events told at once, unless one turn alone has more."""
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,9 @@ class Following:
     hub: Hub
     feeds: Feeds
     quiet_seconds: float = QUIET_SECONDS
+    most_bytes: int = MOST_BYTES
+    over_gaps: bool = False
+    """What is not kept any more is passed over and logged, and is no error of the cursor."""
 
     async def subscribe(self, filter: EventFilter, cursor: str, way: str) -> AsyncGenerator[Told, None]:
         """As `follow`, counted: `way` is how a subscriber is told."""
@@ -120,12 +127,16 @@ class _Subscription:
         filter, feeds = self.queue.filter, self.following.feeds
         while missing := behind(self.positions, end):
             page = await feeds.read(self.positions, missing, filter.user_id or ALL_USERS)
-            if page.expired:
+            if page.expired and self.following.over_gaps:
+                log.error("events were dropped before they were told", partitions=page.expired)
+            elif page.expired:
                 # Of what lies behind a hole something is there, and what was in it is not: whoever asks must know.
                 raise CursorExpired
             parts = [part for entry in page.entries if filter.wants(entry) and (part := filter.part(entry))]
-            *portions, last = _portions(parts)
+            *portions, last = _portions(parts, self.following.most_bytes)
             for portion in portions:
+                # Entries of a page come in order, one partition behind the other: this much is told, and no more.
+                self.positions.update((part.entry.partition, part.entry.sequence) for part in portion)
                 yield Told(portion, self.positions, live=False)
             self.positions.update(page.reached)
             # Without parts too: who is far behind, and is told nothing, must not ask from the same place for ever.
@@ -142,7 +153,7 @@ class _Subscription:
             if (part := self.queue.filter.part(entry)) is not None:
                 parts.append(part)
                 size += len(entry.data)
-            if size > MOST_BYTES:
+            if size > self.following.most_bytes:
                 return parts
         self._advance()
         return parts
@@ -164,12 +175,12 @@ class _Subscription:
                 await self.queue.work.wait()
 
 
-def _portions(parts: Sequence[Part]) -> list[list[Part]]:
+def _portions(parts: Sequence[Part], most_bytes: int) -> list[list[Part]]:
     """What was read, in portions that are told one after the other; the last one may be empty."""
     portions: list[list[Part]] = [[]]
     size = 0
     for part in parts:
-        if size >= MOST_BYTES:
+        if size >= most_bytes:
             portions.append([])
             size = 0
         portions[-1].append(part)

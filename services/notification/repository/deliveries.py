@@ -6,7 +6,7 @@ ids: transactions that meet wait for each other, and never for ever.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,6 +29,9 @@ from services.notification.webhooks.records import (
 SHOWN_ATTEMPTS = 20
 FETCHED_BYTES = 1 << 20
 """Read of a queue at a time, unless the first delivery alone has more."""
+INSERTED = 500
+INSERTED_BYTES = 4 << 20
+"""By one statement."""
 _COLUMNS = "delivery_id, webhook_id, event_id, event_type, state, create_time, due_time"
 
 
@@ -358,6 +361,31 @@ async def insert_deliveries(
 ) -> int:
     """Puts deliveries into their queues, and says how many were new there. Those that are there already stay as they
     are; `again`, those of them that have ended are sent once more."""
+    sizes: list[tuple[UUID, int]] = []
+    for piece in _pieces(deliveries):
+        sizes += await _insert(connection, piece, now, again=again)
+    await _wake(connection, _counted(sizes), now)
+    return len(sizes)
+
+
+def _pieces(deliveries: Sequence[NewDelivery]) -> Iterator[Sequence[NewDelivery]]:
+    """What one statement each inserts, well within its time."""
+    piece: list[NewDelivery] = []
+    size = 0
+    for one in deliveries:
+        piece.append(one)
+        size += len(one.body)
+        if len(piece) >= INSERTED or size >= INSERTED_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+async def _insert(
+    connection: Connection, deliveries: Sequence[NewDelivery], now: datetime, *, again: bool
+) -> Sequence[tuple[UUID, int]]:
+    """Webhook and size of those that are new."""
     on_conflict = (
         """
         DO UPDATE SET state = 1, tries = 0, due_time = excluded.due_time, body = excluded.body
@@ -381,8 +409,7 @@ async def insert_deliveries(
         [one.body for one in deliveries],
         now,
     )
-    await _wake(connection, _counted([(row["webhook_id"], row["size"]) for row in rows]), now)
-    return len(rows)
+    return [(row["webhook_id"], row["size"]) for row in rows]
 
 
 Counts = dict[UUID, tuple[int, int]]

@@ -10,16 +10,25 @@ from blockyard.dev.postgres import PostgresServer
 
 from services.common import database, tasks
 from services.notification.entries import Entry
-from services.notification.followers import Follower, Take
+from services.notification.followers import Follower, Take, TooManyOwed
 from services.notification.repository.followers import Connection, FollowerRepository
 from tests.integration.execution.house import House
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.notification.house import notifying, tailing
-from tests.integration.notification.test_subscribing import run_some
+from tests.integration.notification.test_subscribing import connected, run_some
 from tests.stack.postgres import as_role
 from tests.waiting import until
 
+BEHIND = (
+    "INSERT INTO followers (name, positions) VALUES ('outgoing', $1) ON CONFLICT (name) DO UPDATE SET positions = $1"
+)
+DROPPED = """
+DELETE FROM execution.turns t
+USING (SELECT partition, execution_id FROM execution.turns ORDER BY feed_sequence LIMIT 1) o
+WHERE (t.partition, t.execution_id) = (o.partition, o.execution_id) RETURNING t.execution_id
+"""
+"""As retention does; the execution whose turns were the first of a feed."""
 NOTES = "CREATE TABLE notes (execution_id text NOT NULL, sequence bigint NOT NULL)"
 
 
@@ -118,3 +127,70 @@ async def test_who_gets_the_lease_back_goes_on_where_the_row_says(postgres: Post
             twice = {key: sorted(2 * sequences) for key, sequences in once.items()}
             await until(lambda: _same(connection, twice), "it goes on from that place")
         await connection.close()
+
+
+async def test_fewer_turns_are_taken_in_at_once_until_there_is_time_for_them(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        await connection.execute("SET search_path TO notification")
+        await connection.execute(NOTES)
+        tried: list[int] = []
+
+        async def slow(connection: Connection, entries: Sequence[Entry]) -> bool:
+            tried.append(len(entries))
+            await note(connection, entries)
+            if len(entries) > 2:
+                # As PostgreSQL ends what takes too long.
+                raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+            if len(entries) > 1:
+                raise TooManyOwed
+            return True
+
+        async with running(built.bus, {"work": echo}):
+            lengths = await run_some(built, 4)
+            await connection.execute(BEHIND, encode_cursor({}))
+            async with followed(built, slow):
+                once = {key: list(range(1, last + 1)) for key, last in lengths.items()}
+                await until(lambda: _same(connection, once), "each was taken in once, alone")
+        assert max(tried) > 2
+        await connection.close()
+
+
+async def test_what_is_not_kept_any_more_is_left_out_in_its_partition_alone(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        await connection.execute("SET search_path TO notification")
+        await connection.execute(NOTES)
+        async with running(built.bus, {"work": echo}):
+            lengths = await run_some(built, 6)
+            async with connected(built) as database_of_all:
+                gone = str(await database_of_all.fetchval(DROPPED))
+            left = {key: list(range(1, last + 1)) for key, last in lengths.items() if key != gone}
+            await connection.execute(BEHIND, encode_cursor({}))
+            async with followed(built, note):
+                await until(lambda: _within(connection, left), "what is kept was taken in")
+        await connection.close()
+
+
+async def _within(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[str, list[int]]) -> bool:
+    return wanted.items() <= (await noted(connection)).items()
+
+
+async def test_the_lease_is_kept_while_nothing_happens(postgres: PostgresServer) -> None:
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        async with followed(built, note), connected(built) as connection:
+            held = "SELECT held_until FROM notification.followers WHERE held_until > now()"
+            first = await until(lambda: connection.fetchval(held), "it is held")
+
+            async def renewed() -> bool:
+                until_when = await connection.fetchval(held)
+                assert until_when is not None, "another replica could have taken it"
+                return bool(until_when > first)
+
+            await until(renewed, "it is held for longer")

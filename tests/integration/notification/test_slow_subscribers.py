@@ -2,6 +2,7 @@
 on, whatever lies between."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from blockyard.dev.postgres import PostgresServer
@@ -114,3 +115,23 @@ async def until_live(told: AsyncIterator[Told]) -> None:
 async def first(told: AsyncIterator[Told], many: int) -> AsyncIterator[Told]:
     for _ in range(many):
         yield await anext(told)
+
+
+async def test_each_portion_of_a_page_says_where_it_ends(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": echo}), tailing(built) as following:
+            lengths = await run_some(built, 3)
+            found: dict[str, list[int]] = {}
+            cursor = encode_cursor({})
+            while sum(map(len, found.values())) < sum(lengths.values()):
+                # Each time it is cut off behind the first portion, and goes on where that has ended.
+                told = replace(following, most_bytes=1).follow(ANNA, cursor)
+                begun, one = [part async for part in first(told, 2)]
+                await told.aclose()
+                assert not begun.parts
+                for part in one.parts:
+                    found.setdefault(part.entry.execution_id, []).extend(event.sequence for event in part.batch.events)
+                cursor = encode_cursor(one.positions)
+            assert found == {key: list(range(1, last + 1)) for key, last in lengths.items()}
