@@ -20,13 +20,16 @@ from typing import Any
 import blockyard
 import nats
 import uvloop
+from aiohttp import web
+from blockyard.client import Client
+from blockyard.connection import Connection
 from blockyard.dev.tokens import DEVELOPER
 from blockyard.event.v1.event_pb2 import EventBatch
 from blockyard.events import Event
 from blockyard.subscriber import Subscriber, find_nats_url
 from nats.aio.msg import Msg
 
-from tests.chaos.subscriber import WAYS
+from tests.chaos.subscriber import WAYS, WEBHOOK
 
 READY_SECONDS = 120.0
 NATS = "nats"
@@ -122,7 +125,28 @@ async def over_jetstream(listener: Listener, address: str, token: str) -> None:
         await Subscriber(client, find_nats_url(home), DEVELOPER, Forgotten(listener), name=name).run(handle)
 
 
-OWN_WAYS = {NATS: over_nats, "jetstream": over_jetstream}
+async def over_webhook(listener: Listener, address: str, token: str) -> None:
+    """An endpoint with a webhook of its own, which is deleted in the end."""
+
+    async def take(request: web.BaseRequest) -> web.Response:
+        told = await request.json()
+        listener.saw(told["data"]["executionId"], int(told["sequence"]))
+        return web.Response(status=204)
+
+    server = web.ServerRunner(web.Server(take))
+    await server.setup()
+    async with Client(Connection("nowhere:1", "nowhere:1", token, notification_address=address)) as client:
+        await web.TCPSite(server, "127.0.0.1", 0).start()
+        made, _ = await client.webhooks.create(f"http://127.0.0.1:{server.addresses[0][1]}/")
+        listener.resume_at("its creation")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await client.webhooks.delete(made.id)
+            await server.cleanup()
+
+
+OWN_WAYS = {NATS: over_nats, "jetstream": over_jetstream, WEBHOOK: over_webhook}
 
 
 async def main(kind: str, count: int) -> None:
@@ -139,6 +163,7 @@ async def main(kind: str, count: int) -> None:
         print(await hearing.until_heard(json.loads(line), count), flush=True)
     for task in listening:
         task.cancel()
+    await asyncio.wait(listening)
     print(json.dumps(hearing.heard), flush=True)
 
 

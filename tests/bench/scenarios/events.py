@@ -25,13 +25,22 @@ from tests.bench.loads import chain
 from tests.bench.report import Bound, Row, Section
 from tests.bench.usage import difference, processor_seconds
 from tests.chaos.histories import event_counts
+from tests.chaos.subscriber import WEBHOOK
 
 KINDS = (NATS, "grpc", "websocket", "sse")
-ALONE = ("jetstream",)
+ALONE = ("jetstream", WEBHOOK)
 """Measured with one subscriber: a durable one is a program with a consumer, of which an account has few."""
 CROWD = 500
-EXECUTIONS = {1: 150, CROWD: 25}
+WEBHOOKS = 50
+"""As many as a user may have."""
+CASES = (
+    *((kind, 1) for kind in (*KINDS, *ALONE)),
+    (WEBHOOK, WEBHOOKS),
+    *((kind, CROWD) for kind in KINDS),
+)
+EXECUTIONS = {1: 150, WEBHOOKS: 25, CROWD: 25}
 """By the number of subscribers."""
+SETTINGS = {"BLOCKYARD_WEBHOOK_HTTP": "true"}
 QUICK = 5
 """So many times fewer, when it is to be quick."""
 PAUSE_SECONDS = 0.02
@@ -92,12 +101,11 @@ class Audience:
 async def measure_events(home: Path, quick: bool, say: Callable[[str], None]) -> Section:
     """Latencies by kind and number of subscribers, and throughput with and without an audience."""
     commits = {"track_commit_timestamp": "on"}
-    async with laboratory(home, quick, say, postgres_settings=commits, notifications=1) as here:
+    async with laboratory(home, quick, say, SETTINGS, postgres_settings=commits, notifications=1) as here:
         await here.warm_up()
         latencies = {
-            (kind, count): await _latencies(here, kind, count, executions // (QUICK if quick else 1))
-            for count, executions in EXECUTIONS.items()
-            for kind in (*KINDS, *(ALONE if count == 1 else ()))
+            (kind, count): await _latencies(here, kind, count, EXECUTIONS[count] // (QUICK if quick else 1))
+            for kind, count in CASES
         }
         throughput = await _throughput(here, QUICK_ROUNDS if quick else ROUNDS)
     rows = [*_latency_rows(latencies), *throughput.rows]
@@ -114,7 +122,8 @@ async def measure_events(home: Path, quick: bool, say: Callable[[str], None]) ->
 
 NOTE = (
     "Events: milliseconds from the commit of an outcome until a subscriber has it, all on this machine; with 500\n"
-    "subscribers each event is told 500 times. Its parts alone are plain subscriptions on NATS, as many."
+    "subscribers each event is told 500 times. Its parts alone are plain subscriptions on NATS, as many. Webhooks get\n"
+    "a request for each event, and the next execution is started when all have theirs."
 )
 
 
@@ -127,8 +136,10 @@ async def _latencies(here: Laboratory, kind: str, count: int, executions: int) -
         for _ in range(executions):
             execution = await here.client.executions.start(graph_id, load.inputs)
             ids.append(execution.id)
-            await execution.wait()
+            ended = await execution.wait()
             await asyncio.sleep(PAUSE_SECONDS)
+            if kind == WEBHOOK:  # a request for each event takes longer than an execution: they would queue
+                await audience.until_heard({execution.id: ended.last_event_sequence})
         counts = await event_counts(here.stack.postgres.url)
         await audience.until_heard({execution_id: counts[execution_id] for execution_id in ids})
     connection = await asyncpg.connect(here.stack.postgres.url)
@@ -152,7 +163,8 @@ async def _audience(here: Laboratory, kind: str, count: int) -> AsyncIterator[Au
     stack = here.stack
     what = f"{count} subscribers over {kind}"
     home = str(stack.folder.path.parent)
-    addresses = {NATS: stack.nats.url, "grpc": stack.notification_addresses[0], "jetstream": home}
+    grpc_address = stack.notification_addresses[0]
+    addresses = {NATS: stack.nats.url, "grpc": grpc_address, WEBHOOK: grpc_address, "jetstream": home}
     environment = {
         **os.environ,
         "AUDIENCE_ADDRESS": addresses.get(kind, stack.web_addresses[0]),
@@ -237,14 +249,16 @@ async def _throughput(here: Laboratory, rounds: int) -> Throughput:
 def _latency_rows(latencies: Mapping[tuple[str, int], Sequence[float]]) -> list[Row]:
     rows = []
     for (kind, count), samples in latencies.items():
-        plain = latencies[NATS, count]
+        plain = latencies.get((NATS, count))
         if kind == NATS:
             continue
         for percent in (50, 99):
-            own, raw = percentile(samples, percent), percentile(plain, percent)
+            own = percentile(samples, percent)
+            raw = None if plain is None else _point(percentile(plain, percent), plain)
             required = GRPC_REQUIRED if (kind, count, percent) == ("grpc", 1, 50) else None
             row = f"event over {kind}, {count}, p{percent}"
-            rows.append(Row(row, "ms", _point(own, samples), _point(raw, plain), raw / own, required))
+            ratio = None if raw is None else raw.median / own
+            rows.append(Row(row, "ms", _point(own, samples), raw, ratio, required))
     return rows
 
 
