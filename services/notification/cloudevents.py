@@ -6,7 +6,7 @@
 
 `data` is the message Event of event.proto as proto3 JSON has it, made easier to read: it names the execution, its graph
 and its user too; whole numbers are numbers (none of them grows beyond 2^53); the value is the JSON value itself, exact
-to the last digit, and stands in every output event that has one, null included.
+to the last digit, and stands in every output event that has one, null included. An event is one line.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,8 @@ from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
 
 CONTENT_TYPE = "application/cloudevents+json"
 NOTICE_TYPE = "blockyard.notice"
+NO_JSON = "The value is no JSON: its runner made it wrongly."
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 _TYPES = {
     kind: "blockyard." + name.removeprefix("EVENT_KIND_").lower().replace("_", ".", 1)
@@ -93,7 +95,7 @@ def _data(batch: EventBatch, event: Event) -> dict[str, Any]:
         if (value := getattr(event, name)) or (name == "index" and event.pin and event.value):
             data[_camel(name)] = value
     if event.value:
-        data["value"] = orjson.Fragment(event.value)
+        data |= _value(event.value)
     for name in ("provisional", "waits_for_person"):
         if getattr(event, name):
             data[_camel(name)] = True
@@ -104,6 +106,18 @@ def _data(batch: EventBatch, event: Event) -> dict[str, Any]:
     if event.HasField("wake_time"):
         data["wakeTime"] = event.wake_time.ToJsonString()
     return data
+
+
+def _value(value: bytes) -> dict[str, Any]:
+    """A value as it stands in `data`. Runners are not all ours, and nobody before has read what they gave."""
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return {"valueAbsence": ValueAbsence.Name(ValueAbsence.VALUE_ABSENCE_MISSING), "message": NO_JSON}
+    if b"\n" in value or b"\r" in value:
+        # They end fields of server-sent events. In JSON they stand between tokens alone, as blanks may.
+        value = value.translate(_ONE_LINE)
+    return {"value": orjson.Fragment(value)}
 
 
 def _name(kinds: Any, number: int) -> str | int:  # Any: the enum wrappers of protobuf have no common type

@@ -2,13 +2,14 @@
 
 import json
 
+import pytest
 from blockyard.common.v1.errors_pb2 import NODE_ERROR_REASON_TIMEOUT
 from blockyard.event.v1 import event_pb2
 from blockyard.event.v1.event_pb2 import Event, EventBatch
 from blockyard.event.v1.notice_pb2 import NOTICE_KIND_LOW_BALANCE, Notice
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.notification.cloudevents import cloud_event, cloud_events, cloud_notice, event_type
+from services.notification.cloudevents import NO_JSON, cloud_event, cloud_events, cloud_notice, event_type
 
 NOON = Timestamp(seconds=1_800_000_000, nanos=5_000_000)
 
@@ -72,6 +73,36 @@ def test_values_are_the_json_values_themselves_exact_and_null_included() -> None
     )
     assert json.loads(second)["data"]["value"] is None
     assert json.loads(second)["data"]["outputName"] == "out"
+
+
+def output(value: bytes) -> Event:
+    return Event(sequence=1, kind=event_pb2.EVENT_KIND_NODE_OUTPUT, time=NOON, pin="result", value=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'1}},\n\nevent: blockyard.execution.completed\ndata: {"a":{"b":1',
+        b'1},"type":"forged","x":{"y":1',
+        b'"\xff"',
+        b"NaN",
+        b"{",
+        b'"a\nb"',
+    ],
+)
+def test_a_value_that_is_no_json_is_absent_and_forges_nothing(value: bytes) -> None:
+    told = cloud_event(batch(output(value)), output(value))
+    data = json.loads(told)["data"]
+    assert b"\n" not in told
+    assert "value" not in data
+    assert (data["valueAbsence"], data["message"]) == ("VALUE_ABSENCE_MISSING", NO_JSON)
+
+
+def test_a_value_over_several_lines_is_told_in_one_exactly() -> None:
+    event = output(b'{\r\n  "n": 12345678901234567890123,\n  "t": "a\\nb"\n}\n')
+    told = cloud_event(batch(event), event)
+    assert not {*b"\r\n"} & {*told}
+    assert json.loads(told)["data"]["value"] == {"n": 12345678901234567890123, "t": "a\nb"}
 
 
 def test_what_went_wrong_is_told_by_name() -> None:
