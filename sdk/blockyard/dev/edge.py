@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,12 @@ from blockyard.dev.errors import DevelopmentStackError, PortTaken
 from blockyard.dev.ports import free_port
 from blockyard.dev.process import ChildProcess
 from blockyard.dev.services import SECRETS, SECRETS_OF_VAULT
-from blockyard.dev.starting import failed, start_whole, until_ready
+from blockyard.dev.starting import failed, start_on_port, start_whole, until_ready
 
 PREFERRED_PORT = 8080
 RENDER_SECONDS = 60.0
 WORKERS = 2
-TAKEN = "Address already in use"
+TAKEN = re.compile(r"cannot bind '[^']*:(\d+)': Address already in use")
 
 
 class Edge:
@@ -142,8 +143,8 @@ class Edge:
             writer.close()
 
     def _explain_end(self) -> DevelopmentStackError:
-        if TAKEN in self.process.last_lines():
-            return PortTaken(self.port)
+        if taken := TAKEN.search(self.process.last_lines()):
+            return PortTaken(int(taken[1]))
         return failed(self.process, f"The edge ended with exit code {self.process.exit_code}")
 
 
@@ -151,7 +152,7 @@ async def start_on_first(ports: Sequence[int], edge_on: Callable[[int], Edge], r
     """Start the edge on the first of these ports that no other program has; 0 is a free one. Says which are taken."""
     for number, port in enumerate(ports, 1):
         try:
-            await edge_on(port or free_port()).start()
+            await start_on_port(port, edge_on)
         except PortTaken as taken:
             if number == len(ports):
                 raise

@@ -12,6 +12,7 @@ class PortTaken(DevelopmentStackError):
     """Another program listens on the port."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         super().__init__(f"Port {port} of 127.0.0.1 is taken by another program.")
 
 

@@ -55,16 +55,16 @@ async def until_ready(
 
 async def start_on_port(port: int, server_on: Callable[[int], AnyServer]) -> AnyServer:
     """The server on this port, started; with port 0 on a free one."""
-    # Between choosing a free port and taking it another process may take it.
-    attempts = 1 if port else PORTS_TRIED
+    # Between choosing a free port and taking it another process may take it; a server may choose further ones itself.
+    attempts = PORTS_TRIED
     while True:
         server = server_on(port or free_port())
         try:
             await server.start()
             return server
-        except PortTaken:
+        except PortTaken as taken:
             attempts -= 1
-            if not attempts:
+            if taken.port == port or not attempts:
                 raise
 
 
