@@ -41,6 +41,7 @@ from services.execution.live import Live
 from services.execution.loading import CannotLoad
 from services.execution.planning import GraphPart, Runnable
 from services.execution.records import ExecutionRow, OutputPlace, Parent
+from services.execution.refusals import is_lasting
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.starting import Starter, StartRequest
@@ -67,18 +68,6 @@ LONGEST_GRAPH_ID = 200
 
 LATEST_VERSION = 2**31 - 1
 """What a request has room for."""
-
-REFUSALS = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-"""Answers of the graph service that would be the same another time: the last but one is that of a graph too large for a
-message."""
 
 OWN_PINS = frozenset(
     {
@@ -255,7 +244,7 @@ class Children:
             violations = (f"{each.field}: {each.description}" for each in error.violations)
             return f"the graph cannot be run: {'; '.join(violations) or error}"
         except grpc.aio.AioRpcError as error:
-            if error.code() not in REFUSALS:
+            if not is_lasting(error):
                 raise
             return f"the graph cannot be run: {error.details()}"
         except Exception as error:

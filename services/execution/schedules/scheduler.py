@@ -19,19 +19,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-import asyncpg
 import grpc
 import structlog
 from blockyard.event.v1.notice_pb2 import NoticeKind
 
 from services.common.backoff import delays
-from services.common.blobs import BlobStoreAway
 from services.common.database import TROUBLE
-from services.common.errors import BlockyardError, Unavailable
+from services.common.errors import BlockyardError
 from services.common.ids import new_id
 from services.common.notices import new_notice
-from services.execution.children import REFUSALS
 from services.execution.metrics import METRICS
+from services.execution.refusals import is_lasting, reason_text
 from services.execution.repository.firings import FiringRepository, Pause
 from services.execution.schedules.advancing import Advance, advance
 from services.execution.schedules.records import Claimed, Overlap, Schedule
@@ -65,9 +63,20 @@ OVERLAPS = "an execution of this schedule had not ended, and the overlap policy 
 QUEUE_FULL = "the queue of this schedule was full"
 QUEUED = "it waits for the end of an execution of this schedule"
 
-PASSING = (Unavailable, BlobStoreAway, TimeoutError, *TROUBLE)
-
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When a replica looked at what is due."""
+
+    now: datetime
+    begun: float
+    """The same by the loop's clock."""
+
+    def in_seconds(self, seconds: float) -> datetime:
+        """The time so many seconds from this moment on, whenever the look was."""
+        return self.now + timedelta(seconds=asyncio.get_running_loop().time() - self.begun + seconds)
 
 
 @dataclass(slots=True, eq=False)
@@ -110,15 +119,16 @@ class Scheduler:
 
     async def look(self, now: datetime, group: asyncio.TaskGroup) -> datetime | None:
         """Takes what is due and begins to start it, in the group. Returns when there is more to do."""
+        look = Look(now, asyncio.get_running_loop().time())
         while await self.rows.advance(now, AT_ONCE, partial(_advance, now)) == AT_ONCE:
             pass
         room = AT_ONCE - self._under_way
         if room <= 0:
             # Whoever ends says so.
             return None
-        for claimed in await self.rows.claim(now, now + timedelta(seconds=CLAIM_SECONDS), room):
+        for claimed in await self.rows.claim(now, look.in_seconds(CLAIM_SECONDS), room):
             self._under_way += 1
-            group.create_task(self._settle(claimed, now), name="a firing")
+            group.create_task(self._settle(claimed, look), name="a firing")
         return await self.rows.next_look()
 
     async def _rest(self, seconds: float) -> None:
@@ -128,9 +138,9 @@ class Scheduler:
         except TimeoutError:
             return
 
-    async def _settle(self, claimed: Claimed, now: datetime) -> None:
+    async def _settle(self, claimed: Claimed, look: Look) -> None:
         try:
-            await self._decide(claimed, now)
+            await self._decide(claimed, look)
         except TROUBLE as error:
             schedule_id = str(claimed.schedule.schedule_id)
             log.warning(
@@ -141,24 +151,24 @@ class Scheduler:
                 self._work.set()
             self._under_way -= 1
 
-    async def _decide(self, claimed: Claimed, now: datetime) -> None:
+    async def _decide(self, claimed: Claimed, look: Look) -> None:
         terms = claimed.schedule.terms
         if not claimed.ahead or terms.overlap is Overlap.ALLOW:
-            await self._start(claimed, now)
+            await self._start(claimed, look)
         elif terms.overlap is Overlap.SKIP:
-            await self._skip(claimed, OVERLAPS, now)
+            await self._skip(claimed, OVERLAPS, look)
         elif claimed.ahead > terms.queue_limit:
-            await self._skip(claimed, QUEUE_FULL, now)
+            await self._skip(claimed, QUEUE_FULL, look)
         else:
-            await self._postpone(claimed, now + timedelta(seconds=QUEUE_SECONDS), QUEUED, 0)
+            await self._postpone(claimed, look.in_seconds(QUEUE_SECONDS), QUEUED, 0)
 
-    async def _start(self, claimed: Claimed, now: datetime) -> None:
+    async def _start(self, claimed: Claimed, look: Look) -> None:
         schedule, due = claimed.schedule, claimed.firing.due_time
         name = str(schedule.schedule_id)
         try:
             refusal = await self.refusal(schedule.user_id)
             if refusal:
-                await self._skip(claimed, refusal, now)
+                await self._skip(claimed, refusal, look)
                 return
             request_id = own_request_id("schedule", name, int(due.timestamp()))
             request = start_of(schedule.terms.template, schedule.user_id, request_id, {"schedule": name})
@@ -166,42 +176,43 @@ class Scheduler:
                 execution_id = await self.start(request)
         except Exception as error:  # noqa: BLE001 - it is told of, and recorded
             # What cannot be started here must not end the start of all others.
-            await self._not_started(claimed, error, now)
+            await self._not_started(claimed, error, look)
             return
+        await self.rows.started(claimed, execution_id, look.now)
         METRICS.firings.labels("started").inc()
-        METRICS.firing_lateness.observe(max(0.0, (now - claimed.firing.fire_time).total_seconds()))
-        await self.rows.started(claimed, execution_id, now)
+        METRICS.firing_lateness.observe(max(0.0, (look.now - claimed.firing.fire_time).total_seconds()))
 
-    async def _not_started(self, claimed: Claimed, error: Exception, now: datetime) -> None:
-        reason = _reason(error)
-        if not _may_pass(error):
+    async def _not_started(self, claimed: Claimed, error: Exception, look: Look) -> None:
+        reason = reason_text(error)
+        if is_lasting(error):
             if not isinstance(error, BlockyardError | grpc.aio.AioRpcError):
                 log.error("a schedule cannot start its graph at all", exc_info=error)
-            await self._fail(claimed, reason, now)
+            await self._fail(claimed, reason, look)
         elif claimed.firing.attempts + 1 >= MOST_TRIES:
-            await self._fail(claimed, f"it was tried for a day: {reason}", now)
+            await self._fail(claimed, f"it was tried for a day: {reason}", look)
         else:
             log.warning(
                 "a scheduled start is tried again", schedule_id=str(claimed.schedule.schedule_id), reason=reason
             )
             seconds = min(LONGEST_DELAY, 2.0 ** min(claimed.firing.attempts, 10))
-            await self._postpone(claimed, now + timedelta(seconds=seconds), reason, 1)
+            await self._postpone(claimed, look.in_seconds(seconds), reason, 1)
 
     async def _postpone(self, claimed: Claimed, until: datetime, reason: str, attempts: int) -> None:
         await self.rows.postponed(claimed, until, reason, attempts)
         self.wake()
 
-    async def _skip(self, claimed: Claimed, reason: str, now: datetime) -> None:
+    async def _skip(self, claimed: Claimed, reason: str, look: Look) -> None:
+        await self.rows.skipped(claimed, reason, look.now)
         METRICS.firings.labels("skipped").inc()
-        await self.rows.skipped(claimed, reason, now)
 
-    async def _fail(self, claimed: Claimed, reason: str, now: datetime) -> None:
-        METRICS.firings.labels("failed").inc()
+    async def _fail(self, claimed: Claimed, reason: str, look: Look) -> None:
         schedule = claimed.schedule
         why = f"{self.most_failures} starts in a row have failed, the last one since {reason}"
         details = {"schedule_id": str(schedule.schedule_id), "name": schedule.terms.name, "reason": why}
-        notice = new_notice(new_id(), schedule.user_id, NoticeKind.NOTICE_KIND_SCHEDULE_PAUSED, now, details)
-        if await self.rows.failed(claimed, reason, now, Pause(self.most_failures, why, notice)):
+        notice = new_notice(new_id(), schedule.user_id, NoticeKind.NOTICE_KIND_SCHEDULE_PAUSED, look.now, details)
+        has_paused = await self.rows.failed(claimed, reason, look.now, Pause(self.most_failures, why, notice))
+        METRICS.firings.labels("failed").inc()
+        if has_paused:
             log.warning("a schedule has paused itself", schedule_id=str(schedule.schedule_id), reason=why)
             self.noticed()
 
@@ -213,22 +224,3 @@ def _advance(now: datetime, schedule: Schedule, waiting: int) -> Advance:
         # Its time zone may be gone from the database of zones. All others go on, and so will it when it can be read.
         log.exception("a schedule cannot be read", schedule_id=str(schedule.schedule_id))
         return Advance((), schedule.next_time, now + UNREADABLE)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether another try may succeed."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return error.code() not in REFUSALS
-    return isinstance(error, PASSING) and not isinstance(error, asyncpg.DataError)
-
-
-def _reason(error: Exception) -> str:
-    """What the owner is told."""
-    if isinstance(error, BlockyardError):
-        violations = "; ".join(f"{each.field}: {each.description}" for each in error.violations)
-        return f"{error.message} {violations}".strip()[:2_000]
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.details() or error.code().name}"[:2_000]
-    if isinstance(error, PASSING):
-        return "A part of Blockyard that is needed is away."
-    return "Something unexpected went wrong; the operator finds it in the log."

@@ -20,11 +20,10 @@ from typing import Any
 import grpc
 import structlog
 
-from services.common.errors import BlockyardError, Unavailable
+from services.common.errors import BlockyardError
 from services.common.ids import new_id
 from services.common.rate_limits import Rate, RateLimit
 from services.execution.errors import (
-    InsufficientCredits,
     TooManyExecutions,
     TriggerDisabled,
     TriggerNotFound,
@@ -35,6 +34,7 @@ from services.execution.errors import (
 )
 from services.execution.metrics import METRICS
 from services.execution.records import ExecutionRow
+from services.execution.refusals import is_lasting, printable, reason_text
 from services.execution.repository.triggers import TriggerRepository
 from services.execution.starting import Starter, StartRequest
 from services.execution.templates import own_request_id, start_of, start_once
@@ -49,11 +49,6 @@ REFUSALS_NOTED = Rate(calls=10, seconds=60.0, burst=10)
 """Of one trigger: whoever knows an address and no secret shall write no more rows than that."""
 LONGEST_SHOWN = 200
 """Characters of ids, events and reasons that are noted."""
-
-REFUSED_FOR_GOOD = frozenset(
-    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
-)
-"""Codes of other services that say that the same start will be refused again."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -105,7 +100,7 @@ class Receiver:
         try:
             payload = read_payload(trigger.kind, webhook.content_type, webhook.body, self.most_bytes)
         except WebhookInvalid as error:
-            await self._note(trigger, Delivery("", "", Outcome.REFUSED, error.message, None, len(webhook.body)))
+            await self._note(trigger, _unknown(webhook), Outcome.REFUSED, error.message)
             raise
         delivery = _delivery(trigger, webhook, payload)
         if trigger.kind is Kind.GITHUB and delivery.event == PING:
@@ -125,8 +120,7 @@ class Receiver:
             return
         if self._refusals.take(trigger.trigger_id, time.monotonic()).allowed:
             # Nothing of what somebody unknown says is noted.
-            refused = Delivery("", "", Outcome.REFUSED, reason[:LONGEST_SHOWN], None, len(webhook.body))
-            await self._note(trigger, refused)
+            await self._note(trigger, _unknown(webhook), Outcome.REFUSED, reason)
         raise WebhookNotAuthentic
 
     async def _doubt(self, trigger: TriggerRow, claim: Claim, now: float) -> str:
@@ -166,16 +160,12 @@ class Receiver:
         """The execution, which is durable. What passes by itself is raised as it is: the sender comes again."""
         try:
             return await start_once(self.starter, request)
-        except Unavailable:
-            raise
         except TooManyExecutions as error:
             raise WebhooksTooFast(retry_after=error.retry_after) from error
-        except BlockyardError as error:
-            reason = _reason(error)
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in REFUSED_FOR_GOOD:
+        except (BlockyardError, grpc.aio.AioRpcError) as error:
+            if not is_lasting(error):
                 raise
-            reason = error.details() or error.code().name
+            reason = reason_text(error)
         await self._note(trigger, delivery, Outcome.FAILED, reason)
         raise TriggerStartFailed
 
@@ -185,11 +175,8 @@ class Receiver:
             return None
         return await self.starter.executions.by_request(request.user_id, request.request_id)
 
-    async def _note(
-        self, trigger: TriggerRow, delivery: Delivery, outcome: Outcome | None = None, reason: str = ""
-    ) -> Delivery:
-        if outcome is not None:
-            delivery = replace(delivery, outcome=outcome, reason=reason[:LONGEST_SHOWN])
+    async def _note(self, trigger: TriggerRow, delivery: Delivery, outcome: Outcome, reason: str = "") -> Delivery:
+        delivery = replace(delivery, outcome=outcome, reason=printable(reason)[:LONGEST_SHOWN])
         await self.repository.note(trigger.trigger_id, delivery, self.most_noted)
         return delivery
 
@@ -201,6 +188,11 @@ def _delivery(trigger: TriggerRow, webhook: Webhook, payload: Mapping[str, Any])
     return Delivery(given, event, Outcome.FAILED, payload_bytes=len(webhook.body))
 
 
+def _unknown(webhook: Webhook) -> Delivery:
+    """One of which nothing but its size is known."""
+    return Delivery("", "", Outcome.FAILED, payload_bytes=len(webhook.body))
+
+
 def _request(trigger: TriggerRow, webhook: Webhook, payload: dict[str, Any]) -> StartRequest:
     given = delivery_id(trigger.kind, webhook.headers)
     request_id = ""
@@ -210,14 +202,6 @@ def _request(trigger: TriggerRow, webhook: Webhook, payload: dict[str, Any]) -> 
         request_id = own_request_id("trigger", trigger.trigger_id, digest)
     request = start_of(trigger.content.template, trigger.user_id, request_id, {"trigger": trigger.trigger_id})
     return replace(request, inputs={**request.inputs, PAYLOAD: payload}, execution_id=new_id())
-
-
-def _reason(error: BlockyardError) -> str:
-    """An error as the owner of a trigger reads it, who does not get its details."""
-    if isinstance(error, InsufficientCredits):
-        return "there are no credits left"
-    places = "; ".join(f"{one.field}: {one.description}" for one in error.violations[:5])
-    return f"{error.message} {places}".strip()
 
 
 def _printable(text: str) -> str:

@@ -4,19 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 
 from services.common import migrate
+from services.common.errors import Unavailable
 from services.common.ids import new_id
+from services.execution.metrics import METRICS
 from services.execution.repository.firings import FiringRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.schedules import NewSchedule, ScheduleRepository
 from services.execution.schedules.advancing import Advance, advance
 from services.execution.schedules.records import CatchUp, Overlap, Schedule, Terms
+from services.execution.schedules.scheduler import Scheduler
+from services.execution.starting import StartRequest
 from tests.stack.postgres import as_role, fresh_database
+from tests.waiting import until
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -73,3 +79,45 @@ async def test_the_loop_goes_on_between_schedules_that_were_due_for_long(postgre
 
         assert await FiringRepository(pool).advance(now, 10, decide) == 3
         assert seen == [0, 1, 2]
+
+
+async def look(scheduler: Scheduler, now: datetime) -> None:
+    """One look, and all that it begins."""
+    async with asyncio.TaskGroup() as group:
+        await scheduler.look(now, group)
+
+
+async def nobody_is_refused(_: str) -> str:
+    return ""
+
+
+async def test_another_try_is_put_off_from_the_failure_on_and_not_from_the_look(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        await kept(pool)
+        loop = asyncio.get_running_loop()
+
+        async def fail_late(_: StartRequest) -> UUID:
+            failed = loop.time() + 0.3
+            await until(lambda: loop.time() > failed, "a while is over")
+            raise Unavailable
+
+        await look(Scheduler(FiringRepository(pool), fail_late, nobody_is_refused, 10, lambda: None), START)
+        look_time = await pool.fetchval("SELECT look_time FROM firings WHERE attempts = 1")
+        assert look_time >= START + timedelta(seconds=1.3)
+
+
+async def test_what_is_not_written_is_not_counted(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        await kept(pool)
+
+        async def refused(_: str) -> str:
+            await pool.execute("ALTER TABLE firings RENAME TO elsewhere")
+            return "the owner is disabled"
+
+        async def start(_: StartRequest) -> UUID:
+            raise AssertionError
+
+        skipped = METRICS.firings.labels("skipped")
+        before = skipped._value.get()
+        await look(Scheduler(FiringRepository(pool), start, refused, 10, lambda: None), START)
+        assert skipped._value.get() == before

@@ -17,7 +17,11 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.errors import from_rpc_error
 from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
 from blockyard.execution.v1 import schedule_service_pb2 as messages
-from blockyard.execution.v1.execution_service_pb2 import VALUE_FORMAT_JSON, ListExecutionsRequest
+from blockyard.execution.v1.execution_service_pb2 import (
+    VALUE_FORMAT_JSON,
+    ListExecutionsRequest,
+    StopExecutionRequest,
+)
 from blockyard.execution.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -27,6 +31,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.common.bus import NOTICES, PullConsumer
 from services.common.identity import user_token
 from services.common.ids import new_id
+from tests.integration.execution.catalogue import GraphBuilder
 from tests.integration.execution.house import SECRET, House, house
 from tests.waiting import until
 
@@ -286,6 +291,44 @@ async def test_a_start_that_fails_for_a_moment_is_made_when_it_can_be(shared: Sc
     anna.built.catalogue.away.clear()
     firing = await anna.firing(made.id, due)
     assert (firing.status, firing.reason, firing.attempts > 1) == (STARTED, "", True)
+
+
+async def test_a_start_that_cannot_be_ever_is_told_whatever_its_reason_quotes(shared: Schedules) -> None:
+    anna = of(shared, "quoting")
+    shared.built.catalogue.add(taking("quoting", shared.built, {"type": "object"}))
+    start = StartTemplate(graph_id="quoting", inputs_json=b'{"data": {"a\\u0000b": 7}}')
+    made, due = await anna.create_of_now(start=start)
+    strings = {"type": "object", "additionalProperties": {"type": "string"}}
+    shared.built.catalogue.add(taking("quoting", shared.built, strings))
+    await anna.come_due(made.id, due)
+    firing = await anna.firing(made.id, due)
+    assert (firing.status, "data" in firing.reason) == (FAILED, True)
+
+
+def taking(user_id: str, built: House, schema: dict[str, Any]) -> GraphBuilder:
+    """A graph with an input of that schema."""
+    graph = built.graph(user_id, user_id)
+    graph.input("data", schema)
+    graph.node("work")
+    graph.link("data.result", "work.value")
+    return graph
+
+
+async def test_a_schedule_waits_for_room_among_the_executions_of_its_user(postgres: PostgresServer) -> None:
+    async with schedules(postgres, unended_executions=1) as anna:
+        client = anna.built.client()
+        # Nobody runs blocks here: the execution does not end.
+        running = await client.start("anna", inputs={"text": "to work on"})
+        made, due = await anna.create_of_now()
+        await anna.come_due(made.id, due)
+
+        async def tried() -> bool:
+            firings = (await anna.get(made.id)).firings
+            return bool(firings) and (firings[0].attempts > 0 or firings[0].status == FAILED)
+
+        await until(tried, "the start was tried")
+        await client.call("StopExecution", StopExecutionRequest(execution_id=running.id))
+        assert (await anna.firing(made.id, due)).status == STARTED
 
 
 async def test_nothing_is_due_while_a_schedule_is_paused_and_all_goes_on_as_it_is_resumed(shared: Schedules) -> None:

@@ -240,6 +240,16 @@ async def test_a_start_that_is_refused_is_told_to_the_owner_alone(built: House, 
     assert outcome(await hook.deliver({}, "later")) == "STARTED"
 
 
+async def test_a_start_is_refused_with_its_reason_whatever_that_quotes(built: House, hooks: Hooks) -> None:
+    graph = built.graph("strings")
+    graph.input("payload", {"type": "object", "additionalProperties": {"type": "string"}})
+    built.catalogue.add(graph)
+    hook = await hooks.create(start=StartTemplate(graph_id="strings"))
+    assert (await refusal(hook.deliver({"a\0b": 7})))[1] == "TRIGGER_START_FAILED"
+    [failed] = await hook.listed()
+    assert (outcome(failed), "inputs.payload" in failed.reason) == ("FAILED", True)
+
+
 async def test_a_new_secret_leaves_the_one_before_valid_for_its_time(hooks: Hooks) -> None:
     hook = await hooks.create()
     request = messages.RotateTriggerSecretRequest(trigger_id=hook.trigger.id, keep_previous=Duration(seconds=3600))
