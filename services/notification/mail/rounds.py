@@ -66,8 +66,9 @@ def _mail_of(due: DueRound, now: datetime) -> Mail:
         "last_time": max(one.last_time for one in due.gathered).isoformat(),
         "entries": _entries(due.gathered),
     }
-    key = f"{round.name.lower()}:{due.due_time.isoformat()}"
-    return Mail(new_id(), due.of.user_id, key, None, round, details, now)
+    mail_id = new_id()
+    # Not of when it was due: a second round may be due at the same time, by the clock of a replica that is behind.
+    return Mail(mail_id, due.of.user_id, f"{round.name.lower()}:{mail_id}", None, round, details, now)
 
 
 def _entries(gathered: Sequence[Gathered]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -22,6 +22,7 @@ from services.common.database import TROUBLE
 from services.notification.clock import Clock
 from services.notification.mail.addresses import AddressUnusable
 from services.notification.mail.contacts import Contact, Contacts, ContactsAway, GraphNames
+from services.notification.mail.kinds import Frequency
 from services.notification.mail.letters import Letters
 from services.notification.mail.messages import Envelope, Message, compose
 from services.notification.mail.metrics import METRICS
@@ -174,6 +175,11 @@ class Sender:
         if contact is None or why:
             await self._end(mail, MailState.UNWANTED, why)
             return None
+        wanted = still_wanted(mail, preferences)
+        if wanted is None:
+            await self._end(mail, MailState.UNWANTED, "unsubscribed")
+            return None
+        mail = wanted
         graph_ids = [mail.details.get("graph_id", ""), *(one["graph_id"] for one in mail.details.get("entries", ()))]
         names = await self._names.of(mail.user_id, graph_ids)
         token = self._unsubscribing.token(Ending(mail.user_id, mail.kind, mail.round))
@@ -208,6 +214,15 @@ class Sender:
         METRICS.mails.labels(state.name.lower()).inc()
         if state is MailState.GIVEN_UP:
             log.warning("a mail is given up", mail_id=str(mail.mail_id), user_id=mail.user_id, reason=reason)
+
+
+def still_wanted(mail: Mail, preferences: Preferences) -> Mail | None:
+    """What of a mail its user wants to be told by now, None if nothing: kinds may be off since it was made."""
+    off = {kind for kind, frequency in preferences.frequencies.items() if frequency is Frequency.OFF}
+    if mail.kind is not None:
+        return None if mail.kind in off else mail
+    entries = [one for one in mail.details["entries"] if one["kind"] not in off]
+    return replace(mail, details={**mail.details, "entries": entries}) if entries else None
 
 
 def retry_at(mail: Mail, now: datetime, chance: float) -> datetime:

@@ -7,6 +7,7 @@ from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
 
 from services.common.ids import new_id
 from services.notification.mail.kinds import Frequency
+from services.notification.mail.records import MailState
 from tests.integration.notification.mail.house import COMPLETED, MailHouse
 
 DAILY, WEEKLY, OFF = Frequency.DAILY, Frequency.WEEKLY, Frequency.OFF
@@ -184,6 +185,48 @@ async def test_what_is_off_leaves_the_digest_too(house: MailHouse) -> None:
     await house.look()
 
     assert house.mails(user) == [], "an empty digest is none"
+
+
+async def test_a_digest_that_waits_is_sent_without_what_is_off_meanwhile(house: MailHouse) -> None:
+    await next_day(house)
+    both, one = await house.user(), await house.user("bert")
+    for user in (both, one):
+        await house.choose(user, execution_failed=DAILY, execution_finished=DAILY)
+        await house.end(user)
+    await house.end(both, 1, COMPLETED)
+    await house.look()
+    house.clock.move(days=1)
+    house.receiver.answer("RCPT", "450 4.2.0 later", "450 4.2.0 later")
+    await house.look()
+    assert [await house.rows(user) for user in (both, one)] == [[(MailState.WAITS, 1, "450 4.2.0 later")]] * 2
+
+    for user in (both, one):
+        await house.choose(user, execution_failed=OFF)
+    house.clock.move(minutes=2)
+    await house.look()
+
+    assert house.subjects(both) == ["Daily digest: 1 event"]
+    assert "no luck" not in body(house.mails(both)[0])
+    assert house.mails(one) == []
+    assert await house.rows(one) == [(MailState.UNWANTED, 2, "unsubscribed")]
+
+
+async def test_what_a_replica_gathers_whose_clock_is_behind_is_in_a_digest_too(house: MailHouse) -> None:
+    await next_day(house)
+    user = await house.user()
+    await house.choose(user, execution_failed=DAILY)
+    await house.end(user)
+    await house.look()
+    house.clock.move(days=1)
+    house.clock.now = house.clock.now.replace(hour=8)
+    await house.look()
+    house.clock.move(seconds=-0.02)
+    await house.end(user, 2)
+    house.clock.move(seconds=0.02)
+
+    await house.look()
+
+    assert house.subjects(user) == ["Daily digest: 1 event, 1 failed", "Daily digest: 2 events, 2 failed"]
 
 
 async def test_notices_are_told_and_gathered_like_all_else(house: MailHouse) -> None:
