@@ -1,10 +1,10 @@
 """What an execution did in one committed turn, as subscribers are told of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from blockyard.event.v1.event_pb2 import EventBatch, ValueAbsence
+from blockyard.event.v1.event_pb2 import Event, EventBatch, ValueAbsence
 from blockyard.feeds import NO_GRAPH, FeedPlace, user_of_word
 from blockyard.values import BLOB_KEY
 
@@ -72,15 +72,7 @@ class Part:
         whole = self.entry.batch
         if self.wanted is None:
             return whole
-        part = EventBatch(
-            execution_id=whole.execution_id,
-            graph_id=whole.graph_id,
-            graph_version=whole.graph_version,
-            user_id=whole.user_id,
-            parent_execution_id=whole.parent_execution_id,
-        )
-        part.events.extend(whole.events[at] for at in self.wanted)
-        return part
+        return with_events(whole, (whole.events[at] for at in self.wanted))
 
     def __len__(self) -> int:
         """Events in it."""
@@ -91,6 +83,19 @@ class Part:
         """As JSON, an event each."""
         whole = self.entry.cloud_events
         return whole if self.wanted is None else [whole[at] for at in self.wanted]
+
+
+def with_events(batch: EventBatch, events: Iterable[Event]) -> EventBatch:
+    """What a batch says, of these of its events alone."""
+    part = EventBatch(
+        execution_id=batch.execution_id,
+        graph_id=batch.graph_id,
+        graph_version=batch.graph_version,
+        user_id=batch.user_id,
+        parent_execution_id=batch.parent_execution_id,
+    )
+    part.events.extend(events)
+    return part
 
 
 def entry_of(delivery: Delivery, place: FeedPlace) -> Entry:

@@ -73,6 +73,18 @@ class ReplayRepository:
         listener = Listener(row["webhook_id"], row["user_id"], row["url"], filter, row["pending"], row["pending_bytes"])
         return ReplayStep(listener, row["version"], row["positions"], row["until"], row["start_time"], row["message"])
 
+    async def put_off(self, replay: ReplayStep, seconds: float) -> None:
+        """Leaves it alone for so long, and where it is."""
+        await self._pool.execute(
+            """
+            UPDATE webhook_replays SET look_time = now() + $3 * interval '1 second'
+            WHERE webhook_id = $1 AND version = $2
+            """,
+            replay.listener.webhook_id,
+            replay.version,
+            seconds,
+        )
+
     async def step(
         self, connection: Connection, replay: ReplayStep, cursor: str, queued: int, message: str, *, done: bool
     ) -> None:

@@ -1,7 +1,7 @@
 """Sends again what happened since a place or a time: reads feeds, part by part, and fills the queue of the webhook.
 
 Each part and the place behind it are one transaction, so any replica goes on where another one ended. The queue is
-filled no further than half of its bound: the rest waits in the feeds, where it is anyway.
+filled no further than half of its bounds, but for what one turn has: the rest waits in the feeds, where it is anyway.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ from services.common.backoff import delays
 from services.common.cursors import decode_cursor, encode_cursor
 from services.common.database import PASSING
 from services.notification.clock import Clock
+from services.notification.entries import with_events
 from services.notification.errors import CursorAhead
-from services.notification.feeds import Feeds, Page, behind
+from services.notification.feeds import Feeds, Page, Positions, behind
 from services.notification.repository.deliveries import insert_deliveries
 from services.notification.repository.replays import ReplayRepository, ReplayStep, Superseded
 from services.notification.repository.webhooks import WebhookRepository
@@ -30,6 +31,8 @@ LEASE_SECONDS = 20.0
 FULL_SECONDS = 2.0
 """A replay waits so long when its queue is full."""
 LOOK_SECONDS = 2.0
+MOST_AT_ONCE = 5_000
+"""Deliveries that a step queues, but for what one turn has."""
 EXPIRED = "Some of what was asked for is not kept any more; the rest is sent."
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,14 +50,17 @@ class Replayer:
         queued: Callable[[], None],
         clock: Clock,
         most: int,
+        most_bytes: int,
     ) -> None:
-        """`queued` is called when there is work for senders; `most` deliveries may wait for a webhook."""
+        """`queued` is called when there is work for senders; `most` deliveries, of so many bytes, may wait for a
+        webhook."""
         self._rows = rows
         self._webhooks = webhooks
         self._feeds = feeds
         self._queued = queued
         self._clock = clock
         self._most = most
+        self._most_bytes = most_bytes
         self._work = asyncio.Event()
 
     async def begin(self, webhook: Webhook, cursor: str, start_time: datetime | None) -> None:
@@ -75,8 +81,7 @@ class Replayer:
             self._work.clear()
             try:
                 while (replay := await self._rows.claim(LEASE_SECONDS)) is not None:
-                    if not await self._step(replay):
-                        await asyncio.sleep(FULL_SECONDS)
+                    await self._step(replay)
                     pauses = delays()
             except Superseded:
                 continue
@@ -88,19 +93,23 @@ class Replayer:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._work.wait()
 
-    async def _step(self, replay: ReplayStep) -> bool:
-        """Queues the next part; False if the queue is full enough."""
+    async def _step(self, replay: ReplayStep) -> None:
+        """Queues the next part, or leaves the replay alone for a while if the queue is full enough."""
+        number = self._most // 2 - replay.listener.pending
+        size = self._most_bytes // 2 - replay.listener.pending_bytes
+        if number <= 0 or size <= 0:
+            await self._rows.put_off(replay, FULL_SECONDS)
+            return
         positions, until = decode_cursor(replay.cursor), decode_cursor(replay.until)
         missing, message = behind(positions, until), replay.message
         deliveries: list[NewDelivery] = []
-        full = replay.listener.pending >= self._most // 2
-        if missing and not full:
+        if missing:
             page = await self._feeds.read(positions, missing, replay.listener.user_id)
-            positions |= page.reached
-            missing = behind(positions, until)
             if page.expired and replay.start_time == BEGINNING:
                 message = EXPIRED
-            deliveries = _wanted(replay, page)
+            deliveries, reached = await _fitting(replay, page, min(number, MOST_AT_ONCE), size)
+            positions |= reached
+            missing = behind(positions, until)
         async with self._webhooks.transaction() as connection:
             queued = 0
             if deliveries:
@@ -110,26 +119,26 @@ class Replayer:
         metrics.QUEUED.inc(queued)
         if queued:
             self._queued()
-        return not full
 
 
-def _wanted(replay: ReplayStep, page: Page) -> list[NewDelivery]:
-    return [
-        delivery
-        for entry in page.entries
-        for _, delivery in wanted(_since(entry.batch, replay.start_time), [replay.listener])
-    ]
+async def _fitting(replay: ReplayStep, page: Page, number: int, size: int) -> tuple[list[NewDelivery], Positions]:
+    """What is wanted of a page, as far as there is room, and up to where that is all. The turn that fills it is in."""
+    found: list[NewDelivery] = []
+    reached: Positions = {}
+    for entry in page.entries:
+        if len(found) >= number or size <= 0:
+            return found, reached
+        for _, delivery in wanted(since(entry.batch, replay.start_time), [replay.listener]):
+            found.append(delivery)
+            size -= len(delivery.body)
+        reached[entry.partition] = entry.sequence
+        # Between two turns the loop goes on.
+        await asyncio.sleep(0)
+    return found, page.reached
 
 
-def _since(batch: EventBatch, start: datetime) -> EventBatch:
+def since(batch: EventBatch, start: datetime) -> EventBatch:
     """The events of that time or later."""
     if start == BEGINNING:
         return batch
-    part = EventBatch(
-        execution_id=batch.execution_id,
-        graph_id=batch.graph_id,
-        graph_version=batch.graph_version,
-        user_id=batch.user_id,
-    )
-    part.events.extend(event for event in batch.events if event.time.ToDatetime(UTC) >= start)
-    return part
+    return with_events(batch, (event for event in batch.events if event.time.ToDatetime(UTC) >= start))

@@ -71,7 +71,8 @@ async def open_webhooks(
     webhooks, rows = WebhookRepository(pool), DeliveryRepository(pool)
     patience = Patience(settings.webhook_failing_days, settings.webhook_failures)
     sender = Sender(rows, webhooks, poster, signer, slots, clock, patience, settings.webhook_requests_each)
-    replayer = Replayer(ReplayRepository(pool), webhooks, feeds, sender.wake, clock, settings.webhook_backlog)
+    most, most_bytes = settings.webhook_backlog, settings.webhook_backlog_bytes
+    replayer = Replayer(ReplayRepository(pool), webhooks, feeds, sender.wake, clock, most, most_bytes)
     rules = Rules(policy, settings.webhook_http)
     subscriptions = Subscriptions(webhooks, signer, rules, clock, settings.webhooks_of_user, sender.wake)
     deliveries = Deliveries(subscriptions, rows, replayer, poster, signer, Slots(PINGS), clock, sender.wake)
@@ -79,5 +80,5 @@ async def open_webhooks(
     process.hold("replays of webhooks", replayer.run())
     process.hold("old deliveries", keep_tidy(rows, clock, timedelta(days=settings.webhook_retention_days)))
     api = WebhookApi(subscriptions, deliveries, settings.service_secret.get_secret_value())
-    taking = Taking(clock, settings.webhook_backlog, settings.webhook_backlog_bytes)
+    taking = Taking(clock, most, most_bytes)
     return Webhooks(api, subscriptions, deliveries, taking, sender)

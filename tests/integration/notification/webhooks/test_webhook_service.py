@@ -50,6 +50,10 @@ class Caller:
         made: messages.CreateWebhookResponse = await self.call("CreateWebhook", request)
         return made
 
+    async def set_state(self, webhook_id: str, state: webhook_pb2.WebhookState.ValueType) -> None:
+        change, mask = Webhook(id=webhook_id, state=state), FieldMask(paths=["state"])
+        await self.call("UpdateWebhook", messages.UpdateWebhookRequest(webhook=change, update_mask=mask))
+
     async def get(self, webhook_id: str) -> Webhook:
         answer = await self.call("GetWebhook", messages.GetWebhookRequest(webhook_id=webhook_id))
         found: Webhook = answer.webhook
@@ -241,3 +245,36 @@ async def test_what_executions_do_is_delivered_from_the_creation_on_and_replayed
 
             await until(recorded, "what was sent is recorded as delivered")
             assert len(await listed()) == sum(lengths.values())
+
+
+@pytest.mark.parametrize("bound", [{"webhook_backlog": 40}, {"webhook_backlog_bytes": 16_000}])
+async def test_a_replay_leaves_its_webhook_room_for_what_happens_meanwhile(
+    postgres: PostgresServer, bound: dict[str, int]
+) -> None:
+    allowed: dict[str, Any] = {"egress_allow": "127.0.0.1", "webhook_http": True}
+    async with notifying(postgres, **allowed, **bound) as (built, told), endpoint() as first, endpoint() as taker:
+        one_node(built)
+        anna = Caller(told)
+        async with running(built.bus, {"work": echo}):
+            await anna.create(first.url, filter=WebhookFilter(kinds=[event_pb2.EVENT_KIND_EXECUTION_COMPLETED]))
+            lengths = await run_some(built, 12)
+            await until(lambda: len(first.posts) == 12, "what came before was taken in")
+            hook = (await anna.create(taker.url)).webhook
+            await anna.set_state(hook.id, webhook_pb2.WEBHOOK_STATE_PAUSED)
+            request = messages.ReplayWebhookRequest(webhook_id=hook.id, cursor=encode_cursor({}))
+            await anna.call("ReplayWebhook", request)
+
+            async def waiting() -> int:
+                return (await anna.get(hook.id)).pending_deliveries
+
+            replayed = await until(waiting, "its queue is filled")
+            lengths |= await run_some(built, 2)
+
+            async def told_too() -> bool:
+                return await waiting() > replayed
+
+            await until(told_too, "what happens meanwhile waits too")
+            assert (await anna.get(hook.id)).state == webhook_pb2.WEBHOOK_STATE_PAUSED, "it is not disabled"
+            assert (await anna.get(hook.id)).replay.state == webhook_pb2.WEBHOOK_REPLAY_STATE_RUNNING
+            await anna.set_state(hook.id, webhook_pb2.WEBHOOK_STATE_ACTIVE)
+            await until(lambda: complete(taker, lengths, lengths), "everything came")
