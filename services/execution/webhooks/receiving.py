@@ -7,7 +7,7 @@ delivery -> start     durable before the answer, under a request id of the trigg
                       comes again, to whichever replica and after whatever died, finds the execution that it started.
                       A part that is away: UNAVAILABLE, and the sender comes again. What will not pass by itself (the
                       graph is gone, inputs do not fit): FAILED_PRECONDITION, and the owner reads why in the list
-start -> list         the note may be lost with the process; the execution is not
+start -> list         the note may be lost, with the process or the database; the execution is not, and is answered
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import structlog
 
+from services.common.database import TROUBLE
 from services.common.errors import BlockyardError
 from services.common.ids import new_id
 from services.common.rate_limits import Rate, RateLimit
@@ -49,6 +50,8 @@ REFUSALS_NOTED = Rate(calls=10, seconds=60.0, burst=10)
 """Of one trigger: whoever knows an address and no secret shall write no more rows than that."""
 LONGEST_SHOWN = 200
 """Characters of ids, events and reasons that are noted."""
+
+KEY_GONE = "the key of its secret is gone: rotate the secret"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -121,6 +124,10 @@ class Receiver:
         if self._refusals.take(trigger.trigger_id, time.monotonic()).allowed:
             # Nothing of what somebody unknown says is noted.
             await self._note(trigger, _unknown(webhook), Outcome.REFUSED, reason)
+            if reason == KEY_GONE:
+                log.error(
+                    "the key of a trigger's secret is gone: it takes no deliveries", trigger_id=trigger.trigger_id
+                )
         raise WebhookNotAuthentic
 
     async def _doubt(self, trigger: TriggerRow, claim: Claim, now: float) -> str:
@@ -134,8 +141,7 @@ class Receiver:
             return "" if known else wrong
         secrets = self.keys.valid(trigger.kind, trigger.trigger_id, trigger.secret, datetime.fromtimestamp(now, UTC))
         if not secrets:
-            log.error("no delivery is taken: the key of the trigger's secret is gone", trigger_id=trigger.trigger_id)
-            return "the key of its secret is gone: rotate the secret"
+            return KEY_GONE
         return "" if holds(claim, secrets) else wrong
 
     async def _check_enabled(self, trigger: TriggerRow, delivery: Delivery) -> None:
@@ -152,7 +158,13 @@ class Receiver:
     async def _start(self, trigger: TriggerRow, delivery: Delivery, request: StartRequest) -> Delivery:
         row = await self._known(request) or await self._started(trigger, delivery, request)
         started = replace(delivery, outcome=Outcome.STARTED, execution_id=row.execution_id)
-        await self.repository.note(trigger.trigger_id, started, self.most_noted)
+        try:
+            await self.repository.note(trigger.trigger_id, started, self.most_noted)
+        except TROUBLE as error:
+            # The sender would come again, and without an id start it again.
+            log.warning(
+                "a delivery that has started something is not noted", trigger_id=trigger.trigger_id, error=repr(error)
+            )
         is_new = row.execution_id == request.execution_id
         return started if is_new else replace(started, outcome=Outcome.DUPLICATE)
 
