@@ -30,6 +30,8 @@ INITDB_OPTIONS = (
 )
 # The whole file system at once: there are 1,500 files, and to wait for each takes ten times as long.
 SYNC_OPTIONS = ("--sync-method=syncfs",) if sys.platform == "linux" else ()
+UNFINISHED = ".new-"
+"""What the names of clusters that are being made begin with."""
 PURPOSE = "Making PostgreSQL's data directory"
 
 
@@ -110,7 +112,7 @@ def fresh_cluster() -> Path:
     folder = cache_folder() / "postgres" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     with locked(folder.with_suffix(".lock")):
         if not folder.exists():
-            fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+            fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
             give_to_server(fresh, 0o700)
             _run([str(programs() / "initdb"), f"--pgdata={fresh}", "--no-sync", *INITDB_OPTIONS], fresh)
             _run(
@@ -119,6 +121,7 @@ def fresh_cluster() -> Path:
                 stdin=f"CREATE DATABASE {DATABASE}\n",
             )
             fresh.rename(folder)
+        os.utime(folder)
     return folder
 
 

@@ -10,16 +10,18 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from blockyard.dev.cluster import fresh_cluster, locked
+from blockyard.dev.cluster import UNFINISHED, fresh_cluster, locked
 from blockyard.dev.errors import explain_os_error
 from blockyard.dev.postgres import start_postgres
 from blockyard.dev.services import MIGRATE, MIGRATED, SECRETS, folder_of_services, migrate
 
 UNUSED_DAYS = 14
-"""A cluster for other migrations is removed when nobody has begun with it for so long."""
+"""A cluster is removed when nobody has begun with it for so long: of other migrations, or of another PostgreSQL."""
+UNFINISHED_DAYS = 1
+"""What was being made when its process was killed."""
 
 
 async def migrated_cluster() -> Path:
@@ -33,13 +35,13 @@ async def migrated_cluster() -> Path:
             if not made.exists():
                 await _make(made)
             os.utime(made)
+        await asyncio.to_thread(_remove_unused, made.parent)
     except OSError as error:
         raise explain_os_error(error, made, "Making PostgreSQL's data directory") from error
     return made
 
 
 async def _make(made: Path) -> None:
-    await asyncio.to_thread(_remove_unused, made.parent)
     workshop = await asyncio.to_thread(_workshop, made.parent)
     try:
         async with await start_postgres(workshop / "data") as server:
@@ -52,7 +54,7 @@ async def _make(made: Path) -> None:
 
 
 def _workshop(folder: Path) -> Path:
-    made = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+    made = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
     made.chmod(0o755)  # PostgreSQL may run as another user
     return made
 
@@ -69,7 +71,13 @@ def _digest(services: Path) -> str:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Migrations that are being written make one cluster after the other."""
-    for other in folder.glob("????????????????-????????????????"):
-        if time.time() - other.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
-            shutil.rmtree(other, ignore_errors=True)
+    """Migrations that are being written make one cluster after the other, each with its lock."""
+    for other in folder.iterdir():
+        days = UNFINISHED_DAYS if other.name.startswith(UNFINISHED) else UNUSED_DAYS
+        with suppress(FileNotFoundError):  # another process does the same
+            if time.time() - other.stat().st_mtime < days * 24 * 3600:
+                continue
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink()

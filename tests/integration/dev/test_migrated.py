@@ -1,9 +1,13 @@
 """The cluster that new stacks begin with a copy of: migrated, without passwords, another one for other migrations."""
 
+import os
+import time
 from pathlib import Path
 
 import psycopg
-from blockyard.dev.migrated import _digest, migrated_cluster
+import pytest
+from blockyard.dev.cluster import fresh_cluster
+from blockyard.dev.migrated import _digest, _remove_unused, migrated_cluster
 from blockyard.dev.postgres import start_postgres
 from blockyard.dev.services import MIGRATED
 
@@ -22,6 +26,31 @@ async def test_a_copy_lacks_no_migration_and_its_roles_have_no_password_yet(tmp_
 
     assert passwords == []
     assert await migrated_cluster() == template
+
+
+def test_what_nobody_begins_with_any_more_is_removed_and_what_was_not_finished_sooner(tmp_path: Path) -> None:
+    kept = {"a" * 16: 13, f"{'a' * 16}.lock": 13, f"{'a' * 16}-{'b' * 16}": 13, ".new-now": 0.5}
+    gone = {"c" * 16: 15, f"{'c' * 16}.lock": 15, f"{'c' * 16}-{'d' * 16}": 15, ".new-killed": 1.5}
+    for name, days in (kept | gone).items():
+        if name.endswith(".lock"):
+            (tmp_path / name).touch()
+        else:
+            (tmp_path / name / "base").mkdir(parents=True)
+        used = time.time() - days * 24 * 3600
+        os.utime(tmp_path / name, (used, used))
+
+    _remove_unused(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == kept.keys()
+
+
+def test_an_empty_cluster_that_is_begun_with_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKYARD_CACHE", str(tmp_path))
+    made = fresh_cluster()
+    os.utime(made, (0, 0))
+
+    assert fresh_cluster() == made
+    assert time.time() - made.stat().st_mtime < 3600
 
 
 def test_other_migrations_have_another_cluster(tmp_path: Path) -> None:
