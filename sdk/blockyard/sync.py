@@ -174,7 +174,7 @@ class Triggers(_Blocking[TriggersClient]):
     update = _blocking(TriggersClient.update)
     rotate = _blocking(TriggersClient.rotate)
     delete = _blocking(TriggersClient.delete)
-    deliveries = _blocking(TriggersClient.deliveries)
+    deliveries = _iterating(TriggersClient.deliveries)
 
 
 class Webhooks(_Blocking[WebhooksClient]):

@@ -18,6 +18,9 @@ from blockyard.cli.presets import input_options
 from blockyard.client.triggers import NewTrigger, TriggerKind, TriggerRecord, TriggerStart
 from blockyard.errors import InvalidArgument
 
+SHOWN = 20
+"""Deliveries that are shown with a trigger."""
+
 event_option = click.option(
     "--event",
     "events",
@@ -107,15 +110,16 @@ def create_trigger(
 
 
 @triggers.command(name="list")
+@click.option("--graph", "graph_id", default="", metavar="ID", help="Of this graph alone.")
 @limit_option
 @as_json
 @click.pass_obj
-def list_triggers(output: Output, limit: int, json_wanted: bool) -> None:
+def list_triggers(output: Output, graph_id: str, limit: int, json_wanted: bool) -> None:
     """Lists your triggers, newest first."""
 
     async def work() -> None:
         async with output.client() as client:
-            found = await first(client.triggers.list(page_size=page_size(limit)), limit)
+            found = await first(client.triggers.list(page_size=page_size(limit), graph_id=graph_id), limit)
         if json_wanted:
             output.json(found)
             return
@@ -136,7 +140,7 @@ def show_trigger(output: Output, trigger_id: str, json_wanted: bool) -> None:
     async def work() -> None:
         async with output.client() as client:
             trigger = await client.triggers.get(trigger_id)
-            deliveries = await client.triggers.deliveries(trigger_id, 20)
+            deliveries = await first(client.triggers.deliveries(trigger_id, page_size=SHOWN), SHOWN)
         if json_wanted:
             output.json({"trigger": trigger, "deliveries": deliveries})
             return

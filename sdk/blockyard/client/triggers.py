@@ -184,11 +184,11 @@ class TriggersClient:
         answer = await self._call(self._stub.GetTrigger, request, messages.GetTriggerResponse, repeatable=True)
         return TriggerRecord.from_proto(answer.trigger)
 
-    async def list(self, page_size: int = 0) -> AsyncIterator[TriggerRecord]:
-        """The caller's triggers, newest first, without inputs."""
+    async def list(self, page_size: int = 0, *, graph_id: str = "") -> AsyncIterator[TriggerRecord]:
+        """The caller's triggers, or those of one graph, newest first, without inputs."""
         token = ""
         while True:
-            request = messages.ListTriggersRequest(page_size=page_size, page_token=token)
+            request = messages.ListTriggersRequest(page_size=page_size, page_token=token, graph_id=graph_id)
             answer = await self._call(self._stub.ListTriggers, request, messages.ListTriggersResponse, repeatable=True)
             for trigger in answer.triggers:
                 yield TriggerRecord.from_proto(trigger)
@@ -245,13 +245,21 @@ class TriggersClient:
         request = messages.DeleteTriggerRequest(trigger_id=trigger_id)
         await self._call(self._stub.DeleteTrigger, request, messages.DeleteTriggerResponse, repeatable=False)
 
-    async def deliveries(self, trigger_id: str, limit: int = 50) -> tuple[TriggerDelivery, ...]:
+    async def deliveries(self, trigger_id: str, *, page_size: int = 0) -> AsyncIterator[TriggerDelivery]:
         """What came to a trigger of late, the latest first."""
-        request = messages.ListTriggerDeliveriesRequest(trigger_id=trigger_id, page_size=limit)
-        answer = await self._call(
-            self._stub.ListTriggerDeliveries, request, messages.ListTriggerDeliveriesResponse, repeatable=True
-        )
-        return tuple(TriggerDelivery.from_proto(one) for one in answer.deliveries)
+        token = ""
+        while True:
+            request = messages.ListTriggerDeliveriesRequest(
+                trigger_id=trigger_id, page_size=page_size, page_token=token
+            )
+            answer = await self._call(
+                self._stub.ListTriggerDeliveries, request, messages.ListTriggerDeliveriesResponse, repeatable=True
+            )
+            for delivery in answer.deliveries:
+                yield TriggerDelivery.from_proto(delivery)
+            token = answer.next_page_token
+            if not token:
+                return
 
 
 def _message(

@@ -9,6 +9,7 @@ from services.common.user_limits import one_at_a_time
 from services.execution.webhooks.records import (
     Condition,
     Delivery,
+    DeliveryPage,
     DeliveryRow,
     Kind,
     NewTrigger,
@@ -36,9 +37,9 @@ class TriggerRepository:
             done = await connection.execute(
                 """
                 INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled,
-                                      secret_credential_id, key_id, request_id, request_hash)
-                SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11, $12
-                WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $13
+                                      secret_credential_id, key_id, request_id, request_hash, graph_id)
+                SELECT $1, $2, $3, $4, $5, $6::text[], $7, $8, $9, $10, $11, $12, $13
+                WHERE (SELECT count(*) FROM triggers WHERE user_id = $2) < $14
                 ON CONFLICT (user_id, request_id) WHERE request_id IS NOT NULL DO NOTHING
                 """,
                 new.trigger_id,
@@ -48,6 +49,7 @@ class TriggerRepository:
                 new.key_id,
                 new.request_id,
                 new.request_hash,
+                new.graph_id,
                 most,
             )
         return bool(done == "INSERT 0 1")
@@ -71,32 +73,37 @@ class TriggerRepository:
         row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM triggers WHERE trigger_id = $1", trigger_id)
         return _trigger(row) if row else None
 
-    async def page(self, user_id: str, below: Page | None, limit: int) -> Sequence[TriggerRow]:
-        """A user's triggers, newest first."""
+    async def page(self, user_id: str, graph_id: str, below: Page | None, limit: int) -> Sequence[TriggerRow]:
+        """A user's triggers, newest first; of one graph or ('') of all."""
         rows = await self._pool.fetch(
             f"""
             SELECT {_COLUMNS} FROM triggers
-            WHERE user_id = $1 AND ($2::timestamptz IS NULL OR (create_time, trigger_id) < ($2, $3))
-            ORDER BY create_time DESC, trigger_id DESC LIMIT $4
+            WHERE user_id = $1 AND $2 IN ('', graph_id)
+                AND ($3::timestamptz IS NULL OR (create_time, trigger_id) < ($3, $4))
+            ORDER BY create_time DESC, trigger_id DESC LIMIT $5
             """,
             user_id,
+            graph_id,
             below and below.create_time,
             below and below.trigger_id,
             limit,
         )
         return [_trigger(row) for row in rows]
 
-    async def replace(self, row: TriggerRow, content: TriggerContent) -> bool:
-        """Gives a trigger other content; False if it is no longer as it was read."""
+    async def replace(self, row: TriggerRow, content: TriggerContent, graph_id: str | None) -> bool:
+        """Gives a trigger other content, of a graph that is another one or (None) the same; False if it is no longer as
+        it was read."""
         done = await self._pool.execute(
             """
             UPDATE triggers SET name = $3, template = $4, events = $5::text[], conditions = $6, disabled = $7,
-                                secret_credential_id = $8, version = version + 1, update_time = now()
+                                secret_credential_id = $8, graph_id = coalesce($9, graph_id),
+                                version = version + 1, update_time = now()
             WHERE trigger_id = $1 AND version = $2
             """,
             row.trigger_id,
             row.version,
             *_content_columns(content),
+            graph_id,
         )
         return bool(done == "UPDATE 1")
 
@@ -157,14 +164,18 @@ class TriggerRepository:
             most,
         )
 
-    async def deliveries(self, trigger_id: str, limit: int) -> Sequence[DeliveryRow]:
+    async def deliveries(self, trigger_id: str, below: DeliveryPage | None, limit: int) -> Sequence[DeliveryRow]:
         """What came to a trigger, the latest first."""
         rows = await self._pool.fetch(
             """
-            SELECT delivery_id, event, outcome, reason, execution_id, payload_bytes, receipts, receive_time
-            FROM trigger_deliveries WHERE trigger_id = $1 ORDER BY receive_time DESC, number DESC LIMIT $2
+            SELECT delivery_id, event, outcome, reason, execution_id, payload_bytes, number, receipts, receive_time
+            FROM trigger_deliveries
+            WHERE trigger_id = $1 AND ($2::timestamptz IS NULL OR (receive_time, number) < ($2, $3))
+            ORDER BY receive_time DESC, number DESC LIMIT $4
             """,
             trigger_id,
+            below and below.receive_time,
+            below and below.number,
             limit,
         )
         return [_delivery(row) for row in rows]
@@ -213,4 +224,4 @@ def _delivery(row: asyncpg.Record) -> DeliveryRow:
         row["execution_id"],
         row["payload_bytes"],
     )
-    return DeliveryRow(delivery, row["receive_time"], row["receipts"])
+    return DeliveryRow(delivery, row["number"], row["receive_time"], row["receipts"])

@@ -13,9 +13,10 @@ from services.common.errors import InvalidArgument, Violation
 from services.common.identity import current_caller
 from services.common.interceptors import headers_of
 from services.common.paging import decode_page_token, encode_page_token, page_size
+from services.execution.translation import graph_id as graph_id_of
 from services.execution.webhooks import translation
 from services.execution.webhooks.receiving import Receiver, Webhook
-from services.execution.webhooks.records import Page, TriggerRow
+from services.execution.webhooks.records import DeliveryPage, Page, TriggerRow
 from services.execution.webhooks.triggers import Triggers
 
 KEEP_SECONDS = 24 * 3600.0
@@ -55,12 +56,13 @@ class TriggerApi(TriggerServiceServicer):
     ) -> messages.ListTriggersResponse:
         """Lists the caller's triggers."""
         user, size = current_caller().user_id, page_size(request.page_size)
-        scope = f"ListTriggers {user}"
+        graph_id = graph_id_of(request.graph_id)
+        scope = f"ListTriggers {user} {graph_id}"
         below = None
         if request.page_token:
             moment, last = decode_page_token(self._token_secret, scope, request.page_token)
             below = Page(_EPOCH + int(moment) * _MICROSECOND, str(last))
-        rows = await self._triggers.page(user, below, size + 1)
+        rows = await self._triggers.page(user, graph_id, below, size + 1)
         answer = messages.ListTriggersResponse(triggers=[self._shown(row, None) for row in rows[:size]])
         if len(rows) > size:
             answer.next_page_token = encode_page_token(self._token_secret, scope, _position(rows[:size]))
@@ -101,9 +103,20 @@ class TriggerApi(TriggerServiceServicer):
         self, request: messages.ListTriggerDeliveriesRequest, context: Context
     ) -> messages.ListTriggerDeliveriesResponse:
         """Lists what came to a trigger."""
-        key, size = translation.trigger_id(request.trigger_id), page_size(request.page_size)
-        rows = await self._triggers.deliveries(current_caller().user_id, key, size)
-        return messages.ListTriggerDeliveriesResponse(deliveries=[translation.delivery_message(row) for row in rows])
+        user, size = current_caller().user_id, page_size(request.page_size)
+        key = translation.trigger_id(request.trigger_id)
+        scope = f"ListTriggerDeliveries {user} {key}"
+        below = None
+        if request.page_token:
+            moment, number = decode_page_token(self._token_secret, scope, request.page_token)
+            below = DeliveryPage(_EPOCH + int(moment) * _MICROSECOND, int(number))
+        rows = await self._triggers.deliveries(user, key, below, size + 1)
+        answer = messages.ListTriggerDeliveriesResponse(deliveries=map(translation.delivery_message, rows[:size]))
+        if len(rows) > size:
+            last = rows[size - 1]
+            place: list[str | int] = [(last.receive_time - _EPOCH) // _MICROSECOND, last.number]
+            answer.next_page_token = encode_page_token(self._token_secret, scope, place)
+        return answer
 
     async def ReceiveWebhook(
         self, request: messages.ReceiveWebhookRequest, context: Context

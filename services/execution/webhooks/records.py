@@ -83,6 +83,8 @@ class NewTrigger:
     user_id: str
     kind: Kind
     content: TriggerContent
+    graph_id: str
+    """That it starts: of a preset, as it is now."""
     key_id: str
     request_id: str | None
     request_hash: bytes | None
@@ -106,6 +108,8 @@ class DeliveryRow:
     """A delivery as it is listed."""
 
     delivery: Delivery
+    number: int
+    """Rises from one that came to the next."""
     receive_time: datetime
     receipts: int
 
@@ -116,3 +120,11 @@ class Page:
 
     create_time: datetime
     trigger_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Where a page of deliveries begins: below this place."""
+
+    receive_time: datetime
+    number: int

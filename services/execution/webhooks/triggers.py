@@ -18,7 +18,15 @@ from services.execution.errors import RequestIdReused, TooManyTriggers, TriggerC
 from services.execution.repository.triggers import TriggerRepository
 from services.execution.starting import LONGEST_REQUEST_ID, Starter
 from services.execution.triggers import PAYLOAD
-from services.execution.webhooks.records import DeliveryRow, Kind, NewTrigger, Page, TriggerContent, TriggerRow
+from services.execution.webhooks.records import (
+    DeliveryPage,
+    DeliveryRow,
+    Kind,
+    NewTrigger,
+    Page,
+    TriggerContent,
+    TriggerRow,
+)
 from services.execution.webhooks.secrets import SecretKeys
 from services.execution.webhooks.senders import Senders
 
@@ -47,10 +55,10 @@ class Triggers:
         request_hash = _hash(kind, content)
         made = await self._made_before(user_id, request_id, request_hash)
         if made is None:
-            await self._judge(user_id, content)
+            graph_id = await self._judge(user_id, content)
             await self._check_secret(user_id, content)
-            key_id = self.keys.newest_key
-            new = NewTrigger(token_hex(ID_BYTES), user_id, kind, content, key_id, request_id or None, request_hash)
+            key_id, request = self.keys.newest_key, request_id or None
+            new = NewTrigger(token_hex(ID_BYTES), user_id, kind, content, graph_id, key_id, request, request_hash)
             if await self.repository.insert(new, self.most):
                 made = await self.get(user_id, new.trigger_id)
             else:
@@ -67,20 +75,19 @@ class Triggers:
             raise TriggerNotFound
         return row
 
-    async def page(self, user_id: str, below: Page | None, limit: int) -> Sequence[TriggerRow]:
-        """The user's triggers, newest first."""
-        return await self.repository.page(user_id, below, limit)
+    async def page(self, user_id: str, graph_id: str, below: Page | None, limit: int) -> Sequence[TriggerRow]:
+        """The user's triggers, newest first; of one graph or ('') of all."""
+        return await self.repository.page(user_id, graph_id, below, limit)
 
     async def update(self, user_id: str, trigger_id: str, changes: Mapping[str, Any]) -> TriggerRow:
         """The trigger, with these fields of its content changed."""
         for _ in range(ATTEMPTS):
             row = await self.get(user_id, trigger_id)
             content = replace(row.content, **changes)
-            if "template" in changes:
-                await self._judge(user_id, content)
+            graph_id = await self._judge(user_id, content) if "template" in changes else None
             if "secret_credential_id" in changes:
                 await self._check_secret(user_id, content)
-            if await self.repository.replace(row, content):
+            if await self.repository.replace(row, content, graph_id):
                 return await self.get(user_id, trigger_id)
         raise TriggerConflict
 
@@ -101,17 +108,20 @@ class Triggers:
         if not await self.repository.delete(user_id, trigger_id):
             raise TriggerNotFound
 
-    async def deliveries(self, user_id: str, trigger_id: str, limit: int) -> Sequence[DeliveryRow]:
+    async def deliveries(
+        self, user_id: str, trigger_id: str, below: DeliveryPage | None, limit: int
+    ) -> Sequence[DeliveryRow]:
         """What came to a trigger of late, the latest first."""
         row = await self.get(user_id, trigger_id)
-        return await self.repository.deliveries(row.trigger_id, limit)
+        return await self.repository.deliveries(row.trigger_id, below, limit)
 
-    async def _judge(self, user_id: str, content: TriggerContent) -> None:
+    async def _judge(self, user_id: str, content: TriggerContent) -> str:
+        """The graph that it starts. Raises what a start would be refused with."""
         request = templates.start_of(content.template, user_id, "", {})
         if PAYLOAD in request.inputs:
             problem = "comes with each delivery, and cannot be given here"
             raise InvalidArgument(violations=[Violation(f"trigger.start.inputs.{PAYLOAD}", problem)])
-        await templates.check_start(self.starter, request, "trigger.start", later=frozenset({PAYLOAD}))
+        return await templates.check_start(self.starter, request, "trigger.start", later=frozenset({PAYLOAD}))
 
     async def _check_secret(self, user_id: str, content: TriggerContent) -> None:
         if content.secret_credential_id:

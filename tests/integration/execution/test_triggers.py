@@ -19,20 +19,23 @@ from google.protobuf.struct_pb2 import Value
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from services.common import migrate
 from tests.integration.execution.hooks import Hook, Hooks, outcome, trigger
 from tests.integration.execution.house import House, house
 from tests.integration.execution.test_bad_input import Refused, refusal
 from tests.integration.execution.test_presets import keep
 from tests.integration.execution.vault import MemoryVault, serving
 from tests.overlapping import let_overlap
+from tests.stack.postgres import fresh_database
 from tests.waiting import until
 
+ONE, OTHER = str(uuid.UUID(int=6)), str(uuid.UUID(int=7))
 NOT_AUTHENTIC: Refused = ("UNAUTHENTICATED", "WEBHOOK_NOT_AUTHENTIC", [])
 
 
-def listening(built: House, graph_id: str = "graph") -> None:
+def listening(built: House, graph_id: str = "graph", user_id: str = "anna") -> None:
     """A graph that a webhook begins."""
-    graph = built.graph(graph_id)
+    graph = built.graph(graph_id, user_id)
     graph.input("payload", {"type": "object"}, required=True)
     graph.input("note", {"type": "string"})
     graph.node("one", "work")
@@ -347,6 +350,36 @@ async def test_a_trigger_starts_with_a_preset_as_it_is_then(built: House, hooks:
     assert "(the preset gives it)" in failed.reason
 
 
+async def test_triggers_are_listed_by_graph_and_deliveries_by_page(built: House) -> None:
+    listening(built, ONE, "erin")
+    listening(built, OTHER, "erin")
+    erin = Hooks.of(built, user_id="erin")
+    first = await erin.create(name="first", start=StartTemplate(graph_id=ONE))
+    second = await erin.create(name="second", start=StartTemplate(graph_id=OTHER))
+
+    async def of_graph(graph_id: str) -> list[str]:
+        request = messages.ListTriggersRequest(graph_id=graph_id)
+        return [one.name for one in (await erin.call("ListTriggers", request)).triggers]
+
+    assert [await of_graph(one) for one in (OTHER, ONE, "")] == [["second"], ["first"], ["second", "first"]]
+    moved = Trigger(id=first.trigger.id, start=StartTemplate(graph_id=OTHER))
+    await erin.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=moved))
+    renamed = Trigger(id=second.trigger.id, name="renamed")
+    await erin.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=renamed))
+    assert await of_graph(OTHER) == ["renamed", "first"]
+
+    for message_id in ("a", "b", "c"):
+        await second.deliver({}, message_id)
+    request = messages.ListTriggerDeliveriesRequest(trigger_id=second.trigger.id, page_size=2)
+    page = await erin.call("ListTriggerDeliveries", request)
+    request.page_token = page.next_page_token
+    rest = await erin.call("ListTriggerDeliveries", request)
+    assert [one.delivery_id for one in [*page.deliveries, *rest.deliveries]] == ["c", "b", "a"]
+    assert rest.next_page_token == ""
+    request.trigger_id = first.trigger.id
+    assert (await refusal(erin.call("ListTriggerDeliveries", request)))[2] == ["page_token"]
+
+
 async def test_a_trigger_is_taken_as_fast_as_it_may_and_has_a_limit(postgres: PostgresServer) -> None:
     async with house(
         postgres, trigger_rate="1/hour burst 2", user_triggers=1, trigger_keys=f"{'new' * 11}, {'old' * 11}"
@@ -465,3 +498,24 @@ async def test_a_sender_that_draws_the_secret_itself_is_known_by_a_credential(po
         assert (await hooks.call("UpdateTrigger", change)).trigger.secret_credential_id == ""
         fresh = await hooks.call("RotateTriggerSecret", rotation)
         assert outcome(await Hook(hooks, made.trigger, SecretStr(fresh.secret)).deliver({}, "f")) == "STARTED"
+
+
+async def test_the_migration_finds_the_graphs_of_triggers_that_are_there(postgres: PostgresServer) -> None:
+    with fresh_database(postgres.url) as url:
+        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+        rows = await asyncpg.connect(url, server_settings={"search_path": "execution"})
+        await rows.execute("ALTER TABLE triggers DROP COLUMN graph_id")
+        await rows.execute("UPDATE alembic_version SET version_num = '0007'")
+        await rows.execute("DELETE FROM migration_history WHERE revision > '0007'")
+        insert = """
+            INSERT INTO triggers (trigger_id, user_id, kind, name, template, events, conditions, disabled, key_id)
+            VALUES ($1, 'anna', 1, '', $2, '{}', '[]', false, '')
+        """
+        await rows.execute(insert, "a", StartTemplate(graph_id=ONE, preset_id=OTHER).SerializeToString())
+        await rows.execute(insert, "b", StartTemplate(preset_id=OTHER).SerializeToString())
+
+        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+
+        found = await rows.fetch("SELECT trigger_id, graph_id FROM triggers ORDER BY trigger_id")
+        assert [tuple(row) for row in found] == [("a", ONE), ("b", "")]
+        await rows.close()

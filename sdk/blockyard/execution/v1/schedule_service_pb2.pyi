@@ -172,9 +172,9 @@ class Schedule(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """A UUID. Given by the service; in an update it says which schedule."""
+    """Output only, but of an update, where it says which schedule: a UUID."""
     user_id: _builtins.str
-    """Whose it is. Given by the service."""
+    """Output only: whose it is."""
     name: _builtins.str
     """Name for it, up to 100 characters."""
     cron: _builtins.str
@@ -203,11 +203,11 @@ class Schedule(_message.Message):
     paused: _builtins.bool
     """Whether nothing is started at present. Due times that wait are skipped as it is set."""
     pause_reason: _builtins.str
-    """Why it is paused where Blockyard has paused it: starts have failed too often in a row. Given by the service."""
+    """Output only: why it is paused where Blockyard has paused it: starts have failed too often in a row."""
     failures: _builtins.int
-    """Starts that have failed in a row. Given by the service."""
+    """Output only: starts that have failed in a row."""
     state: Global___ScheduleState.ValueType
-    """Where it stands. Given by the service."""
+    """Output only: where it stands."""
     etag: _builtins.str
     """Another one after each change. An update that carries it is refused with ABORTED if the schedule has been changed
     since.
@@ -228,19 +228,19 @@ class Schedule(_message.Message):
 
     @_builtins.property
     def next_times(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
-        """When it is due next, without jitter, as many as were asked for; in a list one. Given by the service."""
+        """Output only: when it is due next, without jitter, as many as were asked for; in a list one."""
 
     @_builtins.property
     def firings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Firing]:
-        """What became of the last due times, the latest first, as many as were asked for; in a list none. Given by the service."""
+        """Output only: what became of the last due times, the latest first, as many as were asked for; in a list none."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made. Given by the service."""
+        """Output only: when it was made."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was changed last. Given by the service."""
+        """Output only: when it was changed last."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,blockyard/execution/v1/trigger_service.proto\x12\x16\x62lockyard.execution.v1\x1a.blockyard/execution/v1/execution_service.proto\x1a$blockyard/execution/v1/trigger.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\\\n\x14\x43reateTriggerRequest\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"Y\n\x15\x43reateTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x0e\n\x06secret\x18\x02 \x01(\t\"b\n\x11GetTriggerRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"F\n\x12GetTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\"<\n\x13ListTriggersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x14ListTriggersResponse\x12\x31\n\x08triggers\x18\x01 \x03(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x14UpdateTriggerRequest\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"I\n\x15UpdateTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\"*\n\x14\x44\x65leteTriggerRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteTriggerResponse\"b\n\x1aRotateTriggerSecretRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x30\n\rkeep_previous\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x1bRotateTriggerSecretResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x0e\n\x06secret\x18\x02 \x01(\t\"E\n\x1cListTriggerDeliveriesRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"\\\n\x1dListTriggerDeliveriesResponse\x12;\n\ndeliveries\x18\x01 \x03(\x0b\x32\'.blockyard.execution.v1.TriggerDelivery\"O\n\x15ReceiveWebhookRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"o\n\x16ReceiveWebhookResponse\x12?\n\x07outcome\x18\x01 \x01(\x0e\x32..blockyard.execution.v1.TriggerDeliveryOutcome\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t2\xd9\t\n\x0eTriggerService\x12\x8c\x01\n\rCreateTrigger\x12,.blockyard.execution.v1.CreateTriggerRequest\x1a-.blockyard.execution.v1.CreateTriggerResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/api/triggers:\x07trigger\x12\x87\x01\n\nGetTrigger\x12).blockyard.execution.v1.GetTriggerRequest\x1a*.blockyard.execution.v1.GetTriggerResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/triggers/{trigger_id}\x12\x80\x01\n\x0cListTriggers\x12+.blockyard.execution.v1.ListTriggersRequest\x1a,.blockyard.execution.v1.ListTriggersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/api/triggers\x12\x99\x01\n\rUpdateTrigger\x12,.blockyard.execution.v1.UpdateTriggerRequest\x1a-.blockyard.execution.v1.UpdateTriggerResponse\"+\x82\xd3\xe4\x93\x02%2\x1a/api/triggers/{trigger.id}:\x07trigger\x12\x90\x01\n\rDeleteTrigger\x12,.blockyard.execution.v1.DeleteTriggerRequest\x1a-.blockyard.execution.v1.DeleteTriggerResponse\"\"\x82\xd3\xe4\x93\x02\x1c*\x1a/api/triggers/{trigger_id}\x12\xac\x01\n\x13RotateTriggerSecret\x12\x32.blockyard.execution.v1.RotateTriggerSecretRequest\x1a\x33.blockyard.execution.v1.RotateTriggerSecretResponse\",\x82\xd3\xe4\x93\x02&\"!/api/triggers/{trigger_id}:rotate:\x01*\x12\xb3\x01\n\x15ListTriggerDeliveries\x12\x34.blockyard.execution.v1.ListTriggerDeliveriesRequest\x1a\x35.blockyard.execution.v1.ListTriggerDeliveriesResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/triggers/{trigger_id}/deliveries\x12\x96\x01\n\x0eReceiveWebhook\x12-.blockyard.execution.v1.ReceiveWebhookRequest\x1a..blockyard.execution.v1.ReceiveWebhookResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x17/api/hooks/{trigger_id}:\x04\x62odyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,blockyard/execution/v1/trigger_service.proto\x12\x16\x62lockyard.execution.v1\x1a.blockyard/execution/v1/execution_service.proto\x1a$blockyard/execution/v1/trigger.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\\\n\x14\x43reateTriggerRequest\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"Y\n\x15\x43reateTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x0e\n\x06secret\x18\x02 \x01(\t\"b\n\x11GetTriggerRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x39\n\x0cvalue_format\x18\x02 \x01(\x0e\x32#.blockyard.execution.v1.ValueFormat\"F\n\x12GetTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\"N\n\x13ListTriggersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08graph_id\x18\x03 \x01(\t\"b\n\x14ListTriggersResponse\x12\x31\n\x08triggers\x18\x01 \x03(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x14UpdateTriggerRequest\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"I\n\x15UpdateTriggerResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\"*\n\x14\x44\x65leteTriggerRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteTriggerResponse\"b\n\x1aRotateTriggerSecretRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x30\n\rkeep_previous\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x1bRotateTriggerSecretResponse\x12\x30\n\x07trigger\x18\x01 \x01(\x0b\x32\x1f.blockyard.execution.v1.Trigger\x12\x0e\n\x06secret\x18\x02 \x01(\t\"Y\n\x1cListTriggerDeliveriesRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"u\n\x1dListTriggerDeliveriesResponse\x12;\n\ndeliveries\x18\x01 \x03(\x0b\x32\'.blockyard.execution.v1.TriggerDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ReceiveWebhookRequest\x12\x12\n\ntrigger_id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"o\n\x16ReceiveWebhookResponse\x12?\n\x07outcome\x18\x01 \x01(\x0e\x32..blockyard.execution.v1.TriggerDeliveryOutcome\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t2\xd9\t\n\x0eTriggerService\x12\x8c\x01\n\rCreateTrigger\x12,.blockyard.execution.v1.CreateTriggerRequest\x1a-.blockyard.execution.v1.CreateTriggerResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/api/triggers:\x07trigger\x12\x87\x01\n\nGetTrigger\x12).blockyard.execution.v1.GetTriggerRequest\x1a*.blockyard.execution.v1.GetTriggerResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/triggers/{trigger_id}\x12\x80\x01\n\x0cListTriggers\x12+.blockyard.execution.v1.ListTriggersRequest\x1a,.blockyard.execution.v1.ListTriggersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/api/triggers\x12\x99\x01\n\rUpdateTrigger\x12,.blockyard.execution.v1.UpdateTriggerRequest\x1a-.blockyard.execution.v1.UpdateTriggerResponse\"+\x82\xd3\xe4\x93\x02%2\x1a/api/triggers/{trigger.id}:\x07trigger\x12\x90\x01\n\rDeleteTrigger\x12,.blockyard.execution.v1.DeleteTriggerRequest\x1a-.blockyard.execution.v1.DeleteTriggerResponse\"\"\x82\xd3\xe4\x93\x02\x1c*\x1a/api/triggers/{trigger_id}\x12\xac\x01\n\x13RotateTriggerSecret\x12\x32.blockyard.execution.v1.RotateTriggerSecretRequest\x1a\x33.blockyard.execution.v1.RotateTriggerSecretResponse\",\x82\xd3\xe4\x93\x02&\"!/api/triggers/{trigger_id}:rotate:\x01*\x12\xb3\x01\n\x15ListTriggerDeliveries\x12\x34.blockyard.execution.v1.ListTriggerDeliveriesRequest\x1a\x35.blockyard.execution.v1.ListTriggerDeliveriesResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/triggers/{trigger_id}/deliveries\x12\x96\x01\n\x0eReceiveWebhook\x12-.blockyard.execution.v1.ReceiveWebhookRequest\x1a..blockyard.execution.v1.ReceiveWebhookResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x17/api/hooks/{trigger_id}:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,29 +62,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRIGGERRESPONSE']._serialized_start=566
   _globals['_GETTRIGGERRESPONSE']._serialized_end=636
   _globals['_LISTTRIGGERSREQUEST']._serialized_start=638
-  _globals['_LISTTRIGGERSREQUEST']._serialized_end=698
-  _globals['_LISTTRIGGERSRESPONSE']._serialized_start=700
-  _globals['_LISTTRIGGERSRESPONSE']._serialized_end=798
-  _globals['_UPDATETRIGGERREQUEST']._serialized_start=800
-  _globals['_UPDATETRIGGERREQUEST']._serialized_end=921
-  _globals['_UPDATETRIGGERRESPONSE']._serialized_start=923
-  _globals['_UPDATETRIGGERRESPONSE']._serialized_end=996
-  _globals['_DELETETRIGGERREQUEST']._serialized_start=998
-  _globals['_DELETETRIGGERREQUEST']._serialized_end=1040
-  _globals['_DELETETRIGGERRESPONSE']._serialized_start=1042
-  _globals['_DELETETRIGGERRESPONSE']._serialized_end=1065
-  _globals['_ROTATETRIGGERSECRETREQUEST']._serialized_start=1067
-  _globals['_ROTATETRIGGERSECRETREQUEST']._serialized_end=1165
-  _globals['_ROTATETRIGGERSECRETRESPONSE']._serialized_start=1167
-  _globals['_ROTATETRIGGERSECRETRESPONSE']._serialized_end=1262
-  _globals['_LISTTRIGGERDELIVERIESREQUEST']._serialized_start=1264
-  _globals['_LISTTRIGGERDELIVERIESREQUEST']._serialized_end=1333
-  _globals['_LISTTRIGGERDELIVERIESRESPONSE']._serialized_start=1335
-  _globals['_LISTTRIGGERDELIVERIESRESPONSE']._serialized_end=1427
-  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_start=1429
-  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_end=1508
-  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_start=1510
-  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_end=1621
-  _globals['_TRIGGERSERVICE']._serialized_start=1624
-  _globals['_TRIGGERSERVICE']._serialized_end=2865
+  _globals['_LISTTRIGGERSREQUEST']._serialized_end=716
+  _globals['_LISTTRIGGERSRESPONSE']._serialized_start=718
+  _globals['_LISTTRIGGERSRESPONSE']._serialized_end=816
+  _globals['_UPDATETRIGGERREQUEST']._serialized_start=818
+  _globals['_UPDATETRIGGERREQUEST']._serialized_end=939
+  _globals['_UPDATETRIGGERRESPONSE']._serialized_start=941
+  _globals['_UPDATETRIGGERRESPONSE']._serialized_end=1014
+  _globals['_DELETETRIGGERREQUEST']._serialized_start=1016
+  _globals['_DELETETRIGGERREQUEST']._serialized_end=1058
+  _globals['_DELETETRIGGERRESPONSE']._serialized_start=1060
+  _globals['_DELETETRIGGERRESPONSE']._serialized_end=1083
+  _globals['_ROTATETRIGGERSECRETREQUEST']._serialized_start=1085
+  _globals['_ROTATETRIGGERSECRETREQUEST']._serialized_end=1183
+  _globals['_ROTATETRIGGERSECRETRESPONSE']._serialized_start=1185
+  _globals['_ROTATETRIGGERSECRETRESPONSE']._serialized_end=1280
+  _globals['_LISTTRIGGERDELIVERIESREQUEST']._serialized_start=1282
+  _globals['_LISTTRIGGERDELIVERIESREQUEST']._serialized_end=1371
+  _globals['_LISTTRIGGERDELIVERIESRESPONSE']._serialized_start=1373
+  _globals['_LISTTRIGGERDELIVERIESRESPONSE']._serialized_end=1490
+  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_start=1492
+  _globals['_RECEIVEWEBHOOKREQUEST']._serialized_end=1571
+  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_start=1573
+  _globals['_RECEIVEWEBHOOKRESPONSE']._serialized_end=1684
+  _globals['_TRIGGERSERVICE']._serialized_start=1687
+  _globals['_TRIGGERSERVICE']._serialized_end=2928
 # @@protoc_insertion_point(module_scope)
