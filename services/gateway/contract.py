@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import blockyard
 from google.api import annotations_pb2, httpbody_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.rpc import error_details_pb2, status_pb2
+
+from services.gateway.http_rules import http_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +140,12 @@ def _with_dependencies(files: Iterable[FileDescriptor]) -> list[FileDescriptor]:
 
 
 def _public(method: MethodDescriptor) -> PublicMethod:
-    rule = method.GetOptions().Extensions[annotations_pb2.http]
-    bindings = tuple(_binding(method, one) for one in (rule, *rule.additional_bindings))
+    bindings = tuple(_binding(method, *rule) for rule in http_rules(method.full_name, method.GetOptions()))
     return PublicMethod(method.containing_service.full_name, method.name, method.server_streaming, bindings)
 
 
-def _binding(method: MethodDescriptor, rule: Any) -> Binding:  # Any: google.api ships no types
-    verb = rule.WhichOneof("pattern")
+def _binding(method: MethodDescriptor, verb: str, path: str, body: str) -> Binding:
     request = method.input_type
-    message = request if rule.body in ("", "*") else request.fields_by_name[rule.body].message_type
+    message = request if body in ("", "*") else request.fields_by_name[body].message_type
     assert message is not None, f"{method.full_name}: its body must be a message"
-    return Binding(verb.upper(), getattr(rule, verb), message.full_name if rule.body else "")
+    return Binding(verb.upper(), path, message.full_name if body else "")

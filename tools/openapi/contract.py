@@ -1,6 +1,5 @@
 """The contract as REST serves it: the methods that have an address (google.api.http), and all comments."""
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -8,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -20,12 +18,10 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from services.gateway.http_rules import VARIABLE, http_rules
 from tools.stubs import DEPENDENCIES, PROTO, ROOT, bring_dependencies
 
 __all__ = ["ROOT", "Binding", "Contract", "Method", "Service", "read_contract"]
-
-VERBS = ("get", "put", "post", "delete", "patch")
-_VARIABLE = re.compile(r"\{([^}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Binding:
     @property
     def variables(self) -> tuple[str, ...]:
         """The fields that stand in the path: "graph_id", "graph.id"."""
-        return tuple(_VARIABLE.findall(self.path))
+        return tuple(VARIABLE.findall(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +119,8 @@ def _method(service: str, method: MethodDescriptorProto, comments: Mapping[str, 
         pool.FindMessageTypeByName(method.input_type.removeprefix(".")),
         pool.FindMessageTypeByName(method.output_type.removeprefix(".")),
         method.server_streaming,
-        tuple(_bindings(method)),
+        tuple(Binding(*rule) for rule in http_rules(method.name, method.options)),
     )
-
-
-def _bindings(method: MethodDescriptorProto) -> Iterator[Binding]:
-    if not method.options.HasExtension(annotations_pb2.http):
-        return
-    rule: http_pb2.HttpRule = method.options.Extensions[annotations_pb2.http]
-    for one in (rule, *rule.additional_bindings):
-        verb = one.WhichOneof("pattern")
-        if verb not in VERBS or one.response_body or "=" in "".join(_VARIABLE.findall(getattr(one, verb, ""))):
-            raise ValueError(f"{method.name}: the generator does not know this kind of address: {one}")
-        yield Binding(verb, getattr(one, verb), one.body)
 
 
 def _comments(file: FileDescriptorProto) -> dict[str, str]:
