@@ -13,7 +13,6 @@ from services.common.notice_rows import PendingNotice, add_notices
 from services.execution.repository.schedules import (
     FIRING_COLUMNS,
     SCHEDULE_COLUMNS,
-    SKIP_WAITING,
     firing_of,
     schedule_of,
 )
@@ -157,6 +156,13 @@ class FiringRepository:
         rows = await self._pool.fetch(CLAIM, now, limit, until)
         return [Claimed(schedule_of(row), firing_of(row, "f_"), row["ahead"]) for row in rows]
 
+    async def execution_of(self, user_id: str, request_id: str) -> UUID | None:
+        """What a start with this request id has stored."""
+        execution_id: UUID | None = await self._pool.fetchval(
+            "SELECT execution_id FROM executions WHERE user_id = $1 AND request_id = $2", user_id, request_id
+        )
+        return execution_id
+
     async def started(self, claimed: Claimed, execution_id: UUID, now: datetime) -> None:
         """A firing has become an execution, which is durable."""
         await self._pool.execute(STARTED, claimed.schedule.schedule_id, claimed.firing.due_time, execution_id, now)
@@ -182,7 +188,6 @@ class FiringRepository:
             if not await connection.fetchval(COUNT_FAILURE, schedule_id, pause.most_failures):
                 return False
             await connection.execute(PAUSE, schedule_id, pause.reason, now)
-            await connection.execute(SKIP_WAITING, schedule_id, now)
             await add_notices(connection, [pause.notice])
         return True
 

@@ -16,11 +16,6 @@ SCHEDULE_COLUMNS = """schedule_id, user_id, name, graph_id, template, cron, time
     create_time, update_time"""
 FIRING_COLUMNS = """due_time, fire_time, status, reason, execution_id, through_time, due_times, attempts, end_time"""
 
-SKIP_WAITING = """
-UPDATE firings SET status = 3, reason = 'the schedule was paused', end_time = $2 WHERE schedule_id = $1 AND status = 1
-"""
-"""One whose start is under way becomes STARTED all the same, if it succeeds."""
-
 COUNT = "SELECT count(*) FROM schedules WHERE user_id = $1"
 BY_REQUEST = f"SELECT {SCHEDULE_COLUMNS}, request_hash FROM schedules WHERE user_id = $1 AND request_id = $2"
 ADD = f"""
@@ -137,7 +132,7 @@ class ScheduleRepository:
     ) -> Schedule | None:
         """Stores what `changed` makes of a schedule, whose row is locked meanwhile; None if there is none.
 
-        What `changed` raises leaves it as it was. One that is paused by it lets no firing wait.
+        What `changed` raises leaves it as it was. Firings that wait are the scheduler's: some may be started already.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(FOR_CHANGE, schedule_id, user_id)
@@ -156,8 +151,6 @@ class ScheduleRepository:
                 after.pause_reason,
                 after.failures,
             )
-            if after.terms.paused:
-                await connection.execute(SKIP_WAITING, schedule_id, now)
         return schedule_of(row)
 
     async def delete(self, schedule_id: UUID, user_id: str) -> bool:

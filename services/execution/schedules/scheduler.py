@@ -6,7 +6,7 @@ firing -> claim        it waits in its row; one replica has it for CLAIM_SECONDS
 claim -> overlap       counted in the same statement. It is skipped, waits on, or goes on
 claim -> start         an ordinary start, whose request id is of schedule and due time: repeated, it is the same
                        execution. What may pass (a service is away) is tried again for a day, what will last is recorded
-start -> outcome       lost: the start is repeated
+start -> outcome       lost: the start is repeated, or looked for if the schedule was paused meanwhile
 failures in a row      pause the schedule, in the transaction of the last one, with a notice to its owner
 
 The clock is PostgreSQL's, and an argument of `look`.
@@ -61,6 +61,7 @@ MOST_TRIES = 1_440
 
 OVERLAPS = "an execution of this schedule had not ended, and the overlap policy is SKIP"
 QUEUE_FULL = "the queue of this schedule was full"
+PAUSED = "the schedule was paused"
 QUEUED = "it waits for the end of an execution of this schedule"
 
 log = structlog.get_logger()
@@ -153,7 +154,9 @@ class Scheduler:
 
     async def _decide(self, claimed: Claimed, look: Look) -> None:
         terms = claimed.schedule.terms
-        if not claimed.ahead or terms.overlap is Overlap.ALLOW:
+        if terms.paused:
+            await self._settle_paused(claimed, look)
+        elif not claimed.ahead or terms.overlap is Overlap.ALLOW:
             await self._start(claimed, look)
         elif terms.overlap is Overlap.SKIP:
             await self._skip(claimed, OVERLAPS, look)
@@ -162,22 +165,32 @@ class Scheduler:
         else:
             await self._postpone(claimed, look.in_seconds(QUEUE_SECONDS), QUEUED, 0)
 
+    async def _settle_paused(self, claimed: Claimed, look: Look) -> None:
+        # Whoever had it before may have died, or not been answered, behind the start.
+        execution_id = await self.rows.execution_of(claimed.schedule.user_id, _request_id(claimed))
+        if execution_id is None:
+            await self._skip(claimed, PAUSED, look)
+        else:
+            await self._is_started(claimed, execution_id, look)
+
     async def _start(self, claimed: Claimed, look: Look) -> None:
-        schedule, due = claimed.schedule, claimed.firing.due_time
-        name = str(schedule.schedule_id)
+        schedule = claimed.schedule
         try:
             refusal = await self.refusal(schedule.user_id)
             if refusal:
                 await self._skip(claimed, refusal, look)
                 return
-            request_id = own_request_id("schedule", name, int(due.timestamp()))
-            request = start_of(schedule.terms.template, schedule.user_id, request_id, {"schedule": name})
+            labels = {"schedule": str(schedule.schedule_id)}
+            request = start_of(schedule.terms.template, schedule.user_id, _request_id(claimed), labels)
             async with asyncio.timeout(START_SECONDS):
                 execution_id = await self.start(request)
         except Exception as error:  # noqa: BLE001 - it is told of, and recorded
             # What cannot be started here must not end the start of all others.
             await self._not_started(claimed, error, look)
             return
+        await self._is_started(claimed, execution_id, look)
+
+    async def _is_started(self, claimed: Claimed, execution_id: UUID, look: Look) -> None:
         await self.rows.started(claimed, execution_id, look.now)
         METRICS.firings.labels("started").inc()
         METRICS.firing_lateness.observe(max(0.0, (look.now - claimed.firing.fire_time).total_seconds()))
@@ -215,6 +228,11 @@ class Scheduler:
         if has_paused:
             log.warning("a schedule has paused itself", schedule_id=str(schedule.schedule_id), reason=why)
             self.noticed()
+
+
+def _request_id(claimed: Claimed) -> str:
+    due = int(claimed.firing.due_time.timestamp())
+    return own_request_id("schedule", str(claimed.schedule.schedule_id), due)
 
 
 def _advance(now: datetime, schedule: Schedule, waiting: int) -> Advance:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,13 +14,16 @@ from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
+from services.execution.engine import RULES
 from services.execution.metrics import METRICS
+from services.execution.records import NewExecution
+from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.firings import FiringRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.schedules import NewSchedule, ScheduleRepository
 from services.execution.schedules.advancing import Advance, advance
-from services.execution.schedules.records import CatchUp, Overlap, Schedule, Terms
-from services.execution.schedules.scheduler import Scheduler
+from services.execution.schedules.records import CatchUp, FiringStatus, Overlap, Schedule, Terms
+from services.execution.schedules.scheduler import PAUSED, Scheduler
 from services.execution.starting import StartRequest
 from tests.stack.postgres import as_role, fresh_database
 from tests.waiting import until
@@ -121,3 +125,75 @@ async def test_what_is_not_written_is_not_counted(postgres: PostgresServer) -> N
         before = skipped._value.get()
         await look(Scheduler(FiringRepository(pool), start, refused, 10, lambda: None), START)
         assert skipped._value.get() == before
+
+
+async def stored(pool: "asyncpg.Pool[asyncpg.Record]", request: StartRequest) -> UUID:
+    """An execution as a start leaves it."""
+    new = NewExecution(
+        execution_id=new_id(),
+        user_id=request.user_id,
+        graph_id=request.graph_id,
+        graph_version=1,
+        partition=0,
+        plan_hash=b"",
+        rules=RULES,
+        inputs=b"{}",
+        labels=request.labels,
+        priority=0,
+        traceparent="",
+        request_id=request.request_id,
+        request_hash=b"",
+    )
+    assert await ExecutionRepository(pool).start([new], {})
+    return new.execution_id
+
+
+async def paused(pool: "asyncpg.Pool[asyncpg.Record]", schedule: Schedule) -> None:
+    """Its owner pauses it."""
+
+    def changed(before: Schedule) -> Schedule:
+        return replace(before, terms=replace(before.terms, paused=True), next_time=None, fire_time=None)
+
+    assert await ScheduleRepository(pool).change(schedule.schedule_id, schedule.user_id, changed, START)
+
+
+async def test_a_start_that_a_dead_replica_has_stored_is_known_though_its_schedule_was_paused(
+    postgres: PostgresServer,
+) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool)
+        begun: list[UUID] = []
+
+        async def store(request: StartRequest) -> UUID:
+            begun.append(await stored(pool, request))
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def start(_: StartRequest) -> UUID:
+            raise AssertionError
+
+        dying = asyncio.create_task(
+            look(Scheduler(FiringRepository(pool), store, nobody_is_refused, 10, lambda: None), START)
+        )
+        await until(lambda: bool(begun), "the start is stored")
+        dying.cancel()
+        await asyncio.wait([dying])
+        await paused(pool, schedule)
+        await look(Scheduler(FiringRepository(pool), start, nobody_is_refused, 10, lambda: None), START + MINUTE)
+        [firing] = await pool.fetch("SELECT status, execution_id FROM firings")
+        assert tuple(firing) == (FiringStatus.STARTED, *begun)
+
+
+async def test_what_waits_is_skipped_while_its_schedule_is_paused(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool)
+
+        async def away(_: StartRequest) -> UUID:
+            raise Unavailable
+
+        scheduler = Scheduler(FiringRepository(pool), away, nobody_is_refused, 10, lambda: None)
+        await look(scheduler, START)
+        await paused(pool, schedule)
+        await look(scheduler, START + MINUTE)
+        [firing] = await pool.fetch("SELECT status, reason FROM firings")
+        assert tuple(firing) == (FiringStatus.SKIPPED, PAUSED)
