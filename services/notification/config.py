@@ -1,14 +1,14 @@
 """Settings of the notification service: environment variables with the prefix BLOCKYARD_."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from blockyard.egress import EgressConfigurationError, EgressPolicy
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.common.config import DatabaseSettings, Port, ServiceSettings
 from services.common.derived_secrets import DerivingKeys
-from services.notification.mail.addresses import AddressUnusable, address_of, usable
+from services.notification.mail.addresses import AddressUnusable, address_of, usable, with_ascii_address
 
 
 class NotificationSettings(ServiceSettings, DatabaseSettings):
@@ -70,7 +70,9 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     smtp_password_file: Path | None = Field(None, description="A file with the password, read at each connection")
     smtp_ca: Path | None = Field(None, description="Authority of the server's certificate (PEM); the system's if empty")
     smtp_timeout: float = Field(30.0, gt=0, le=60, description="For each answer of the mail server")
-    mail_sender: str = Field("", description='Whom mails are from: "Blockyard <blockyard@example.org>"')
+    mail_sender: Annotated[str, AfterValidator(with_ascii_address)] = Field(
+        "", description='Whom mails are from: "Blockyard <blockyard@example.org>"'
+    )
     public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="The edge as users reach it, for links")
     mail_execution_url: str = Field(
         "", pattern=r"^(https?://\S*\{execution_id\}\S*)?$", description="Where people look at an execution"
@@ -94,6 +96,10 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
             ) from None
         if not self.public_url:
             raise ValueError("BLOCKYARD_PUBLIC_URL must be set with BLOCKYARD_SMTP_HOST: mails link to it.")
+        if not self.public_url.isascii():
+            raise ValueError(
+                "BLOCKYARD_PUBLIC_URL must be ASCII, as headers of mails are: hosts as xn--..., letters in paths as %.."
+            )
         if not self.account_address:
             raise ValueError("BLOCKYARD_ACCOUNT_ADDRESS must be set with BLOCKYARD_SMTP_HOST: it knows the addresses.")
         return self

@@ -32,6 +32,15 @@ def address_of(sender: str) -> str:
     return parseaddr(sender)[1]
 
 
+def with_ascii_address(sender: str) -> str:
+    """The same sender with its address as `usable` has it; one that is none stays as it is."""
+    address = address_of(sender)
+    try:
+        return sender.replace(address, usable(address))
+    except AddressUnusable:
+        return sender
+
+
 def domain_of(sender: str) -> str:
     """What stands after the "@"."""
     return address_of(sender).rpartition("@")[2]
