@@ -36,7 +36,7 @@ from services.notification.repository.mails import MailRepository
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class MailParts:
     """The parts of mail that the service puts in their places."""
 
     takes: Sequence[followers.Take]
@@ -62,16 +62,16 @@ async def open_mail(
     process: run.Process,
     pool: "asyncpg.Pool[asyncpg.Record]",
     credentials: grpc_client.ServiceCredentials,
-) -> Mail:
+) -> MailParts:
     """Everything, as far as this installation sends mails."""
     choices = choices_of(settings, pool)
     mailing = await start_mailing(settings, pool, credentials, resources)
     api, routes = PreferenceApi(choices, mail_enabled=mailing is not None), pages.routes(choices)
     if mailing is None:
-        return Mail((), (), lambda: None, api, routes)
+        return MailParts((), (), lambda: None, api, routes)
     process.hold("mails", mailing.sender.run())
     sorter = mailing.sorter
-    return Mail((sorter.take_turns,), (sorter.take_notices,), mailing.sender.wake, api, routes)
+    return MailParts((sorter.take_turns,), (sorter.take_notices,), mailing.sender.wake, api, routes)
 
 
 def choices_of(settings: NotificationSettings, pool: "asyncpg.Pool[asyncpg.Record]", clock: Clock = utc_now) -> Choices:
