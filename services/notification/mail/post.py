@@ -6,6 +6,7 @@ what this server takes from us
 4xx, and all trouble with connections   tried again
 """
 
+import asyncio
 import re
 import socket
 import ssl
@@ -20,6 +21,10 @@ import aiosmtplib
 from services.notification.mail.messages import Message
 
 Security = Literal["starttls", "tls", "none"]
+
+MOST_SECONDS = 100.0
+"""For a connection, and for a mail, however many steps answer in time: whoever claims mails must be done with them
+before the lease is over."""
 
 _ENHANCED = re.compile(r"(?:^|\(#)5\.(\d{1,3})\.(\d{1,3})\b")
 """The code of RFC 3463, where most servers put it and where some do: "(#5.1.1)"."""
@@ -59,6 +64,8 @@ class MailServer:
     """The bare address."""
     timeout: float
     """Seconds for each step."""
+    most_seconds: float = MOST_SECONDS
+    """For all steps of a connection, and of a mail."""
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["Line"]:
@@ -76,7 +83,8 @@ class MailServer:
             timeout=self.timeout,
         )
         try:
-            await client.connect()
+            async with asyncio.timeout(self.most_seconds):
+                await client.connect()
         except aiosmtplib.SMTPAuthenticationError as error:
             client.close()
             raise ServerAway(f"the mail server refuses our user or password: {told(error)}") from error
@@ -84,7 +92,7 @@ class MailServer:
             client.close()
             raise ServerAway(told(error)) from error
         try:
-            yield Line(client, self.sender)
+            yield Line(client, self.sender, self.most_seconds)
         finally:
             with suppress(aiosmtplib.SMTPException, OSError):
                 await client.quit(timeout=2)
@@ -110,14 +118,16 @@ class MailServer:
 class Line:
     """A connection to the mail server."""
 
-    def __init__(self, client: aiosmtplib.SMTP, sender: str) -> None:
+    def __init__(self, client: aiosmtplib.SMTP, sender: str, most_seconds: float) -> None:
         self._client = client
         self._sender = sender
+        self._most_seconds = most_seconds
 
     async def send(self, message: Message) -> None:
         """Returns once the server has it. Raises ServerAway, TakenLater, RefusedForGood or AddressRefused."""
         try:
-            await self._client.sendmail(self._sender, message.recipient, message.data)
+            async with asyncio.timeout(self._most_seconds):
+                await self._client.sendmail(self._sender, message.recipient, message.data)
         except aiosmtplib.SMTPRecipientsRefused as error:
             refusal = error.recipients[0]
             if refuses_address(refusal.code, refusal.message):

@@ -35,7 +35,8 @@ from services.notification.repository.mails import MailRepository
 
 AT_ONCE = 10
 LEASE_SECONDS = 600.0
-"""Longer than a batch may take: a mail server answers each step within its timeout, or the batch ends."""
+"""Longer than a batch takes: the last mail begins within BATCH_SECONDS, and the mail server has MOST_SECONDS for it and
+for the connection."""
 BATCH_SECONDS = 300.0
 LOOK_SECONDS = 5.0
 TRY_FOR = timedelta(days=1)
