@@ -5,8 +5,9 @@ It starts what it needs by name (`python -m services.<name>`) and imports nothin
 
 from blockyard.dev.errors import DevelopmentStackError
 from blockyard.dev.nats import NatsServer, start_nats
+from blockyard.dev.only_stack import StackRuns
 from blockyard.dev.postgres import PostgresServer, start_postgres
-from blockyard.dev.stack import Stack, StackRuns
+from blockyard.dev.stack import Stack
 
 __all__ = [
     "DevelopmentStackError",

@@ -4,10 +4,9 @@
 """
 
 import asyncio
-import fcntl
 import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +16,11 @@ from blockyard.certificates import Certificates
 from blockyard.dev import nats_users, tokens
 from blockyard.dev.cluster import SUPERUSER, has_cluster
 from blockyard.dev.edge import Edge, start_on_first
-from blockyard.dev.errors import DevelopmentStackError, explain_os_error
-from blockyard.dev.home import StackFolder, StackState, read_state
+from blockyard.dev.errors import DevelopmentStackError
+from blockyard.dev.home import StackFolder, StackState
 from blockyard.dev.migrated import migrated_cluster
 from blockyard.dev.nats import NatsServer, start_nats
+from blockyard.dev.only_stack import only_stack_in
 from blockyard.dev.ports import free_port
 from blockyard.dev.postgres import PostgresServer, start_postgres
 from blockyard.dev.postgres_access import PostgresAccess
@@ -40,10 +40,6 @@ from blockyard.dev.supervisor import Member, Supervisor
 
 def _silent(_: str) -> None:
     pass
-
-
-class StackRuns(DevelopmentStackError):
-    """Another process runs a stack on this home."""
 
 
 class Stack:
@@ -100,7 +96,7 @@ class Stack:
     async def start(self) -> None:
         """Start all; when one part fails, stop what stands and raise what was wrong."""
         require_services()
-        self._held.enter_context(_only_stack_in(self.folder))
+        self._held.enter_context(only_stack_in(self.folder))
         self._started = True
         try:
             await self._start_all()
@@ -402,32 +398,3 @@ async def _finish(work: asyncio.Future[list[None]]) -> None:
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait({work})
-
-
-@contextmanager
-def _only_stack_in(folder: StackFolder) -> Iterator[None]:
-    """Make the folder and hold its lock: two stacks on the same data would ruin each other's."""
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.path.chmod(0o700)
-        folder.blobs.mkdir(exist_ok=True)
-        folder.keys.mkdir(exist_ok=True, mode=0o700)
-        lock = folder.lock.open("a")
-    except OSError as error:
-        raise explain_os_error(error, folder.path, "Making the stack's folder") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StackRuns(_who_runs(folder)) from None
-        yield
-
-
-def _who_runs(folder: StackFolder) -> str:
-    state = read_state(folder.path.parent)
-    if state is None:
-        return f"A stack on {folder.path} is starting or stopping just now; wait a moment."
-    return (
-        f"A stack runs already on {folder.path} (process {state.pid}): graph service at {state.addresses['graph']}, "
-        f"execution service at {state.addresses['execution']}. Stop it with Ctrl-C where it runs, or use it."
-    )
