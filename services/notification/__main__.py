@@ -54,7 +54,7 @@ async def start(settings: NotificationSettings, resources: AsyncExitStack, proce
     )
     feeds = Feeds(FeedServiceStub(execution))
     hub = Hub()
-    tail = Tail(bus, feeds, hub.tell)
+    tail = Tail(bus, feeds, hub.tell, hub.end)
     process.hold("tail", tail.run())
     with suppress(TimeoutError):
         # Whoever starts everything at once finds it ready; without the execution service it serves all the same.

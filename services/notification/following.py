@@ -107,6 +107,7 @@ class _Subscription:
                 yield told
             if not self.queue.overflowed:
                 break
+            self._refuse_ended()
             self.queue.reset()
             end = dict(self.following.tail.positions)
         yield Told((), self.positions, live=True)
@@ -114,6 +115,7 @@ class _Subscription:
         last = loop.time()
         while True:
             if self.queue.overflowed:
+                self._refuse_ended()
                 CUT_OFF.inc()
                 raise SubscriberTooSlow
             parts = self._queued()
@@ -122,6 +124,10 @@ class _Subscription:
                 last = loop.time()
             else:
                 await self._wait(last + quiet)
+
+    def _refuse_ended(self) -> None:
+        if self.queue.ended:
+            raise CursorAhead
 
     async def _stored(self, end: Positions) -> AsyncGenerator[Told, None]:
         filter, feeds = self.queue.filter, self.following.feeds

@@ -28,6 +28,8 @@ class Queue:
     entries: deque[Entry] = field(default_factory=deque)
     overflowed: bool = False
     """True if something was left out, until `reset`."""
+    ended: bool = False
+    """True once there is nothing to go on from: places that were told are given again."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is something to tell."""
     _bytes: int = 0
@@ -43,6 +45,12 @@ class Queue:
             return
         self.entries.append(entry)
         self._bytes += len(entry.data)
+
+    def end(self) -> None:
+        """Takes no more."""
+        self.ended = self.overflowed = True
+        self.entries.clear()
+        self.work.set()
 
     def take(self) -> Iterator[Entry]:
         """What is there."""
@@ -74,6 +82,12 @@ class Hub:
                 for queue in queues:
                     if queue.filter.wants(entry):
                         queue.put(entry)
+
+    def end(self) -> None:
+        """Whoever is told now must begin anew."""
+        for queues in (*self._of_user.values(), self._of_all):
+            for queue in queues:
+                queue.end()
 
     @contextmanager
     def queue(self, filter: EventFilter) -> Iterator[Queue]:

@@ -5,6 +5,7 @@ message of NATS -> told     if all before it were told; it says which was the on
                -> rows      if something before it is missing: what is missing is read from the execution service
 NATS was away  -> heads     what was committed meanwhile is read
 silence        -> heads     now and then: the last message of a partition may have been lost without a next one
+heads go back  -> anew      the database was restored, or promoted without its last commits: all subscriptions end
 
 Messages come over a plain subscription, as soon as they are published. Nothing here is kept but one number for each
 partition, so a replica that starts anew begins at the end of that moment.
@@ -33,7 +34,8 @@ log = structlog.stdlib.get_logger(__name__)
 class Tail:
     """One for each process. `tell` is called with every turn, from the loop."""
 
-    def __init__(self, bus: Bus, feeds: Feeds, tell: Callable[[Entry], None]) -> None:
+    def __init__(self, bus: Bus, feeds: Feeds, tell: Callable[[Entry], None], end: Callable[[], None]) -> None:
+        """`end` is called when what was told is not there any more, and numbers are given again."""
         self.positions: Positions = {}
         """All up to here was told."""
         self.begun = asyncio.Event()
@@ -41,11 +43,14 @@ class Tail:
         self._bus = bus
         self._feeds = feeds
         self._tell = tell
+        self._end = end
         self._missing: Positions = {}
         """Up to where a partition is to be read from rows; until then its messages are not looked at."""
         self._look = asyncio.Event()
         self._heads: Positions = {}
         """At the last look."""
+        self._back = False
+        """At the last look less was committed than had been told before."""
         self._pauses = delays()
 
     async def run(self) -> None:
@@ -108,7 +113,9 @@ class Tail:
     async def _catch_up(self) -> None:
         """Reads what is known to be missing, and what was there at the last look and was not told since."""
         if not self._missing:
-            last, self._heads = self._heads, await self._feeds.heads()
+            told, last = dict(self.positions), self._heads
+            self._heads = await self._feeds.heads()
+            self._believe(told)
             self._missing.update(behind(self.positions, last or self._heads))
         while self._missing:
             page = await self._feeds.read(self.positions, dict(self._missing))
@@ -120,6 +127,17 @@ class Tail:
             for partition, reached in page.reached.items():
                 self.positions[partition] = max(reached, self.positions.get(partition, 0))
             self._missing = behind(self.positions, self._missing)
+
+    def _believe(self, told: Positions) -> None:
+        """Begins anew where the feeds end, if that was before what was told when they were asked, twice in a row."""
+        back = behind(self._heads, told)
+        if back and self._back:
+            log.error("feeds have gone back, as of a database that was restored", partitions=sorted(back))
+            self.positions.clear()
+            self.positions.update(self._heads)
+            self._end()
+            back = {}
+        self._back = bool(back)
 
     def _tell_once(self, entry: Entry) -> None:
         if entry.sequence > self.positions.get(entry.partition, 0):

@@ -87,7 +87,7 @@ async def tailing(built: House, most_entries: int = 1000) -> AsyncIterator[Follo
         grpc_client.channel(built.replicas[0].address, credentials) as channel,
     ):
         feeds, hub = Feeds(FeedServiceStub(channel)), Hub(most_entries)
-        tail = Tail(bus, feeds, hub.tell)
+        tail = Tail(bus, feeds, hub.tell, hub.end)
         work = asyncio.create_task(tail.run())
         try:
             yield Following(tail, hub, feeds)
