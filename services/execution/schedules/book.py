@@ -66,15 +66,17 @@ class Book:
         starts_other: bool,
     ) -> Schedule:
         """A schedule with other terms. `starts_other` says that what it starts is among what changes."""
-        before = await self.get(user_id, schedule_id)
-        graph_id = before.terms.graph_id
+        graph_id = ""
         if starts_other:
+            before = await self.get(user_id, schedule_id)
             graph_id = await self.check_start(user_id, terms_of(before).template)
 
         def changed(schedule: Schedule) -> Schedule:
             if etag and etag != str(schedule.version):
                 raise Aborted
-            return _changed(schedule, replace(terms_of(schedule), graph_id=graph_id), now)
+            # Of the locked row, if not of this change: another one may have come first.
+            terms = replace(terms_of(schedule), graph_id=graph_id or schedule.terms.graph_id)
+            return _changed(schedule, terms, now)
 
         after = await self.rows.change(schedule_id, user_id, changed, now)
         if after is None:

@@ -32,6 +32,9 @@ CHANGEABLE = (
 )
 """Fields of a schedule that its owner sets."""
 
+PACE = frozenset({"cron", "time_zone", "jitter_seconds"})
+LIMITS = frozenset({"start_time", "end_time"})
+
 FIELD = "schedule"
 LONGEST_NAME = 100
 MOST_WAIT = 100
@@ -49,8 +52,11 @@ class Bounds:
     """Seconds between two due times at the least."""
 
 
-def read(message: messages.Schedule, bounds: Bounds, now: datetime) -> Terms:
-    """The terms that a request gives. Raises InvalidArgument with all that is wrong of them."""
+def read(message: messages.Schedule, bounds: Bounds | None, now: datetime) -> Terms:
+    """The terms that a request gives. Raises InvalidArgument with all that is wrong of them.
+
+    Without bounds nobody looks at when it is due.
+    """
     violations = list(_violations(message, bounds, now))
     template = b""
     if not message.HasField("start"):
@@ -97,7 +103,14 @@ def changed(before: Schedule, given: messages.Schedule, paths: Sequence[str], bo
                 getattr(merged, path).CopyFrom(value)
         else:
             setattr(merged, path, value)
-    return read(merged, bounds, now)
+    return read(merged, _bounds_of(before, merged, paths, bounds), now)
+
+
+def _bounds_of(before: Schedule, merged: messages.Schedule, paths: Sequence[str], bounds: Bounds) -> Bounds | None:
+    """What a change is bound to: whatever is allowed by now, a schedule can be paused, and renamed."""
+    if not PACE.isdisjoint(paths) or (before.terms.paused and not merged.paused):
+        return bounds
+    return None if LIMITS.isdisjoint(paths) else Bounds(interval=0)
 
 
 def paths_of(request: messages.UpdateScheduleRequest) -> list[str]:
@@ -144,10 +157,11 @@ def shown(
     return message
 
 
-def _violations(message: messages.Schedule, bounds: Bounds, now: datetime) -> Iterable[Violation]:
+def _violations(message: messages.Schedule, bounds: Bounds | None, now: datetime) -> Iterable[Violation]:
     if len(message.name) > LONGEST_NAME:
         yield Violation(f"{FIELD}.name", f"longer than {LONGEST_NAME} characters")
-    yield from _timing(message, bounds, now)
+    if bounds is not None:
+        yield from _timing(message, bounds, now)
     for name, known in (("overlap_policy", Overlap), ("catch_up_policy", CatchUp)):
         number = getattr(message, name)
         if number and number not in list(known):

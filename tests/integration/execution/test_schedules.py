@@ -362,6 +362,20 @@ async def test_an_update_changes_what_it_names_and_no_more(shared: Schedules) ->
     assert (await refused(anna.update(made.id, name="late", etag=made.etag)))[0] == grpc.StatusCode.ABORTED
 
 
+async def test_changes_at_once_leave_each_other_what_they_start(shared: Schedules) -> None:
+    anna = of(shared, "at-once")
+    made = await anna.create()
+    async with anna.rows.transaction():
+        # Somebody else changes what is started, and has not committed yet.
+        await anna.rows.execute("UPDATE schedules SET graph_id = 'other' WHERE schedule_id = $1", UUID(made.id))
+        renamed = asyncio.ensure_future(anna.update(made.id, "name", name="late"))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
+        await until(lambda: anna.rows.fetchval(waits), "the change waits for the row")
+    assert (await renamed).name == "late"
+    kept = "SELECT graph_id FROM schedules WHERE schedule_id = $1"
+    assert await anna.rows.fetchval(kept, UUID(made.id)) == "other"
+
+
 async def test_a_deleted_schedule_is_gone_and_others_schedules_are_not_there(shared: Schedules) -> None:
     anna, berta = of(shared, "deleting"), of(shared, "looking")
     made = await anna.create()
