@@ -41,6 +41,8 @@ def decode_cursor(text: str) -> dict[int, int]:
     positions: dict[int, int] = {}
     partition = -1
     for step, sequence in zip(numbers[::2], numbers[1::2], strict=False):
+        if step < 1:
+            raise _invalid()
         partition += step
         positions[partition] = sequence
     if len(numbers) % 2 or partition >= MOST_PARTITIONS or any(one > LARGEST for one in positions.values()):
@@ -63,6 +65,8 @@ def _write(body: bytearray, number: int) -> None:
 def _numbers(body: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in body:
+        if shift > LARGEST.bit_length():
+            raise _invalid()
         number |= (byte & 127) << shift
         shift += 7
         if not byte & 128:
