@@ -17,7 +17,7 @@ OPTIONS = {
     "low-balance": MailKind.LOW_BALANCE,
     "credential-revoked": MailKind.CREDENTIAL_REVOKED,
     "webhook-disabled": MailKind.WEBHOOK_DISABLED,
-    "schedule-disabled": MailKind.SCHEDULE_DISABLED,
+    "schedule-paused": MailKind.SCHEDULE_PAUSED,
     "submission-reviewed": MailKind.SUBMISSION_REVIEWED,
 }
 """Kinds by the name of their option."""

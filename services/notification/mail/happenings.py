@@ -18,7 +18,7 @@ OF_NOTICES: Mapping[str, MailKind] = {
     "LOW_BALANCE": MailKind.LOW_BALANCE,
     "CREDENTIAL_REVOKED": MailKind.CREDENTIAL_REVOKED,
     "WEBHOOK_DISABLED": MailKind.WEBHOOK_DISABLED,
-    "SCHEDULE_PAUSED": MailKind.SCHEDULE_DISABLED,
+    "SCHEDULE_PAUSED": MailKind.SCHEDULE_PAUSED,
     "SUBMISSION_REVIEWED": MailKind.SUBMISSION_REVIEWED,
 }
 """By the name of a notice's kind. Of others there are no mails."""

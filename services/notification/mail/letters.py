@@ -30,7 +30,7 @@ WORDS = {
     MailKind.LOW_BALANCE: "low balance",
     MailKind.CREDENTIAL_REVOKED: "credential to be connected again",
     MailKind.WEBHOOK_DISABLED: "webhook switched off",
-    MailKind.SCHEDULE_DISABLED: "schedule switched off",
+    MailKind.SCHEDULE_PAUSED: "schedule paused",
     MailKind.SUBMISSION_REVIEWED: "submission reviewed",
 }
 

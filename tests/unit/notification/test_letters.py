@@ -91,9 +91,9 @@ def sent(of: Mail, name: str = "Weekly report", to: str = "ann@example.org", cal
         ),
         (MailKind.WEBHOOK_DISABLED, {"url": "https://a.example"}, "A webhook was switched off", "https://a.example"),
         (
-            MailKind.SCHEDULE_DISABLED,
+            MailKind.SCHEDULE_PAUSED,
             {"name": "nightly", "reason": "no graph"},
-            "Schedule nightly was switched off",
+            "Schedule nightly was paused",
             "no graph",
         ),
         (MailKind.SUBMISSION_REVIEWED, {"state": "approved"}, "Your submission was reviewed", "approved"),

@@ -40,8 +40,8 @@ class _MailKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MailKind.Val
     """A provider refuses a credential: its owner has to connect it again."""
     MAIL_KIND_WEBHOOK_DISABLED: _MailKind.ValueType  # 6
     """A webhook was switched off, since its receiver does not take what is sent."""
-    MAIL_KIND_SCHEDULE_DISABLED: _MailKind.ValueType  # 7
-    """A schedule was switched off, since its starts are refused."""
+    MAIL_KIND_SCHEDULE_PAUSED: _MailKind.ValueType  # 7
+    """A schedule was paused, since its starts are refused."""
     MAIL_KIND_SUBMISSION_REVIEWED: _MailKind.ValueType  # 8
     """A submission to the store was reviewed."""
 
@@ -62,8 +62,8 @@ MAIL_KIND_CREDENTIAL_REVOKED: MailKind.ValueType  # 5
 """A provider refuses a credential: its owner has to connect it again."""
 MAIL_KIND_WEBHOOK_DISABLED: MailKind.ValueType  # 6
 """A webhook was switched off, since its receiver does not take what is sent."""
-MAIL_KIND_SCHEDULE_DISABLED: MailKind.ValueType  # 7
-"""A schedule was switched off, since its starts are refused."""
+MAIL_KIND_SCHEDULE_PAUSED: MailKind.ValueType  # 7
+"""A schedule was paused, since its starts are refused."""
 MAIL_KIND_SUBMISSION_REVIEWED: MailKind.ValueType  # 8
 """A submission to the store was reviewed."""
 Global___MailKind: _TypeAlias = MailKind  # noqa: Y015
