@@ -8,8 +8,10 @@ from enum import Enum
 from blockyard.events import EventKind
 
 from tests.chaos.credits import Credits
-from tests.chaos.deliveries import complaints
+from tests.chaos.deliveries import complaints as delivery_complaints
 from tests.chaos.histories import Child, History
+from tests.chaos.schedules import Firing, Schedules
+from tests.chaos.schedules import complaints as timing_complaints
 from tests.chaos.subscriber import WEBHOOK
 from tests.chaos.subscribers import Seen, disorders, missing
 from tests.chaos.traffic import Followed
@@ -29,6 +31,7 @@ class Wrong(Enum):
     MISCHARGED = "mischarged"
     CRASHED = "crashed"
     MISDELIVERED = "misdelivered"
+    MISTIMED = "mistimed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,15 @@ def judge_deliveries(count: int, named: Mapping[int, set[str]], started: Mapping
     """Whether each incoming webhook has started one execution, the one that its sender was told of."""
     return [
         Finding(Wrong.MISDELIVERED, execution_id, "hooked", what)
-        for execution_id, what in complaints(count, named, started)
+        for execution_id, what in delivery_complaints(count, named, started)
+    ]
+
+
+def judge_schedules(schedules: Schedules, firings: Sequence[Firing], executions: Sequence[str]) -> list[Finding]:
+    """Whether each due time of each schedule has started one execution."""
+    return [
+        Finding(Wrong.MISTIMED, execution_id, "by the clock", what)
+        for execution_id, what in timing_complaints(schedules, firings, executions)
     ]
 
 

@@ -50,6 +50,7 @@ class Report:
     crashes: Sequence[Crash]
     answers: Counter[str]
     deliveries: int
+    firings: int
     decisions: int
     charges: int
     told: Mapping[str, Told]
@@ -84,6 +85,7 @@ class Report:
             "events": self.events,
             "seconds": round(self.seconds, 1),
             "deliveries": self.deliveries,
+            "firings": self.firings,
             "decisions": self.decisions,
             "charges": self.charges,
             "told": {kind: asdict(told) for kind, told in self.told.items()},
@@ -129,6 +131,7 @@ def say_report(report: Report, say: Callable[[str], None]) -> None:
     say(f"  nodes, events  {report.node_executions:7} {report.events:7}")
     say(f"  faults         {len(report.struck):7}")
     say(f"  deliveries     {report.deliveries:7} (incoming webhooks)")
+    say(f"  firings        {report.firings:7} (of schedules)")
     say(f"  decisions      {report.decisions:7} (blocks that must not be repeated, of unknown outcome)")
     say(f"  charges        {report.charges:7}")
     for kind, told in report.told.items():

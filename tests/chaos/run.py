@@ -34,10 +34,12 @@ from tests.chaos.judging import (
     judge_children,
     judge_credits,
     judge_deliveries,
+    judge_schedules,
     judge_starts,
     judge_subscribers,
 )
 from tests.chaos.report import Evidence, Report, Told
+from tests.chaos.schedules import Schedules
 from tests.chaos.shapes import Load, draw_loads
 from tests.chaos.subscribers import Seen, Subscribers
 from tests.chaos.traffic import CALL_SECONDS, Traffic
@@ -70,6 +72,8 @@ END_SECONDS = 25.0
 END_SECONDS_AN_EXECUTION = 0.2
 LOOK_EVERY_SECONDS = 0.5
 FOLLOWERS_GRACE_SECONDS = 10.0
+SCHEDULES_SECONDS = 90.0
+"""Longest time until what is due is started and has ended: a start that failed is tried again within a minute."""
 TOLD_SECONDS = 30.0
 TOLD_SECONDS_AN_EVENT = 0.02
 """Longest time after the last end until subscribers have been told of everything. Webhooks take longest: a request for
@@ -84,6 +88,15 @@ class Settings:
     seed: int
     executions: int
     faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What starts executions: clients, incoming webhooks, and the clock."""
+
+    traffic: Traffic
+    deliveries: Deliveries
+    schedules: Schedules
 
 
 class WrongExpectation(Exception):
@@ -106,18 +119,13 @@ async def run_chaos(settings: Settings, home: Path, say: Callable[[str], None]) 
         _subscribers(stack, home) as subscribers,
         Giver(stack) as giver,
     ):
-        run_id = f"chaos-{settings.seed}-{os.getpid()}"
-        traffic = Traffic(clients, run_id, random)
-        await traffic.create_graphs()
-        count = settings.executions // EXECUTIONS_A_DELIVERY
-        deliveries = Deliveries(stack.edge.url, stack.postgres.url, clients[0], run_id, random, count)
-        await deliveries.create_trigger()
+        sources = await _sources(settings, stack, clients, random)
         injector = Injector(stack, subscribers, say)
         by_number = {load.number: load for load in loads}
-        await _trouble(traffic, deliveries, injector, loads, by_number, plan)
+        await _trouble(sources, injector, loads, by_number, plan)
         await giver.stop()
         say("reading what became of them")
-        return await _verdict(settings, stack, traffic, deliveries, injector, by_number, ledger, giver.given, began)
+        return await _verdict(settings, stack, sources, injector, by_number, ledger, giver.given, began)
 
 
 async def check_expectations(loads: Sequence[Load], ledger: Path) -> None:
@@ -173,15 +181,24 @@ async def _clients(stack: Stack) -> AsyncIterator[list[Client]]:
         ]
 
 
+async def _sources(settings: Settings, stack: Stack, clients: Sequence[Client], random: Random) -> Sources:
+    """All that they need is stored before the first fault."""
+    run_id, url = f"chaos-{settings.seed}-{os.getpid()}", stack.postgres.url
+    traffic = Traffic(clients, run_id, random)
+    await traffic.create_graphs()
+    count = settings.executions // EXECUTIONS_A_DELIVERY
+    deliveries = Deliveries(stack.edge.url, url, clients[0], run_id, random, count)
+    await deliveries.create_trigger()
+    schedules = Schedules(url, clients[0])
+    await schedules.create()
+    return Sources(traffic, deliveries, schedules)
+
+
 async def _trouble(
-    traffic: Traffic,
-    deliveries: Deliveries,
-    injector: Injector,
-    loads: Sequence[Load],
-    by_number: Mapping[int, Load],
-    plan: Sequence[Fault],
+    sources: Sources, injector: Injector, loads: Sequence[Load], by_number: Mapping[int, Load], plan: Sequence[Fault]
 ) -> None:
     """Executions are started while faults strike; then all run again, and everything may end until a deadline."""
+    traffic, deliveries = sources.traffic, sources.deliveries
     followers = asyncio.create_task(traffic.follow_some(), name="followers")
     decider = asyncio.create_task(traffic.decide(by_number), name="decider")
     try:
@@ -198,6 +215,7 @@ async def _trouble(
         await _until_ended(execution_ids, injector, END_SECONDS + END_SECONDS_AN_EXECUTION * len(loads))
         if traffic.followers:  # the ends are there: let the subscribers see them
             await asyncio.wait(traffic.followers, timeout=FOLLOWERS_GRACE_SECONDS)
+        await sources.schedules.end(SCHEDULES_SECONDS)
     finally:
         for task in (followers, decider):
             task.cancel()
@@ -219,8 +237,7 @@ async def _until_ended(execution_ids: Sequence[str], injector: Injector, seconds
 async def _verdict(
     settings: Settings,
     stack: Stack,
-    traffic: Traffic,
-    deliveries: Deliveries,
+    sources: Sources,
     injector: Injector,
     by_number: Mapping[int, Load],
     ledger: Path,
@@ -228,11 +245,14 @@ async def _verdict(
     began: float,
 ) -> Report:
     url = stack.postgres.url
+    traffic, deliveries, schedules = sources.traffic, sources.deliveries, sources.schedules
     client = traffic.clients[0]
     histories = await read_histories(url, client, by_number, traffic.accepted, traffic.followed)
     findings = judge(histories, await started_twice(url), read_ledger(ledger), traffic.decisions)
     findings += judge_children(await read_children(url))
     findings += judge_deliveries(deliveries.count, deliveries.named, await deliveries.started())
+    firings, of_schedules = await schedules.became()
+    findings += judge_schedules(schedules, firings, of_schedules)
     await settled(url)
     credits = await read_credits(url, given)
     findings += judge_credits(credits)
@@ -257,6 +277,7 @@ async def _verdict(
         crashes=injector.crashes,
         answers=traffic.answers + deliveries.answers,
         deliveries=deliveries.count,
+        firings=len(firings),
         decisions=traffic.decisions.total(),
         charges=len(credits.charged),
         told={kind: _told(seen, injector.subscribers.starts[kind]) for kind, seen in told.items()},

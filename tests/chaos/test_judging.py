@@ -10,7 +10,16 @@ from blockyard.records import ExecutionStatus
 
 from tests.chaos.credits import Credits
 from tests.chaos.histories import Child, History, Row
-from tests.chaos.judging import Wrong, judge, judge_children, judge_credits, judge_deliveries, judge_execution
+from tests.chaos.judging import (
+    Wrong,
+    judge,
+    judge_children,
+    judge_credits,
+    judge_deliveries,
+    judge_execution,
+    judge_schedules,
+)
+from tests.chaos.schedules import Firing, Schedules
 from tests.chaos.shapes import Expected, Load, Shape
 from tests.chaos.traffic import Followed
 
@@ -122,6 +131,24 @@ def test_each_delivery_starts_the_one_execution_that_was_named(
     named: dict[int, set[str]], started: dict[str, int], count: int
 ) -> None:
     assert len(judge_deliveries(2, named, started)) == count
+
+
+def test_each_due_time_starts_one_execution() -> None:
+    one, two, late = (NOON + timedelta(minutes=minutes) for minutes in (0, 1, 2))
+    until = late + timedelta(seconds=30)  # the last may be held by its jitter
+    schedules = Schedules("", None, {"s": one}, until)  # type: ignore[arg-type] # nobody is asked
+    first, second = Firing("s", one, 2, "a"), Firing("s", two, 2, "b")
+
+    def count(firings: list[Firing], executions: list[str]) -> int:
+        return len(judge_schedules(schedules, firings, executions))
+
+    assert count([first, second], ["a", "b"]) == 0
+    assert count([first, second, Firing("s", late, 2, "c")], ["a", "b", "c"]) == 0
+    assert count([first], ["a"]) == 1
+    assert count([first, replace(second, status=4, execution_id=None)], ["a"]) == 1
+    assert count([first, second], ["a", "b", "c"]) == 1
+    assert count([first, second], ["a"]) == 1
+    assert count([first, replace(second, execution_id="a")], ["a"]) == 1
 
 
 CREDITS = Credits(
