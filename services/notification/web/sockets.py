@@ -18,6 +18,7 @@ An error that ends the connection is told before the end, whose close code says 
 
 import asyncio
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ QUIET_SECONDS = 10.0
 MOST_SUBSCRIPTIONS = 100
 """On one connection."""
 LONGEST_ID = 100
+MESSAGE_BYTES = 256 << 10
+"""Of events in one message, unless one alone has more: clients take 1 MiB at once, many of them no more."""
 
 TOO_SLOW = 4429
 """Close code: what is sent is not read. The others are those of errors."""
@@ -208,8 +211,7 @@ class _Connection:
                 begun = True
                 await self._send({"type": "subscribed", "id": key, "cursor": cursor})
                 continue
-            if told.parts:
-                events = b",".join([event for part in told.parts for event in part.cloud_events])
+            for events in _messages_of(event for part in told.parts for event in part.cloud_events):
                 await self._write(b'{"type":"events","id":' + quoted + b',"events":[' + events + b"]}")
             if told.live and not live:
                 live = True
@@ -258,6 +260,20 @@ class _Connection:
             with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self.socket.close(code, reason[:100])
+
+
+def _messages_of(events: Iterable[bytes]) -> Iterator[bytes]:
+    """The events as they stand in messages, of which none is larger than it need be."""
+    together: list[bytes] = []
+    size = 0
+    for event in events:
+        if together and size + len(event) > MESSAGE_BYTES:
+            yield b",".join(together)
+            together, size = [], 0
+        together.append(event)
+        size += len(event) + 1
+    if together:
+        yield b",".join(together)
 
 
 def _message(received: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from blockyard.account.v1 import account_pb2
 from blockyard.account.v1.account_service_pb2 import SetUserAccessRequest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.notification.v1.notification_service_pb2 import EventFilter
+from blockyard.runner.v1.task_pb2 import Task
 from websockets.asyncio.client import ClientConnection
 
 from services.common import identity
@@ -158,6 +159,27 @@ async def test_a_web_socket_is_told_every_event_and_resumes(postgres: PostgresSe
                 await until(lambda: again.has("unsubscribed", id="again"), "it has ended")
                 await connection.send(json.dumps({"type": "ping"}))
                 await until(lambda: again.has("pong"), "the connection is there")
+
+
+async def test_who_is_far_behind_is_told_in_messages_that_every_client_takes(postgres: PostgresServer) -> None:
+    large = "x" * (200 << 10)
+
+    def talkative(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+        yield "out", large
+
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        async with running(built.bus, {"work": talkative}):
+            async with socket(told, bearer()) as (connection, first):
+                await connection.send(json.dumps({"type": "subscribe", "id": "all"}))
+                await until(lambda: first.cursor, "it has a cursor")
+            lengths = await run_some(built, 6)
+            # A client takes messages of 1 MiB unless it is told otherwise.
+            async with socket(told, bearer()) as (connection, again):
+                await connection.send(json.dumps({"type": "subscribe", "id": "all", "cursor": first.cursor}))
+                await until(lambda: again.has("live", id="all") or again.ended, "all is told")
+                assert not again.ended
+                assert again.complete(lengths)
 
 
 async def test_what_a_web_socket_sends_wrongly_is_answered_and_ends_nothing(postgres: PostgresServer) -> None:
