@@ -42,7 +42,7 @@ class NotificationSettings(ServiceSettings, DatabaseSettings):
     )
     webhook_backlog_bytes: int = Field(268_435_456, ge=1, description="Size of these deliveries at most")
     webhook_failing_days: float = Field(
-        5.0, gt=0, description="A webhook is disabled when nothing was delivered for so long, though something was sent"
+        5.0, gt=0, description="A webhook is disabled when nothing was delivered for so long, though something waited"
     )
     webhook_failures: int = Field(
         100, ge=1, description="Or when so many deliveries in a row have failed on all their attempts"

@@ -83,13 +83,17 @@ class DeliveryRepository:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
 
-    async def claim(self, holder: str, now: datetime, seconds: float, limit: int) -> Sequence[UUID]:
-        """Takes queues in which something is due, the longest due first. Leases run by the database's clock."""
+    async def claim(
+        self, holder: str, now: datetime, seconds: float, limit: int, but: Collection[UUID] = ()
+    ) -> Sequence[UUID]:
+        """Takes queues in which something is due, the longest due first, but none of these. Leases run by the
+        database's clock."""
         rows = await self._pool.fetch(
             """
             WITH ready AS (
                 SELECT q.webhook_id FROM webhook_queues q JOIN webhooks w USING (webhook_id)
                 WHERE q.due_time <= $2 AND q.not_before <= $2 AND q.held_until < now() AND w.state = $5
+                  AND q.webhook_id <> ALL($6::uuid[])
                 ORDER BY q.due_time LIMIT $4 FOR UPDATE OF q SKIP LOCKED
             )
             UPDATE webhook_queues q SET holder = $1, held_until = now() + $3 * interval '1 second'
@@ -100,6 +104,7 @@ class DeliveryRepository:
             seconds,
             limit,
             State.ACTIVE,
+            list(but),
         )
         return [row["webhook_id"] for row in rows]
 
@@ -107,8 +112,12 @@ class DeliveryRepository:
         """Those that are held still."""
         rows = await self._pool.fetch(
             """
-            UPDATE webhook_queues SET held_until = now() + $3 * interval '1 second'
-            WHERE holder = $1 AND webhook_id = ANY($2::uuid[]) RETURNING webhook_id
+            WITH held AS (
+                SELECT webhook_id FROM webhook_queues WHERE holder = $1 AND webhook_id = ANY($2::uuid[])
+                ORDER BY webhook_id FOR UPDATE
+            )
+            UPDATE webhook_queues q SET held_until = now() + $3 * interval '1 second'
+            FROM held WHERE q.webhook_id = held.webhook_id RETURNING q.webhook_id
             """,
             holder,
             list(webhook_ids),
@@ -278,7 +287,8 @@ class DeliveryRepository:
         dropped: int = await self._pool.fetchval(
             f"""
             WITH gone AS (
-                DELETE FROM webhook_deliveries WHERE delivery_id IN (
+                -- Once more on the row itself: what its owner retries meanwhile has changed under the lock, and stays.
+                DELETE FROM webhook_deliveries d WHERE {condition} AND d.delivery_id IN (
                     SELECT delivery_id FROM webhook_deliveries d WHERE {condition} LIMIT $1)
                 RETURNING delivery_id
             ), attempts AS (
@@ -444,7 +454,9 @@ async def _count(connection: Connection, counts: Counts) -> None:
         ), locked AS (
             SELECT webhook_id FROM webhook_queues WHERE webhook_id = ANY($1::uuid[]) ORDER BY webhook_id FOR UPDATE
         )
-        UPDATE webhook_queues q SET pending = q.pending + c.number, pending_bytes = q.pending_bytes + c.size
+        UPDATE webhook_queues q SET pending = q.pending + c.number, pending_bytes = q.pending_bytes + c.size,
+            -- While nothing waited nothing could succeed: that is no time of failing.
+            failing_since = CASE WHEN q.pending > 0 THEN q.failing_since END
         FROM changes c JOIN locked USING (webhook_id) WHERE q.webhook_id = c.webhook_id
         """,
         ids,

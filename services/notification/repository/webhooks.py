@@ -146,20 +146,27 @@ class WebhookRepository:
 
 
 async def disable_webhook(
-    connection: Connection, webhook_id: UUID, reason: DisableReason, message: str, notice: PendingNotice, now: datetime
+    connection: Connection,
+    webhook_id: UUID,
+    url: str,
+    reason: DisableReason,
+    message: str,
+    notice: PendingNotice,
+    now: datetime,
 ) -> bool:
-    """Disables a webhook and tells its owner; False if it is disabled already, or gone."""
+    """Disables a webhook and tells its owner; False if it is disabled already, or gone, or leads elsewhere by now."""
     done = await connection.execute(
         """
         UPDATE webhooks SET state = $2, disable_reason = $3, disable_message = $4, state_time = $5,
             update_time = greatest($5, update_time + interval '1 microsecond')
-        WHERE webhook_id = $1 AND state <> $2
+        WHERE webhook_id = $1 AND state <> $2 AND url = $6
         """,
         webhook_id,
         State.DISABLED,
         reason,
         message,
         now,
+        url,
     )
     if done != "UPDATE 1":
         return False

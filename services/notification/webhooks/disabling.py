@@ -22,7 +22,7 @@ class Patience:
     """How much may fail before a webhook is disabled: either is enough."""
 
     days: float
-    """Without success, though something was sent."""
+    """Without success, though something waited all that time."""
     deliveries: int
     """Given up one after the other."""
 
@@ -38,7 +38,7 @@ class Disabling:
     message: str
 
     async def carry_out(self, connection: Connection, now: datetime) -> bool:
-        """In a transaction; False if it is disabled already."""
+        """In a transaction; False if it is disabled already, or leads elsewhere by now."""
         details = {
             "webhook_id": str(self.webhook_id),
             "url": shown(self.url),
@@ -46,7 +46,7 @@ class Disabling:
             "message": self.message,
         }
         notice: PendingNotice = new_notice(new_id(), self.user_id, NOTICE_KIND_WEBHOOK_DISABLED, now, details)
-        return await disable_webhook(connection, self.webhook_id, self.reason, self.message, notice, now)
+        return await disable_webhook(connection, self.webhook_id, self.url, self.reason, self.message, notice, now)
 
 
 def why_disabled(attempt: Attempt, failing: Failing, patience: Patience) -> tuple[DisableReason, str] | None:

@@ -109,13 +109,15 @@ class Sender:
         room = MOST_QUEUES - len(self._held)
         if room <= 0:
             return
-        for webhook_id in await self._rows.claim(self._me, self._clock(), LEASE_SECONDS, room):
+        # After an outage leases have ended of what is worked on here: they are renewed, and nothing begins twice.
+        for webhook_id in await self._rows.claim(self._me, self._clock(), LEASE_SECONDS, room, self._held):
             task = asyncio.create_task(self._work_on(webhook_id), name=f"webhook {webhook_id}")
             self._held[webhook_id] = task
             task.add_done_callback(partial(self._let_go, webhook_id))
 
-    def _let_go(self, webhook_id: UUID, _: "asyncio.Task[None]") -> None:
-        self._held.pop(webhook_id, None)
+    def _let_go(self, webhook_id: UUID, task: "asyncio.Task[None]") -> None:
+        if self._held.get(webhook_id) is task:
+            del self._held[webhook_id]
         # It may have let go only to let others come first.
         self._work.set()
 
