@@ -4,7 +4,8 @@
 and fills a gap from ListEvents before it goes on.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -113,21 +114,22 @@ class Event:
 
 async def follow(
     stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int = 0
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event]:
     """All events after sequence `after`, those to come included; ends with the execution.
 
     Lost connections are made again. Raises HistoryGap if events that are missing are past retention.
     """
     seen = after
-    async for protos in _batches(stub, call, execution_id, after):
-        for proto in protos:
-            if proto.sequence <= seen:
-                continue
-            if proto.sequence > seen + 1:
-                async for missing in fill(stub, call, execution_id, seen, proto.sequence - 1):
-                    yield missing
-            seen = proto.sequence
-            yield Event.from_proto(execution_id, proto)
+    async with aclosing(_batches(stub, call, execution_id, after)) as batches:
+        async for protos in batches:
+            for proto in protos:
+                if proto.sequence <= seen:
+                    continue
+                if proto.sequence > seen + 1:
+                    async for missing in fill(stub, call, execution_id, seen, proto.sequence - 1):
+                        yield missing
+                seen = proto.sequence
+                yield Event.from_proto(execution_id, proto)
 
 
 async def until_end(stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int) -> None:
@@ -138,24 +140,26 @@ async def until_end(stub: "ExecutionServiceAsyncStub", call: Caller, execution_i
 
 async def _batches(
     stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int
-) -> AsyncIterator[Sequence[event_pb2.Event]]:
+) -> AsyncGenerator[Sequence[event_pb2.Event]]:
     """What watching gives, over lost connections, up to the last event. Parts may come twice."""
     last = after
     pauses = Pauses()
     while True:
         request = messages.WatchExecutionRequest(execution_id=execution_id, after_sequence=last)
+        source = call.stream(stub.WatchExecution, request, messages.WatchExecutionResponse)
         failure: CallError = Unavailable("the stream of events ended before the execution")
         try:
             # A watch that begins behind the last event would wait for ever.
             if last and await _complete(stub, call, execution_id, last):
                 return
-            async for answer in call.stream(stub.WatchExecution, request, messages.WatchExecutionResponse):
-                pauses.reset()
-                if answer.events:
-                    yield answer.events
-                    last = max(last, answer.events[-1].sequence)
-                    if answer.events[-1].kind in _LAST:
-                        return
+            async with aclosing(source) as answers:
+                async for answer in answers:
+                    pauses.reset()
+                    if answer.events:
+                        yield answer.events
+                        last = max(last, answer.events[-1].sequence)
+                        if answer.events[-1].kind in _LAST:
+                            return
         except (Unavailable, DeadlineExceeded) as error:
             failure = error
         except OutOfRange as error:
@@ -170,7 +174,7 @@ async def fill(
     after: int,
     last: int,
     longest_outage: float = LONGEST_OUTAGE,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event]:
     """The events after `after` up to `last`, all of them, over lost connections; raises HistoryGap."""
     pauses = Pauses(longest_outage)
     while after < last:
@@ -191,7 +195,7 @@ async def fill(
 
 async def list_events(
     stub: "ExecutionServiceAsyncStub", call: Caller, execution_id: str, after: int = 0, last: int | None = None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event]:
     """The events after `after` that are there now, up to sequence `last`."""
     while last is None or after < last:
         request = messages.ListEventsRequest(execution_id=execution_id, after_sequence=after, page_size=PAGE)

@@ -96,10 +96,11 @@ class _Watching:
         self._kinds = kinds
 
     async def events(self, stream: EventStream) -> AsyncIterator[Event]:
-        async for event in self._client.watch(self._execution_id, int(stream.cursor)):
-            stream.cursor = event.sequence
-            if not self._kinds or event.kind in self._kinds:
-                yield event
+        async with aclosing(self._client.watch(self._execution_id, int(stream.cursor))) as watched:
+            async for event in watched:
+                stream.cursor = event.sequence
+                if not self._kinds or event.kind in self._kinds:
+                    yield event
 
 
 class Subscription:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -204,15 +204,15 @@ class ExecutionsClient:
             raise results_incomplete(results, absent)
         return results
 
-    def watch(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
+    def watch(self, execution_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """Events after a sequence, those to come included, without gaps; ends with the execution."""
         return follow(self._stub, self._call, execution_id, after)
 
-    def events(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
+    def events(self, execution_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """The events after a sequence that are there now."""
         return list_events(self._stub, self._call, execution_id, after)
 
-    def between(self, execution_id: str, after: int, last: int) -> AsyncIterator[Event]:
+    def between(self, execution_id: str, after: int, last: int) -> AsyncGenerator[Event]:
         """The events after sequence `after` up to `last`, however long the service is away; raises HistoryGap where
         some are no longer kept."""
         return fill(self._stub, self._call, execution_id, after, last, longest_outage=math.inf)
@@ -277,7 +277,7 @@ class ExecutionHandle:
         """The execution as it stands."""
         return await self._executions.get(self.id)
 
-    def watch(self, after: int = 0) -> AsyncIterator[Event]:
+    def watch(self, after: int = 0) -> AsyncGenerator[Event]:
         """Events after a sequence, those to come included, without gaps; ends with the execution."""
         return self._executions.watch(self.id, after)
 

@@ -9,7 +9,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,9 +79,10 @@ class Pull:
         """Messages, several at once where several are there, for ever."""
         while True:
             try:
-                async for messages in self._connection():
-                    self._said = ""
-                    yield messages
+                async with aclosing(self._connection()) as connection:
+                    async for messages in connection:
+                        self._said = ""
+                        yield messages
             except _TROUBLE as error:
                 reason = str(error) or type(error).__name__
                 if reason != self._said:
@@ -116,8 +117,9 @@ class Pull:
         try:
             await self._ensure_stream(client)
             await self._ensure_consumer(client)
-            async for messages in self._pull(client):
-                yield messages
+            async with aclosing(self._pull(client)) as pulled:
+                async for messages in pulled:
+                    yield messages
         finally:
             self._client = None
             with suppress(*_TROUBLE):

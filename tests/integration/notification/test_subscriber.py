@@ -10,9 +10,11 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.events import Event
 from blockyard.subscriber import Checkpoint, Subscriber
+from blockyard.subscriber.pulling import Pull, Source
 
 from services.common.bus import EVENTS
-from tests.integration.execution.house import House
+from tests.generators import left_open
+from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_recovery import loop
 from tests.integration.notification.house import Notifier, notifying
@@ -213,3 +215,17 @@ async def test_what_the_handler_raises_ends_it_and_the_event_comes_again(postgre
             async with subscribing(built, told, checkpoints, seen):
                 await until(lambda: seen.complete(lengths), "the rest is told")
         assert seen.once(lengths)
+
+
+async def test_messages_that_nobody_wants_any_more_leave_no_connection(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        source = Source(built.nats.url, EVENTS, "closing", "blockyard.event.>", ("blockyard.event.>",), 1 << 20)
+        pull = Pull(source, None)
+        with left_open() as left:
+            messages = pull.messages()
+            coming = asyncio.create_task(anext(messages))
+            await until(lambda: built.bus.consumer_info(EVENTS, "closing"), "the consumer is there")
+            await built.bus.publish("blockyard.event.a.b.c", b"event")
+            assert [message.data for message in await coming] == [b"event"]
+            await messages.aclose()
+            assert left == []

@@ -16,6 +16,7 @@ from blockyard.notification.v1.notification_service_pb2 import SubscribeResponse
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
+from tests.generators import left_open
 from tests.unit.client.memory_notifications import NotificationScript, Told, told
 from tests.unit.client.memory_services import EXECUTION_ID, TOKEN, Script, events_of_a_run, serve, status
 
@@ -184,3 +185,12 @@ def test_the_sync_face_has_the_same_stream(notifications: NotificationScript, ad
 
     assert [event.sequence for event in events] == [1, 2]
     assert cursor == "one"
+
+
+async def test_a_stream_that_is_closed_has_closed_its_connection(address: str) -> None:
+    with left_open() as left:
+        async with blockyard.connect(address, TOKEN) as client:
+            stream = client.events(EXECUTION_ID)
+            await anext(stream)
+            await stream.aclose()
+        assert left == []
