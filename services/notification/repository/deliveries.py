@@ -27,8 +27,8 @@ from services.notification.webhooks.records import (
 )
 
 SHOWN_ATTEMPTS = 20
-FETCHED_BYTES = 1 << 20
-"""Read of a queue at a time, unless the first delivery alone has more."""
+FETCHED_BYTES = 1 << 16
+"""Of bodies, read of a queue at a time. Others are read when there is room to send them."""
 INSERTED = 500
 INSERTED_BYTES = 4 << 20
 """By one statement."""
@@ -51,7 +51,9 @@ class Due:
     """A delivery that is to be sent now."""
 
     delivery_id: UUID
-    body: bytes
+    body: bytes | None
+    """None if it is to be read when it is sent."""
+    size: int
     attempts: int
     tries: int
 
@@ -158,18 +160,19 @@ class DeliveryRepository:
         return Target(webhook_id, row["user_id"], row["url"], secrets_of(row), row["failing"]) if row else None
 
     async def due(self, webhook_id: UUID, now: datetime, under_way: Collection[UUID], limit: int) -> Sequence[Due]:
-        """What is due in a queue and not under way, the longest due first; so many at most, and not too much."""
+        """What is due in a queue and not under way, the longest due first; so many at most, and bodies of few bytes."""
         rows = await self._pool.fetch(
             """
-            SELECT delivery_id, body, attempts, tries FROM (
-                SELECT *, sum(octet_length(body)) OVER (ORDER BY due_time ROWS UNBOUNDED PRECEDING) AS total
+            SELECT delivery_id, CASE WHEN total <= $6 THEN body END, size, attempts, tries FROM (
+                SELECT *, octet_length(body) AS size,
+                    sum(octet_length(body)) OVER (ORDER BY due_time ROWS UNBOUNDED PRECEDING) AS total
                 FROM (
                     SELECT d.delivery_id, d.body, d.attempts, d.tries, d.due_time
                     FROM webhook_deliveries d JOIN webhook_queues q USING (webhook_id)
                     WHERE d.webhook_id = $1 AND d.state = $5 AND d.due_time <= $2 AND q.not_before <= $2
                       AND d.delivery_id <> ALL($3::uuid[])
                     ORDER BY d.due_time LIMIT $4) few) measured
-            WHERE total - octet_length(body) < $6 ORDER BY due_time
+            ORDER BY due_time
             """,
             webhook_id,
             now,
@@ -179,6 +182,15 @@ class DeliveryRepository:
             FETCHED_BYTES,
         )
         return [Due(*row) for row in rows]
+
+    async def body(self, delivery_id: UUID) -> bytes | None:
+        """Of a delivery that waits; None if it waits no more."""
+        body: bytes | None = await self._pool.fetchval(
+            "SELECT body FROM webhook_deliveries WHERE delivery_id = $1 AND state = $2",
+            delivery_id,
+            DeliveryState.PENDING,
+        )
+        return body
 
     async def record(self, due: Due, outcome: Outcome) -> Failing | None:
         """Records an attempt; None if another replica has recorded this one, or the webhook is gone."""
@@ -213,7 +225,7 @@ class DeliveryRepository:
             attempt.error,
             attempt.response,
             1 if ended else 0,
-            len(due.body) if ended else 0,
+            due.size if ended else 0,
             outcome.not_before,
         )
         return Failing(row["failing_since"], row["given_up"]) if row else None

@@ -152,15 +152,19 @@ class Sender:
                 await self._rows.release(self._me, webhook_id, self._clock())
 
     async def attempt(self, target: Target, due: Due) -> bool:
-        """Sends a delivery once and records what came of it; False if it failed."""
+        """Sends a delivery once and records what came of it; False if it failed, or is not to be sent any more."""
         async with self._slots.taken(target.user_id):
+            # Large bodies are read here, of no more than are sent: hundreds of queues may wait for their turn.
+            body = await self._rows.body(due.delivery_id) if due.body is None else due.body
+            if body is None:
+                return False
             number, now = due.attempts + 1, self._clock()
             try:
-                headers = self._signer.headers(target.webhook_id, target.secrets, str(due.delivery_id), now, due.body)
+                headers = self._signer.headers(target.webhook_id, target.secrets, str(due.delivery_id), now, body)
             except KeyGone:
                 sent = Sent(Attempt(number, now, 0, 0, NO_SECRET), secret_lost=True)
             else:
-                sent = await self._poster.post(number, target.url, headers, due.body)
+                sent = await self._poster.post(number, target.url, headers, body)
         metrics.observe(sent)
         return await self._record(target, due, sent)
 

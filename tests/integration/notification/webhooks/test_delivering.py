@@ -319,15 +319,20 @@ def test_ids_of_deliveries_are_those_of_event_and_webhook() -> None:
     assert len({delivery_id(one, "e:1"), delivery_id(one, "e:2"), delivery_id(other, "e:1")}) == 3
 
 
-async def test_large_deliveries_are_read_few_at_a_time(tables: str) -> None:
+async def test_large_deliveries_are_read_when_they_are_sent(tables: str) -> None:
     async with office(tables, replicas=1) as house, endpoint() as taker:
         hook, _ = await house.webhook(taker.url)
         await set_state(house, hook, WEBHOOK_STATE_PAUSED)
         await house.happen(8, size=300_000)
         now = house.clock()
-        assert len(await house.rows.due(hook.webhook_id, now, [], 20)) == 4, "a mebibyte and a bit"
+        due = await house.rows.due(hook.webhook_id, now, [], 20)
+        assert [one.body for one in due] == 8 * [None]
+        assert min(one.size for one in due) > 300_000
         await set_state(house, hook, WEBHOOK_STATE_ACTIVE)
         await until(lambda: len(taker.posts) == 8, "all are sent")
+        assert min(len(post.body) for post in taker.posts) > 300_000
+        await house.settled()
+        assert await house.pool.fetchval("SELECT pending_bytes FROM webhook_queues") == 0
 
 
 async def test_a_change_that_does_not_say_a_state_leaves_it(tables: str) -> None:
