@@ -63,6 +63,9 @@ FAILURES: dict[str, Exception] = {
     "full": asyncpg.DiskFullError("could not extend file"),
     "away": ConnectionRefusedError("connect call failed"),
     "closed": asyncpg.InterfaceError("connection is closed"),
+    "released": asyncpg.InterfaceError(
+        "cannot call Connection.fetchval(): connection has been released back to the pool"
+    ),
     "cut": asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
     "misused": asyncpg.InterfaceError("the server expects 1 argument for this query, 2 were passed"),
     "slow": asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
@@ -231,6 +234,7 @@ async def test_a_call_without_a_token_is_refused(server: Server) -> None:
         ("full", grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
         ("away", grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         ("closed", grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+        ("released", grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         ("cut", grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         ("slow", grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         ("misused", grpc.StatusCode.INTERNAL, "INTERNAL"),
