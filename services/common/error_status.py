@@ -73,8 +73,10 @@ def _expected(error: Exception) -> BlockyardError | None:
 
 
 def _is_closed(error: Exception) -> bool:
-    """asyncpg says by the same class that a connection is closed and that it was called wrongly. One that breaks between
-    two statements of a transaction goes back to its pool at once: the next statement is told that."""
+    """asyncpg says by the same class that a connection is closed and that it was called wrongly.
+
+    One that breaks between two statements of a transaction goes back to its pool at once: the next one is told that.
+    """
     signs = ("closed", "closing", "released back to the pool")
     return isinstance(error, asyncpg.InterfaceError) and any(sign in str(error) for sign in signs)
 
