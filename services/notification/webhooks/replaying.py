@@ -20,7 +20,7 @@ from services.notification.clock import Clock
 from services.notification.entries import with_events
 from services.notification.errors import CursorAhead
 from services.notification.feeds import Feeds, Page, Positions, behind
-from services.notification.repository.deliveries import insert_deliveries
+from services.notification.repository.queues import insert_deliveries
 from services.notification.repository.replays import ReplayRepository, ReplayStep, Superseded
 from services.notification.repository.webhooks import WebhookRepository
 from services.notification.webhooks import metrics

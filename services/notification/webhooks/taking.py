@@ -13,8 +13,8 @@ from services.notification.clock import Clock
 from services.notification.cloudevents import cloud_event, event_id, event_type
 from services.notification.entries import Entry
 from services.notification.followers import TooManyOwed
-from services.notification.repository.deliveries import insert_deliveries, listeners
 from services.notification.repository.followers import Connection
+from services.notification.repository.queues import insert_deliveries, listeners
 from services.notification.webhooks import metrics
 from services.notification.webhooks.disabling import Disabling
 from services.notification.webhooks.records import DisableReason, Listener, NewDelivery
