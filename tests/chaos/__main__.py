@@ -15,6 +15,7 @@ from blockyard.dev import DevelopmentStackError
 from tests.chaos.faults import FaultKind
 from tests.chaos.report import say_report
 from tests.chaos.run import Settings, run_chaos
+from tests.stack.scratch import keep_files_in_memory
 
 EXECUTIONS_A_FAULT = 12
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.faults if options.faults is not None else max(len(FaultKind), options.executions // EXECUTIONS_A_FAULT)
     )
     settings = Settings(options.seed, options.executions, faults)
+    keep_files_in_memory()
     home = Path(tempfile.mkdtemp(prefix="blockyard-chaos-"))
     keep = True
     try:
