@@ -25,12 +25,13 @@ from services.account.repository.charge_weeks import ChargeWeekRepository
 from services.account.repository.credits import CreditRepository
 from services.account.repository.ledger import LedgerRepository
 from services.account.repository.users import UserRepository
-from services.account.users import Users, time_zones
+from services.account.users import Users
 from services.common import bus as nats
 from services.common import database, grpc_server, run
 from services.common.backoff import patiently
 from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
+from services.common.time_zones import time_zones
 
 
 async def start(settings: AccountSettings, resources: AsyncExitStack, process: run.Process) -> None:

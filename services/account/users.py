@@ -2,10 +2,8 @@
 
 import re
 import unicodedata
-import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from services.account.errors import OwnAccess, UserExists, UserNotFound
 from services.account.records import NewUser, User
@@ -14,6 +12,7 @@ from services.common import audit
 from services.common.errors import InvalidArgument, Violation
 from services.common.identity import USER_ID_RULE, Caller, is_user_id
 from services.common.permissions import Permission, Role
+from services.common.time_zones import time_zones
 
 LONGEST_NAME = 200
 LONGEST_EMAIL = 254
@@ -101,12 +100,6 @@ def whose(caller: Caller, user_id: str) -> str:
 def cleaned_name(text: str) -> str:
     """A name as it is kept: one form of each letter, and no space where none is seen."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-@cache
-def time_zones() -> frozenset[str]:
-    """All names of the IANA database. The first call reads a folder of files."""
-    return frozenset(zoneinfo.available_timezones())
 
 
 def _checked(changes: Mapping[str, str | int]) -> dict[str, str | int]:

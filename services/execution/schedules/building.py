@@ -12,13 +12,13 @@ import asyncpg
 from services.common.bus import Bus
 from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
+from services.common.time_zones import time_zones
 from services.execution.config import ExecutionSettings
 from services.execution.entitlement import Entitlement
 from services.execution.repository.firings import FiringRepository
 from services.execution.repository.schedules import ScheduleRepository
 from services.execution.schedules.api import Parts, ScheduleApi
 from services.execution.schedules.book import Book
-from services.execution.schedules.calendars import zone_names
 from services.execution.schedules.messages import FIELD, Bounds
 from services.execution.schedules.scheduler import Scheduler
 from services.execution.starting import Starter, StartRequest
@@ -42,7 +42,7 @@ async def build(
     hold: Callable[[str, Coroutine[Any, Any, None]], object],
 ) -> ScheduleApi:
     """The API of schedules; the scheduler and the publisher of notices are held."""
-    await asyncio.to_thread(zone_names)
+    await asyncio.to_thread(time_zones)
     notices = NoticePublisher(NoticeRepository(pools.work), lambda: nullcontext(bus))
 
     async def start(request: StartRequest) -> UUID:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from services.common.time_zones import time_zones
 from services.execution.schedules.cron import Cron, CronInvalid, parse
 
 HORIZON = timedelta(days=9 * 366)
@@ -169,7 +170,7 @@ _parsed = lru_cache(maxsize=1_000)(parse)
 @lru_cache(maxsize=1_000)
 def _zone(name: str) -> ZoneInfo:
     # ZoneInfo also reads files that are no zones of their own ("posixrules"), and paths.
-    if name not in zone_names():
+    if name not in time_zones():
         raise TimeZoneUnknown(
             f"{name[:100]!r} is no time zone: give a name of the IANA database, such as Europe/Berlin or UTC"
         )
@@ -177,12 +178,6 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise TimeZoneUnknown(f"the time zone {name!r} cannot be read here: {error}") from None
-
-
-@lru_cache(maxsize=1)
-def zone_names() -> frozenset[str]:
-    """All time zones; the first call reads files."""
-    return frozenset(available_timezones())
 
 
 def check_due(calendar: Calendar, now: datetime) -> None:

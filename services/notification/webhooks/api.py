@@ -23,8 +23,6 @@ from services.notification.webhooks.subscriptions import OVERLAP, Subscriptions
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_PARTS = {f"filter.{part}": "filter" for part in webhook_pb2.WebhookFilter.DESCRIPTOR.fields_by_name}
-"""The filter is replaced as a whole, whichever part of it is named."""
 
 Context = ServicerContext[Any, Any]
 """gRPC's own; its parameters are the method's messages, which mypy-protobuf checks."""
@@ -68,7 +66,7 @@ class WebhookApi(WebhookServiceServicer):
     ) -> messages.UpdateWebhookResponse:
         """Changes a webhook."""
         key = webhook_id(request.webhook.id)
-        names = changed_fields(request.update_mask, request.webhook, CHANGEABLE, _PARTS)
+        names = changed_fields(request.update_mask, request.webhook, CHANGEABLE)
         changed = await self._subscriptions.update(current_caller(), key, request.webhook, names)
         return messages.UpdateWebhookResponse(webhook=self._shown(changed))
 

@@ -104,7 +104,8 @@ def test_a_day_that_there_is_not_is_no_harm_beside_a_day_of_the_week() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "europe/berlin", "../etc/passwd", "/etc/localtime", "CEST", "+02:00"]
+    "name",
+    ["", "Mars/Olympus", "europe/berlin", "../etc/passwd", "/etc/localtime", "localtime", "CEST", "+02:00"],
 )
 def test_unknown_time_zones_are_refused_with_advice(name: str) -> None:
     with pytest.raises(TimeZoneUnknown, match="is no time zone: give a name of the IANA database"):

@@ -155,8 +155,10 @@ async def what_is_wrong_is_named(anna: Caller, webhook_id: str) -> None:
     assert await wrong(Webhook(url=PUBLIC, filter=unknown)) == {"filter.kinds[0]": "99 is no kind of event"}
     named: dict[str, Any] = {"webhook_id": webhook_id}
     mask = messages.UpdateWebhookRequest(webhook=Webhook(id=webhook_id), update_mask=FieldMask(paths=["id"]))
+    part = messages.UpdateWebhookRequest(webhook=Webhook(id=webhook_id), update_mask=FieldMask(paths=["filter.kinds"]))
     for method, request, field in (
         ("UpdateWebhook", mask, "update_mask"),
+        ("UpdateWebhook", part, "update_mask"),
         ("RotateWebhookSecret", messages.RotateWebhookSecretRequest(**named, overlap=Duration(seconds=-1)), "overlap"),
         ("ReplayWebhook", messages.ReplayWebhookRequest(**named), "from"),
         ("ReplayWebhook", messages.ReplayWebhookRequest(**named, cursor="none"), "cursor"),
