@@ -102,6 +102,8 @@ class Ledger:
         return self.seen.get(claim.execution_id, 0) >= claim.sequence
 
     def _take(self, cursor: str) -> None:
+        if cursor == self.cursor:
+            return  # a subscription was resumed here: what has ended since is behind no cursor yet, and is told again
         self.cursor = cursor
         self._positions = decode_cursor(cursor)
         for execution_id in self._ended:

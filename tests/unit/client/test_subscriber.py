@@ -82,6 +82,20 @@ def test_what_has_ended_is_forgotten_with_the_cursor_and_what_has_not_is_kept() 
     assert ledger.seen == {"two": 2}
 
 
+def test_a_subscription_that_is_resumed_tells_nothing_anew_that_had_ended() -> None:
+    ledger = Ledger(START, {})
+    ledger.claim([told("one", 1, COMPLETED)], "", due=0)
+    ledger.handled("one", 1)
+    assert ledger.first_open() is None
+    # It was resumed: it begins with the place that it was resumed from, and tells again what came after it.
+    ledger.claim([], START, due=0)
+    ledger.claim([told("one", 1, COMPLETED)], "", due=0)
+    assert ledger.first_open() is None
+    ledger.claim([], AT_SEVEN, due=0)
+    assert ledger.first_open() is None
+    assert ledger.seen == {}
+
+
 def test_a_claim_is_left_to_messages_as_long_as_they_can_fulfil_it() -> None:
     ledger = Ledger(START, {})
     ledger.claim([told("one", 1, STARTED)], "", due=10)
