@@ -48,6 +48,8 @@ QUIET_SECONDS = 10.0
 MOST_SUBSCRIPTIONS = 100
 """On one connection."""
 LONGEST_ID = 100
+SUBSCRIBE = ("type", "id", "filter", "cursor")
+"""What such a message has."""
 MESSAGE_BYTES = 256 << 10
 """Of events in one message, unless one alone has more: clients take 1 MiB at once, many of them no more."""
 
@@ -167,6 +169,9 @@ class _Connection:
             raise NotAMessage(violations=[Violation("id", f"there is a subscription {key!r} on this connection")])
         if len(self.subscriptions) >= MOST_SUBSCRIPTIONS:
             raise TooManySubscriptions(f"A connection takes {MOST_SUBSCRIPTIONS} subscriptions. End some of them.")
+        if unknown := sorted(message.keys() - SUBSCRIBE):
+            described = f"not known; known are {', '.join(SUBSCRIBE)}"
+            raise NotAMessage(violations=[Violation(one, described) for one in unknown])
         asked = message.get("filter", {})
         if not isinstance(asked, dict):
             raise NotAMessage(violations=[Violation("filter", "an object is expected")])

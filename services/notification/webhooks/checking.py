@@ -6,17 +6,16 @@ from datetime import UTC, datetime
 
 from blockyard.egress import EgressPolicy, EgressRefused
 from blockyard.egress.targets import parse_target
-from blockyard.event.v1.event_pb2 import EventKind
 from blockyard.notification.v1 import webhook_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
+from services.notification.asking import doubts
 from services.notification.webhooks.records import Content, Filter, State
 
 LONGEST_URL = 2_000
 LONGEST_DESCRIPTION = 1_000
 MOST_IDS = 100
-LONGEST_ID = 100
 CHANGEABLE = ("url", "description", "filter", "state")
 
 
@@ -35,7 +34,7 @@ class Rules:
         if "description" in names and len(message.description) > LONGEST_DESCRIPTION:
             violations.append(Violation("description", f"at most {LONGEST_DESCRIPTION} characters are taken"))
         if "filter" in names:
-            violations += _filter(message.filter)
+            violations += doubts(message.filter, MOST_IDS)
         if "state" in names and message.state not in webhook_pb2.WebhookState.values():
             violations.append(Violation("state", f"there is no state {message.state}"))
         if violations:
@@ -60,27 +59,6 @@ class Rules:
         if target.url.scheme != "https" and not self.http_allowed:
             return [Violation("url", "expected https: what is sent in the open can be read and changed on its way")]
         return []
-
-
-def _filter(filter: webhook_pb2.WebhookFilter) -> list[Violation]:
-    violations = []
-    for name, ids in (("graph_ids", filter.graph_ids), ("execution_ids", filter.execution_ids)):
-        if len(ids) > MOST_IDS:
-            violations.append(Violation(f"filter.{name}", f"at most {MOST_IDS} are allowed, got {len(ids)}"))
-        violations += [
-            Violation(f"filter.{name}[{at}]", f"expected an id of 1 to {LONGEST_ID} characters")
-            for at, one in enumerate(ids[:MOST_IDS])
-            if not 1 <= len(one) <= LONGEST_ID
-        ]
-    known = EventKind.values()
-    violations += [
-        Violation(f"filter.kinds[{at}]", f"{kind} is no kind of event")
-        for at, kind in enumerate(filter.kinds[:MOST_IDS])
-        if not kind or kind not in known
-    ]
-    if len(filter.kinds) > MOST_IDS:
-        violations.append(Violation("filter.kinds", f"at most {MOST_IDS} are allowed, got {len(filter.kinds)}"))
-    return violations
 
 
 def moment(field: str, time: Timestamp) -> datetime:

@@ -193,6 +193,9 @@ async def test_what_a_web_socket_sends_wrongly_is_answered_and_ends_nothing(post
                 ('{"type": "subscribe"}', "no message that a client sends"),
                 ('{"type": "subscribe", "id": "a", "filter": {"kinds": ["DANCED"]}}', "filter is not valid"),
                 ('{"type": "subscribe", "id": "a", "filter": {"colour": "red"}}', "filter is not valid"),
+                ('{"type": "subscribe", "id": "a", "filter": {"graph_ids": [""]}}', "filter is not valid"),
+                ('{"type": "subscribe", "id": "a", "filter": {"execution_ids": ["\\u0000"]}}', "filter is not valid"),
+                ('{"type": "subscribe", "id": "a", "user_id": "anna"}', "is no message that a client sends"),
                 ('{"type": "subscribe", "id": "a", "filter": 7}', "no message that a client sends"),
                 ('{"type": "subscribe", "id": "a", "cursor": "nonsense"}', "cursor is none"),
                 ('{"type": "unsubscribe", "id": "b"}', "no message that a client sends"),
@@ -299,6 +302,8 @@ async def test_a_request_for_events_that_cannot_be_served_says_why(
         refused = {
             "?kind=danced": "400",
             "?colour=red": "400",
+            "?graph_id=": "400",
+            "?execution_id=%00": "400",
             "?cursor=nonsense": "400",
             "?user_id=bert": "403",
         }
