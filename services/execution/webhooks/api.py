@@ -74,7 +74,8 @@ class TriggerApi(TriggerServiceServicer):
         """Changes a trigger."""
         changes = translation.changes_of(request.trigger, request.update_mask)
         key = translation.trigger_id(request.trigger.id)
-        row = await self._triggers.update(current_caller().user_id, key, changes)
+        kind = translation.kind_of(request.trigger) if request.trigger.kind else None
+        row = await self._triggers.update(current_caller().user_id, key, kind, changes)
         return messages.UpdateTriggerResponse(trigger=self._shown(row, translation.format_of(request.trigger)))
 
     async def DeleteTrigger(

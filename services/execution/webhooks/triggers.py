@@ -79,10 +79,13 @@ class Triggers:
         """The user's triggers, newest first; of one graph or ('') of all."""
         return await self.repository.page(user_id, graph_id, below, limit)
 
-    async def update(self, user_id: str, trigger_id: str, changes: Mapping[str, Any]) -> TriggerRow:
-        """The trigger, with these fields of its content changed."""
+    async def update(self, user_id: str, trigger_id: str, kind: Kind | None, changes: Mapping[str, Any]) -> TriggerRow:
+        """The trigger, with these fields of its content changed. Its kind, if one is named, must be what it is."""
         for _ in range(ATTEMPTS):
             row = await self.get(user_id, trigger_id)
+            if kind not in (None, row.kind):
+                problem = "cannot be changed: make another trigger"
+                raise InvalidArgument(violations=[Violation("trigger.kind", problem)])
             content = replace(row.content, **changes)
             graph_id = await self._judge(user_id, content) if "template" in changes else None
             if "secret_credential_id" in changes:

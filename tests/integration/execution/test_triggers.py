@@ -12,7 +12,7 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1 import trigger_service_pb2 as messages
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
-from blockyard.execution.v1.trigger_pb2 import TRIGGER_KIND_GENERIC, PayloadCondition, Trigger
+from blockyard.execution.v1.trigger_pb2 import TRIGGER_KIND_GENERIC, TRIGGER_KIND_GITHUB, PayloadCondition, Trigger
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
@@ -318,6 +318,12 @@ async def test_triggers_are_stored_changed_listed_and_deleted(built: House) -> N
     assert (await refusal(dora.call("UpdateTrigger", change)))[2] == ["trigger.start.inputs.note"]
     change.update_mask.paths[:] = ["kind"]
     assert (await refusal(dora.call("UpdateTrigger", change)))[2] == ["update_mask"]
+    other = Trigger(id=first.trigger.id, kind=TRIGGER_KIND_GITHUB)
+    assert (await refusal(dora.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=other))))[2] == [
+        "trigger.kind"
+    ]
+    same = Trigger(id=first.trigger.id, name="first", kind=TRIGGER_KIND_GENERIC)
+    await dora.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=same))
     change.trigger.start.inputs_json = b'{"note": "new"}'
     change.update_mask.paths[:] = ["start"]
     changed = (await dora.call("UpdateTrigger", change)).trigger

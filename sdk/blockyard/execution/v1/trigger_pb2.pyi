@@ -122,7 +122,7 @@ class Trigger(_message.Message):
     name: _builtins.str
     """Name, at most 200 characters."""
     kind: Global___TriggerKind.ValueType
-    """How the sender proves who it is. Cannot be changed."""
+    """How the sender proves who it is. It cannot be changed: an update to another one is refused."""
     disabled: _builtins.bool
     """True to take no deliveries."""
     path: _builtins.str
