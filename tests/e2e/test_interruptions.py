@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -74,7 +75,7 @@ class Program:
 
     def processes(self) -> list[psutil.Process]:
         """All that still run of it: PostgreSQL and its family too."""
-        return [one for one in psutil.process_iter(["environ"]) if self._is_ours(one)]
+        return [one for one in psutil.process_iter(["environ", "name"]) if self._is_ours(one)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         environment = process.info["environ"] or {}
@@ -85,8 +86,12 @@ class Program:
         return await until(self._segments, "PostgreSQL has shared memory")
 
     def _segments(self) -> list[Path]:
-        maps = [Path(f"/proc/{one.pid}/maps") for one in self.processes() if one.name() == "postgres"]
-        lines = [line for file in maps if file.exists() for line in file.read_text().splitlines()]
+        lines: list[str] = []
+        for one in self.processes():
+            # Any of them may end meanwhile.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if one.info["name"] == "postgres":
+                    lines += Path(f"/proc/{one.pid}/maps").read_text().splitlines()
         return [Path(line.split()[-1]) for line in lines if "/dev/shm/PostgreSQL." in line]
 
 

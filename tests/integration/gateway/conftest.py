@@ -10,8 +10,10 @@ import httpx2
 import pytest
 from blockyard.dev.edge import Edge
 from blockyard.dev.ports import free_port
+from blockyard.execution.v1.execution_service_pb2 import GetExecutionResponse
 
-from tests.integration.gateway.upstream import Answer, Upstream
+from tests.integration.gateway.upstream import Answer, Upstream, answering
+from tests.waiting import until
 
 TIMEOUT_SECONDS = 2
 BODY_BYTES = 2 << 20
@@ -40,6 +42,16 @@ class Front:
             upstream.answers[path] = answer
             upstream.calls.clear()
         return path
+
+    async def whole(self) -> None:
+        """Returns once both replicas of execution are given calls: who failed in another test gets none for a while."""
+        self.answer("execution.v1.ExecutionService/GetExecution", answering(GetExecutionResponse()))
+
+        async def both() -> bool:
+            await self.client.get("/api/executions/e")
+            return all(one.calls for one in self.execution)
+
+        await until(both, "both replicas are given calls")
 
 
 @asynccontextmanager

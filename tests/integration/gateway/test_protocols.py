@@ -120,6 +120,7 @@ async def test_grpc_web_passes_in_its_frames(front: Front) -> None:
 
 
 async def test_a_hundred_calls_at_once_are_shared_by_the_replicas(front: Front) -> None:
+    await front.whole()
     front.answer(GET_EXECUTION, answering(FOUND))
     answers = await asyncio.gather(*(front.client.get(f"/api/executions/{number}") for number in range(100)))
     assert Counter(answer.status_code for answer in answers) == {200: 100}
@@ -129,6 +130,7 @@ async def test_a_hundred_calls_at_once_are_shared_by_the_replicas(front: Front) 
 
 
 async def test_a_replica_that_dies_is_not_missed_and_when_all_are_gone_they_are_waited_for(front: Front) -> None:
+    await front.whole()
     front.answer(GET_EXECUTION, answering(FOUND))
     first, second = front.execution
     await first.stop()

@@ -122,6 +122,7 @@ async def test_a_stream_that_is_refused_is_an_error_and_no_stream(front: Front) 
 
 
 async def test_reading_is_asked_again_elsewhere_and_changing_is_not(front: Front) -> None:
+    await front.whole()
     said = error_status.status_of(Unavailable())
     front.answer("execution.v1.ExecutionService/GetExecution", failing(said))
     assert (await front.client.get("/api/executions/e")).status_code == 503

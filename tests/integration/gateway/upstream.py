@@ -1,5 +1,6 @@
 """A service behind the edge, over real gRPC: it answers each method as a test says, and notes how it was called."""
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,6 +12,8 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio
 from grpc_status import rpc_status
+
+from tests.waiting import until
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Answer = Callable[[bytes, Context], Awaitable[None]]
@@ -75,6 +78,12 @@ class Upstream:
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
+            # It closes its socket a little later: until then connections are taken, and nobody answers them.
+            await until(self._is_gone, "nobody listens any more")
+
+    def _is_gone(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) != 0
 
     async def serve(self, request: bytes, context: Context, method: str) -> None:
         """Notes the call and answers it."""
