@@ -52,6 +52,21 @@ async def followed(built: House, take: Take) -> AsyncIterator[None]:
             await tasks.end([work])
 
 
+@asynccontextmanager
+async def noting(postgres: PostgresServer) -> AsyncIterator[tuple[House, "asyncpg.Connection[asyncpg.Record]"]]:
+    """A house where nobody follows yet, and a connection to the table of notes."""
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        await told.resources.aclose()
+        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
+        try:
+            await connection.execute("SET search_path TO notification")
+            await connection.execute(NOTES)
+            yield built, connection
+        finally:
+            await connection.close()
+
+
 async def noted(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[int]]:
     rows = await connection.fetch(
         "SELECT execution_id, array_agg(sequence ORDER BY sequence) FROM notes GROUP BY execution_id"
@@ -60,12 +75,7 @@ async def noted(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, l
 
 
 async def test_each_event_is_taken_in_once_though_replicas_come_and_go(postgres: PostgresServer) -> None:
-    async with notifying(postgres) as (built, told):
-        one_node(built)
-        await told.resources.aclose()
-        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
-        await connection.execute("SET search_path TO notification")
-        await connection.execute(NOTES)
+    async with noting(postgres) as (built, connection):
         lengths: dict[str, int] = {}
 
         async def complete() -> bool:
@@ -79,16 +89,10 @@ async def test_each_event_is_taken_in_once_though_replicas_come_and_go(postgres:
                 lengths |= await run_some(built, 2)
             async with followed(built, note):
                 await until(complete, "each event was taken in once")
-        await connection.close()
 
 
 async def test_a_turn_that_cannot_be_taken_in_keeps_no_other_waiting(postgres: PostgresServer) -> None:
-    async with notifying(postgres) as (built, told):
-        one_node(built)
-        await told.resources.aclose()
-        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
-        await connection.execute("SET search_path TO notification")
-        await connection.execute(NOTES)
+    async with noting(postgres) as (built, connection):
         bad: list[str] = []
 
         async def choosy(connection: Connection, entries: Sequence[Entry]) -> bool:
@@ -103,7 +107,6 @@ async def test_a_turn_that_cannot_be_taken_in_keeps_no_other_waiting(postgres: P
             await until(lambda: bool(bad), "one is refused")
             wanted = {key: list(range(1, last + 1)) for key, last in lengths.items() if key not in bad}
             await until(lambda: _same(connection, wanted), "the others were taken in")
-        await connection.close()
 
 
 async def _same(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[str, list[int]]) -> bool:
@@ -111,31 +114,19 @@ async def _same(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[s
 
 
 async def test_who_gets_the_lease_back_goes_on_where_the_row_says(postgres: PostgresServer) -> None:
-    async with notifying(postgres) as (built, told):
-        one_node(built)
-        await told.resources.aclose()
-        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
-        await connection.execute("SET search_path TO notification")
-        await connection.execute(NOTES)
-        async with running(built.bus, {"work": echo}), followed(built, note):
-            lengths = await run_some(built, 2)
-            once = {key: list(range(1, last + 1)) for key, last in lengths.items()}
-            await until(lambda: _same(connection, once), "all was taken in")
-            # As if another replica had followed meanwhile, and had come to another place.
-            stepped = "UPDATE followers SET version = version + 1, positions = $1"
-            await connection.execute(stepped, encode_cursor({}))
-            twice = {key: sorted(2 * sequences) for key, sequences in once.items()}
-            await until(lambda: _same(connection, twice), "it goes on from that place")
-        await connection.close()
+    async with noting(postgres) as (built, connection), running(built.bus, {"work": echo}), followed(built, note):
+        lengths = await run_some(built, 2)
+        once = {key: list(range(1, last + 1)) for key, last in lengths.items()}
+        await until(lambda: _same(connection, once), "all was taken in")
+        # As if another replica had followed meanwhile, and had come to another place.
+        stepped = "UPDATE followers SET version = version + 1, positions = $1"
+        await connection.execute(stepped, encode_cursor({}))
+        twice = {key: sorted(2 * sequences) for key, sequences in once.items()}
+        await until(lambda: _same(connection, twice), "it goes on from that place")
 
 
 async def test_fewer_turns_are_taken_in_at_once_until_there_is_time_for_them(postgres: PostgresServer) -> None:
-    async with notifying(postgres) as (built, told):
-        one_node(built)
-        await told.resources.aclose()
-        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
-        await connection.execute("SET search_path TO notification")
-        await connection.execute(NOTES)
+    async with noting(postgres) as (built, connection):
         tried: list[int] = []
 
         async def slow(connection: Connection, entries: Sequence[Entry]) -> bool:
@@ -155,25 +146,17 @@ async def test_fewer_turns_are_taken_in_at_once_until_there_is_time_for_them(pos
                 once = {key: list(range(1, last + 1)) for key, last in lengths.items()}
                 await until(lambda: _same(connection, once), "each was taken in once, alone")
         assert max(tried) > 2
-        await connection.close()
 
 
 async def test_what_is_not_kept_any_more_is_left_out_in_its_partition_alone(postgres: PostgresServer) -> None:
-    async with notifying(postgres) as (built, told):
-        one_node(built)
-        await told.resources.aclose()
-        connection = await asyncpg.connect(as_role(built.database_url, "notification"))
-        await connection.execute("SET search_path TO notification")
-        await connection.execute(NOTES)
-        async with running(built.bus, {"work": echo}):
-            lengths = await run_some(built, 6)
-            async with connected(built) as database_of_all:
-                gone = str(await database_of_all.fetchval(DROPPED))
-            left = {key: list(range(1, last + 1)) for key, last in lengths.items() if key != gone}
-            await connection.execute(BEHIND, encode_cursor({}))
-            async with followed(built, note):
-                await until(lambda: _within(connection, left), "what is kept was taken in")
-        await connection.close()
+    async with noting(postgres) as (built, connection), running(built.bus, {"work": echo}):
+        lengths = await run_some(built, 6)
+        async with connected(built) as database_of_all:
+            gone = str(await database_of_all.fetchval(DROPPED))
+        left = {key: list(range(1, last + 1)) for key, last in lengths.items() if key != gone}
+        await connection.execute(BEHIND, encode_cursor({}))
+        async with followed(built, note):
+            await until(lambda: _within(connection, left), "what is kept was taken in")
 
 
 async def _within(connection: "asyncpg.Connection[asyncpg.Record]", wanted: dict[str, list[int]]) -> bool:
