@@ -11,6 +11,10 @@ local MESSAGES = @MESSAGES@
 -- Reasons of errors with a status of their own, from services/common/http_statuses.py.
 local STATUSES = @STATUSES@
 
+-- Details by status, as JSON, for errors that come without any: those that the gRPC library of a service has made, such
+-- as that of a call whose deadline is over.
+local DETAILS = @DETAILS@
+
 local ANY = true
 local MOST_COMPLAINTS = 10
 local QUOTE, BACKSLASH, OPENED, CLOSED, BRACKET, BRACKET_END, COMMA, COLON = 34, 92, 123, 125, 91, 93, 44, 58
@@ -191,7 +195,12 @@ local function tell_of_error(handle, status)
   end
   -- gRPC itself refuses so what is larger as a message than a message may be.
   if status == "429" and string.find(text, '"message":"[^"]*eceived message larger than max') then
-    headers:replace(":status", "413")
+    status = "413"
+    headers:replace(":status", status)
+  end
+  if DETAILS[status] and not string.find(text, '"details":', 1, true) then
+    text = string.gsub(text, "}%s*$", ',"details":' .. DETAILS[status] .. "}")
+    headers:replace("content-length", body:setBytes(text))
   end
   local delay = string.match(text, '"retryDelay":"([%d%.]+)s"')
   if delay then headers:replace("retry-after", whole_seconds(delay)) end

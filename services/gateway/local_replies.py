@@ -1,6 +1,7 @@
 """What Envoy itself answers, in the form that services' errors have: google.rpc.Status with its details as JSON."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,11 @@ def mappers() -> list[Mapping[str, Any]]:
     return [_mapper(reply) for reply in REPLIES]
 
 
+def details() -> dict[str, str]:
+    """By status, the details of such answers as JSON, for errors that services' own gRPC library makes without any."""
+    return {str(reply.status): json.dumps(_details(reply), separators=(",", ":")) for reply in REPLIES}
+
+
 def _mapper(reply: Reply) -> Mapping[str, Any]:
     made: dict[str, Any] = {
         "filter": {"and_filter": {"filters": [_has_status(reply.status), _is_no_call_of_grpc()]}},
@@ -58,10 +64,14 @@ def _mapper(reply: Reply) -> Mapping[str, Any]:
 
 
 def _body(reply: Reply) -> Mapping[str, Any]:
-    details = [{"@type": _type("ErrorInfo"), "reason": reply.reason, "domain": "blockyard"}]
+    return {"code": reply.code, "message": reply.message, "details": _details(reply)}
+
+
+def _details(reply: Reply) -> Sequence[Mapping[str, str]]:
+    made = [{"@type": _type("ErrorInfo"), "reason": reply.reason, "domain": "blockyard"}]
     if reply.retry_after:
-        details.append({"@type": _type("RetryInfo"), "retryDelay": f"{reply.retry_after}s"})
-    return {"code": reply.code, "message": reply.message, "details": details}
+        made.append({"@type": _type("RetryInfo"), "retryDelay": f"{reply.retry_after}s"})
+    return made
 
 
 def _type(detail: str) -> str:

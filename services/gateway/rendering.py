@@ -44,7 +44,8 @@ def script() -> str:
     """What Envoy runs for each request of REST."""
     messages = _lua(contract.fields_of_bodies())
     statuses = _lua({reason: str(status) for reason, status in BY_REASON.items()})
-    return _filled((HERE / SCRIPT).read_text(encoding="utf-8"), {"MESSAGES": messages, "STATUSES": statuses})
+    values = {"MESSAGES": messages, "STATUSES": statuses, "DETAILS": _lua(local_replies.details())}
+    return _filled((HERE / SCRIPT).read_text(encoding="utf-8"), values)
 
 
 def words(settings: EdgeSettings, folder: str) -> dict[str, str]:

@@ -348,7 +348,7 @@ VALUES ($1, 'anna', 'graph', 1, 0, '', 1, '{}', $2)
 
 
 async def test_many_that_repeat_the_same_ids_over_two_replicas_are_answered_alike(postgres: PostgresServer) -> None:
-    async with house(postgres) as built, looking(built) as rows:
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows:
         passing(built)
         clients = []
         for at in range(2):

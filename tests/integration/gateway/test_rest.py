@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from blockyard.dev.edge import WORKERS
 from blockyard.event.v1.event_pb2 import Event
@@ -213,7 +214,7 @@ async def test_a_body_that_is_too_large_as_a_message_is_too_large(front: Front) 
     front.answer(CREATE, answering(CREATED))
     # gRPC's own limit is 4 MiB at this upstream, and a number takes 13 bytes in google.protobuf.Struct.
     dense = await front.client.post("/api/graphs", json={"inputSchema": {"numbers": [1] * 500_000}})
-    assert (dense.status_code, dense.json()["code"]) == (413, 8)
+    assert (dense.status_code, dense.json()["code"], error(dense)[0]) == (413, 8, "INVALID_REQUEST")
 
 
 async def test_a_large_answer_comes_whole(front: Front) -> None:
@@ -263,6 +264,27 @@ async def test_a_call_that_takes_too_long_is_given_up_and_the_service_knew_until
     assert (late.status_code, error(late)[0]) == (504, "UNAVAILABLE")
     assert remaining[0] is not None
     assert 0 < remaining[0] <= TIMEOUT_SECONDS + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason", "retry_after"),
+    [
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504, "UNAVAILABLE", None),
+        (grpc.StatusCode.UNAVAILABLE, 503, "UNAVAILABLE", "1"),
+        (grpc.StatusCode.UNIMPLEMENTED, 501, "INVALID_REQUEST", None),
+        (grpc.StatusCode.INTERNAL, 500, "INTERNAL", None),
+    ],
+)
+async def test_errors_of_the_library_of_a_service_have_the_form_of_all(
+    front: Front, code: grpc.StatusCode, status: int, reason: str, retry_after: str | None
+) -> None:
+    async def answer(_: bytes, context: Context) -> None:
+        await context.abort(code, 'said "so", {shortly}')
+
+    front.answer(CREATE, answer)
+    answered = await front.client.post("/api/graphs", json={})
+    assert (answered.status_code, error(answered)) == (status, (reason, 'said "so", {shortly}'))
+    assert answered.headers.get("retry-after") == retry_after
 
 
 async def test_headers_of_the_caller_reach_the_service(front: Front) -> None:

@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 
-import psutil
 import pytest
 from blockyard.credentials.v1 import credential_pb2
 from blockyard.graph.v1 import graph_pb2
@@ -16,6 +16,12 @@ from tests.unit.client.memory_services import Script
 from tests.waiting import until
 
 START = "from blockyard.cli import main; main()"
+
+
+def reads_stdin(pid: int) -> bool:
+    """Whether a process waits in a system call on its descriptor 0 (number and arguments of the call, proc(5))."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(call) > 1 and call[1] == "0x0"
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,7 @@ async def test_a_question_ends_at_the_first_interrupt(
         while question not in shown:
             shown += os.read(leader, 1024)
         # Python takes note of a signal that comes just before it reads when it has read: nobody is as quick as that.
-        waiting = psutil.Process(process.pid)
-        await until(lambda: waiting.status() == psutil.STATUS_SLEEPING, "it waits for the answer")
+        await until(lambda: reads_stdin(process.pid), "it waits for the answer")
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(20):
             assert await process.wait() == 130
