@@ -141,7 +141,7 @@ async def test_a_demo_that_is_interrupted_before_anything_runs_leaves_nothing(fo
 
 
 async def test_a_stack_that_is_interrupted_once_ends_in_order(folder: Path) -> None:
-    dev = await Program.start(folder, "dev", "--home", str(folder))
+    dev = await Program.start(folder, "dev", "--home", str(folder), "--runners", "1")
     await dev.says("logs")
     assert re.search(r"^  edge +http://127\.0\.0\.1:\d+ ", dev.output, re.MULTILINE)
 
@@ -154,7 +154,7 @@ async def test_a_stack_that_is_interrupted_once_ends_in_order(folder: Path) -> N
 
 @pytest.mark.parametrize("number", [TERM, HUP], ids=str)
 async def test_a_stack_that_is_told_twice_to_end_ends_in_order(folder: Path, number: signal.Signals) -> None:
-    dev = await Program.start(folder, "dev", "--home", str(folder), "--no-edge")
+    dev = await Program.start(folder, "dev", "--home", str(folder), "--runners", "1", "--no-edge")
     await dev.says("logs")
     assert "edge" not in dev.output
 
@@ -169,7 +169,7 @@ async def test_a_stack_that_is_told_twice_to_end_ends_in_order(folder: Path, num
 
 @pytest.mark.parametrize("moment", ["starting account", "logs"])
 async def test_a_stack_that_is_interrupted_again_ends_at_once(folder: Path, moment: str) -> None:
-    dev = await Program.start(folder, "dev", "--home", str(folder))
+    dev = await Program.start(folder, "dev", "--home", str(folder), "--runners", "1")
     await dev.says(moment)
     segments = await dev.shared_memory()
 

@@ -247,7 +247,7 @@ async def test_a_request_id_counts_as_used_only_if_what_used_it_is_stored(postgr
         lock = await next_lock
         # The turn has failed, since both had one id; it is tried with one of them, and nobody learns how that ended.
         pid = await until(lambda: rows.fetchval(WAITING_TURNS), "what is left of the turn is on its way")
-        await rows.execute("SELECT pg_terminate_backend($1)", pid)
+        await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
         await lock.rollback()
         answers = await asyncio.gather(*repeating, return_exceptions=True)
         codes = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
@@ -376,7 +376,7 @@ async def test_a_start_whose_commit_is_broken_off_is_answered_with_that_and_can_
         async with no_turns(built):
             starting = asyncio.create_task(client.start(inputs={"number": 1}, request_id="once"))
             pid = await until(lambda: rows.fetchval(WAITING_TURNS), "its first turn is on its way")
-            await rows.execute("SELECT pg_terminate_backend($1)", pid)
+            await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
             assert await refusal(starting) == grpc.StatusCode.UNAVAILABLE
         execution = await client.start(inputs={"number": 1}, request_id="once")
         await client.events(execution.id)
@@ -395,7 +395,7 @@ async def test_a_start_that_was_stored_though_nobody_confirmed_it_is_there_once(
         async with waiting_for_a_standby(rows, built):
             starting = asyncio.create_task(client.start(inputs={"number": 1}, request_id=request_id))
             pid = await until(lambda: rows.fetchval(UNCONFIRMED_TURNS), "its first turn waits for the standby")
-            await rows.execute("SELECT pg_terminate_backend($1)", pid)
+            await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
         assert await refusal(starting) == grpc.StatusCode.UNAVAILABLE
         stored = await rows.fetchval("SELECT max(execution_id::text) FROM executions")
         assert await rows.fetchval(TOGETHER, UUID(stored))
@@ -425,7 +425,7 @@ async def test_while_a_commit_is_in_doubt_starts_are_stored_without_turns(postgr
                 pid = await until(lambda: rows.fetchval(WAITING_TURNS), "its first turn is on its way")
                 waiting = [asyncio.create_task(client.start(inputs={"number": at})) for at in range(3)]
                 await loaded(4)
-                await rows.execute("SELECT pg_terminate_backend($1)", pid)
+                await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
                 assert await refusal(first) == grpc.StatusCode.UNAVAILABLE
             started = await asyncio.gather(*waiting)
             started.append(await client.start(inputs={"number": 3}))

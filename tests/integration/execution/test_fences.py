@@ -131,6 +131,8 @@ async def test_only_the_owner_parks_an_execution(postgres: PostgresServer) -> No
         pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
         try:
             turns = TurnRepository(pool)
+            begun = "SELECT EXISTS (SELECT FROM turns WHERE execution_id = $1)"
+            await until(lambda: rows.fetchval(begun, UUID(execution.id)), "it has had its turn, which would end the park")
             parked = "SELECT parked FROM executions WHERE execution_id = $1"
             await turns.park("one that was taken over", UUID(execution.id), "it cannot be loaded here", 3600)
             assert await rows.fetchval(parked, UUID(execution.id)) is None
@@ -191,7 +193,7 @@ async def test_a_result_whose_commit_is_not_confirmed_is_handed_back_to_the_stre
                 # The runner is no help: the stream alone has the result.
                 runner.kept.clear()
                 turn = await until(lambda: witness.fetchval(WAITING_TURNS), "the result's turn is on its way")
-                await witness.execute("SELECT pg_terminate_backend($1)", turn)
+                await witness.execute("SELECT pg_terminate_backend($1, 20000)", turn)
             await client.events(execution.id)
             assert await client.results(execution.id) == {"out": [7]}
             assert len(runner.ran) == 1

@@ -168,7 +168,7 @@ async def test_a_large_input_that_waits_for_the_blob_store_outlives_a_commit_tha
                 await rows.execute("LOCK TABLE turns IN SHARE MODE")
                 await runner.say(slow, 1, [], Finish(outcome=Outcome.OUTCOME_COMPLETED))
                 pid = await until(lambda: witness.fetchval(WAITING_TURNS), "a turn waits for the lock")
-                await witness.execute("SELECT pg_terminate_backend($1)", pid)
+                await witness.execute("SELECT pg_terminate_backend($1, 20000)", pid)
             asked = store.asked
             await until(lambda: store.asked >= asked + 3, "it is loaded again, and its input is tried again")
             store.well = None

@@ -61,7 +61,7 @@ async def test_a_first_turn_whose_commit_is_not_confirmed_begins_once(postgres: 
                 await connection.execute("LOCK TABLE turns IN SHARE MODE")
                 execution = await client.start()
                 pid = await until(lambda: other.fetchval(WAITING_TURNS), "the first turn waits for the lock")
-                await other.execute("SELECT pg_terminate_backend($1)", pid)
+                await other.execute("SELECT pg_terminate_backend($1, 20000)", pid)
                 await until(lambda: _loaded_again(other, pid), "the first turn is tried again")
             await client.events(execution.id)
             assert await client.results(execution.id) == {"out": [1]}
@@ -121,7 +121,7 @@ async def test_a_commit_that_happened_but_was_not_confirmed_counts_and_is_charge
             async with waiting_for_a_standby(rows, built):
                 await let_go(runner, execution.id)
                 pid = await until(lambda: rows.fetchval(UNCONFIRMED_TURNS), "the turn waits for the standby")
-                await rows.execute("SELECT pg_terminate_backend($1)", pid)
+                await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
             events = await client.events(execution.id)
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
             assert await client.results(execution.id) == {"out": [1]}

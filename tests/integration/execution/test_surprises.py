@@ -58,7 +58,7 @@ async def test_commits_that_are_not_confirmed_take_nothing_from_the_window(postg
                 await lock.execute("LOCK TABLE turns IN SHARE MODE")
                 await all_results_in_one_message(runner)
                 pid = await until(lambda: rows.fetchval(WAITING_TURNS), "the turn with the results waits for the lock")
-                await rows.execute("SELECT pg_terminate_backend($1)", pid)
+                await rows.execute("SELECT pg_terminate_backend($1, 20000)", pid)
             for execution in started:
                 await client.events(execution.id)
             for _ in range(6):
