@@ -132,7 +132,9 @@ async def test_only_the_owner_parks_an_execution(postgres: PostgresServer) -> No
         try:
             turns = TurnRepository(pool)
             begun = "SELECT EXISTS (SELECT FROM turns WHERE execution_id = $1)"
-            await until(lambda: rows.fetchval(begun, UUID(execution.id)), "it has had its turn, which would end the park")
+            await until(
+                lambda: rows.fetchval(begun, UUID(execution.id)), "it has had its turn, which would end the park"
+            )
             parked = "SELECT parked FROM executions WHERE execution_id = $1"
             await turns.park("one that was taken over", UUID(execution.id), "it cannot be loaded here", 3600)
             assert await rows.fetchval(parked, UUID(execution.id)) is None
