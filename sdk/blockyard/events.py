@@ -88,7 +88,14 @@ class Event:
 
     @classmethod
     def from_proto(cls, execution_id: str, proto: event_pb2.Event, graph_id: str = "", user_id: str = "") -> "Event":
-        """The value of a message. A kind that is newer than this package is UNSPECIFIED."""
+        """The value of a message. A kind that is newer than this package is UNSPECIFIED, and a value that is no JSON is
+        absent: nobody may be stopped by what a runner made wrongly."""
+        value, absence, message = None, absence_name(proto.value_absence), proto.message
+        if proto.value:
+            try:
+                value = values.decode(proto.value)
+            except ValueError:
+                absence, message = "MISSING", values.NO_JSON
         return cls(
             execution_id=execution_id,
             sequence=proto.sequence,
@@ -99,13 +106,13 @@ class Event:
             attempt=proto.attempt,
             pin=proto.pin,
             index=proto.index,
-            value=values.decode(proto.value) if proto.value else None,
+            value=value,
             provisional=proto.provisional,
-            message=proto.message,
+            message=message,
             reason=node_error_reason(proto.reason),
             wakes=moment(proto, "wake_time"),
             output_name=proto.output_name,
-            absence=absence_name(proto.value_absence),
+            absence=absence,
             graph_id=graph_id,
             user_id=user_id,
             waits_for_person=proto.waits_for_person,

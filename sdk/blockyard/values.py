@@ -16,7 +16,11 @@ import orjson
 from pydantic import BaseModel
 
 BLOB_KEY = "blockyard:blob"
+NO_JSON = "The value is no JSON: its runner made it wrongly."
+"""What readers are told of one that was recorded."""
 _BLOB_KEY_BYTES = BLOB_KEY.encode()
+_WITHIN = 100
+_DEEPEST = 900
 _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
@@ -41,6 +45,17 @@ def encode_reference(key: str, size: int, sha256: str) -> bytes:
 def decode(encoded: bytes | str) -> Any:
     """The value of JSON bytes; a ValueError if they are not JSON."""
     return orjson.loads(encoded)
+
+
+def is_json(encoded: bytes) -> bool:
+    """Whether `decode` takes these bytes, and takes them within the lists and objects that readers find them in."""
+    try:
+        orjson.loads(encoded)
+        if encoded.count(b"[") + encoded.count(b"{") > _DEEPEST:
+            orjson.loads(b"[" * _WITHIN + encoded + b"]" * _WITHIN)
+    except ValueError:
+        return False
+    return True
 
 
 def parse(text: bytes | str) -> Any:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind, ValueAbsence
+from blockyard.values import NO_JSON, is_json
 
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.errors import ValueMissing, ValueTooLarge
@@ -214,11 +215,17 @@ class History:
     async def _with_inputs(self, found: Found) -> Found:
         """Puts whole values into the inputs; those that cannot be had are left out."""
         inputs = found.row.inputs
-        if MARK not in inputs and found.size <= LARGEST:
+        if MARK not in inputs and found.size <= LARGEST and is_json(inputs):
             return found
+        try:
+            values = msgspec.json.decode(inputs, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            # One of them is no JSON, and where it ends nobody can say.
+            values = {}
+            found.absent.append(Absent("", 0, True, Absence(ValueAbsence.VALUE_ABSENCE_MISSING, NO_JSON)))
         room = LARGEST - found.size + len(inputs)
         kept: dict[str, bytes] = {}
-        for pin, value in msgspec.json.decode(inputs, type=dict[str, msgspec.Raw]).items():
+        for pin, value in values.items():
             try:
                 whole = await self._large_values.whole(bytes(value))
                 if len(whole) > room:
@@ -236,8 +243,6 @@ class History:
             yield await self._whole_result(row)
 
     async def _whole_result(self, row: OutputRow) -> Result:
-        if MARK not in row.value and len(row.value) <= LARGEST:
-            return Result(row.place, row.value)
         try:
             return Result(row.place, await self._large_values.whole(row.value))
         except (ValueMissing, ValueTooLarge) as error:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 from blockyard.runner.v1.result_pb2 import Outcome, Result, ResultBatch
+from blockyard.values import is_json
 
 from services.execution.engine import Continued, Finish, Output, Reported
 from services.execution.engine.plan import Reason
@@ -14,7 +16,8 @@ ID_BYTES = 16
 
 
 def reported(result: Result) -> Reported:
-    """The fact of a result."""
+    """The fact of a result. An output that is no JSON fails its run here: recorded, it would spoil each object and list
+    that it becomes a part of. Those before it count."""
     outputs = tuple(Output(output.pin, output.index, output.value) for output in result.outputs)
     finish = None
     if result.HasField("finish"):
@@ -27,6 +30,10 @@ def reported(result: Result) -> Reported:
             duration_us=end.duration_us,
             stats=end.stats,
         )
+    for at, output in enumerate(outputs):
+        if not is_json(output.value):
+            outputs, finish = outputs[:at], _refusing(output, at, finish or Finish(True, at))
+            break
     return Reported(
         number=result.node_execution,
         attempt=result.attempt,
@@ -35,6 +42,13 @@ def reported(result: Result) -> Reported:
         finish=finish,
         started_ms=result.started_ms,
     )
+
+
+def _refusing(output: Output, outputs: int, finish: Finish) -> Finish:
+    """The end of a run with this output, what it says of the run kept."""
+    why = "it is no JSON, or nested too deeply"
+    error = f"output {scrub(output.pin[:100])!r}, value {output.index}, cannot be taken from its runner: {why}"
+    return msgspec.structs.replace(finish, failed=True, outputs=outputs, error=error, reason=Reason.OUTPUT_INVALID)
 
 
 def reason(number: int) -> Reason:

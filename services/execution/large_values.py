@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 import orjson
-from blockyard.values import BLOB_KEY, decode, encode_reference
+from blockyard.values import BLOB_KEY, NO_JSON, decode, encode_reference, is_json
 
 from services.common.blobs import BlobCorrupt, BlobMissing, BlobReference, BlobStore, blob_key
 from services.execution.engine import Effects, NodeExecution
@@ -51,7 +51,8 @@ class LargeValues:
         return live.machine.topology.inputs(execution.node, tuple(values))
 
     async def whole(self, value: bytes) -> bytes:
-        """The JSON value with all references in it resolved. Raises ValueMissing and ValueTooLarge."""
+        """The JSON value with all references in it resolved. Raises ValueMissing, for what is no JSON too, and
+        ValueTooLarge."""
         return await _Reading(self._blobs, LARGEST).whole(value)
 
     async def delete(self, execution_id: UUID) -> None:
@@ -73,9 +74,12 @@ class _Reading:
     room: int
 
     async def whole(self, value: bytes) -> bytes:
+        self._take(0 if value.startswith(REFERENCE) else len(value))
+        if not is_json(value):
+            # Runners are not all ours, and what they put into the blob store nobody has read.
+            raise ValueMissing(NO_JSON)
         if value.startswith(REFERENCE):
             return await self._fetch(decode(value)[BLOB_KEY])
-        self._take(len(value))
         if MARK not in value:
             return value
         return orjson.dumps(await self._resolved(decode(value)))

@@ -16,10 +16,10 @@ import orjson
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind, ValueAbsence
 from blockyard.event.v1.notice_pb2 import Notice, NoticeKind
+from blockyard.values import NO_JSON
 
 CONTENT_TYPE = "application/cloudevents+json"
 NOTICE_TYPE = "blockyard.notice"
-NO_JSON = "The value is no JSON: its runner made it wrongly."
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 _TYPES = {

@@ -82,7 +82,9 @@ class ProtocolRunner:
                     continue
                 at = counts.get(pin, 0)
                 counts[pin] = at + 1
-                outputs.append(Output(pin=pin, index=at, value=json.dumps(value).encode()))
+                # Bytes are sent as they are, whether JSON or not.
+                encoded = value if isinstance(value, bytes) else json.dumps(value).encode()
+                outputs.append(Output(pin=pin, index=at, value=encoded))
         except Silent:
             return
         except Held:

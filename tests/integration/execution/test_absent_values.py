@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import Event, EventKind, ValueAbsence
@@ -19,7 +20,7 @@ from services.common.structs import from_struct
 from services.execution.large_values import LARGEST
 from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import running
-from tests.integration.execution.test_guarantees import echo
+from tests.integration.execution.test_guarantees import echo, node_executions
 from tests.integration.execution.test_reading import joined
 
 MISSING = ValueAbsence.VALUE_ABSENCE_MISSING
@@ -139,6 +140,31 @@ async def test_a_value_that_cannot_be_had_is_left_out_and_the_rest_is_told(
                 ]
                 assert all(one.message for one in absent)
                 assert answer.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
+
+
+async def test_what_is_recorded_and_no_json_is_left_out_and_the_rest_is_told(postgres: PostgresServer) -> None:
+    async with ended(postgres, 300_000) as (built, client, execution_id):
+        # What a runner gave wrongly is refused by now, and may have been recorded before.
+        connection = await asyncpg.connect(built.database_url)
+        try:
+            await connection.execute("UPDATE execution.outputs SET value = 'NaN' WHERE name IN ('first', 'last')")
+            await connection.execute(
+                """UPDATE execution.node_executions SET inputs = '{"a":{}' WHERE node_id = 'after'"""
+            )
+        finally:
+            await connection.close()
+        nodes = await node_executions(client, execution_id)
+        (after,) = [node for node in nodes if node.node_id == "after"]
+        assert json.loads(after.inputs_json) == {}
+        assert [(one.pin, one.input, one.absence) for one in after.absent_values] == [("", True, MISSING)]
+        for value_format in (messages.VALUE_FORMAT_JSON, messages.VALUE_FORMAT_STRUCT):
+            request = messages.GetExecutionResultsRequest(execution_id=execution_id, value_format=value_format)
+            answer = await client.call("GetExecutionResults", request)
+            assert given_in(answer) == {"aside": ["small"], "first": [None], "last": [None]}
+            assert {(one.output, one.absence) for one in answer.absent_values} == {
+                ("first", MISSING),
+                ("last", MISSING),
+            }
 
 
 async def pages_of(

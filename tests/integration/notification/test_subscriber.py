@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from blockyard.dev.postgres import PostgresServer
-from blockyard.events import Event
+from blockyard.events import Event, EventKind
+from blockyard.records import ExecutionStatus
+from blockyard.runner.v1.task_pb2 import Task
 from blockyard.subscriber import Checkpoint, Subscriber
 from blockyard.subscriber.pulling import Pull, Source
 
@@ -16,6 +19,7 @@ from services.common.bus import EVENTS
 from tests.generators import left_open
 from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import running
+from tests.integration.execution.test_guarantees import one_node
 from tests.integration.execution.test_recovery import loop
 from tests.integration.notification.house import Notifier, notifying
 from tests.integration.notification.test_following import client_of
@@ -100,6 +104,36 @@ async def test_a_subscriber_is_told_everything_once_and_goes_on_after_a_restart(
                 await until(lambda: seen.complete(lengths), "what comes then is told")
         assert seen.once(lengths)
         assert not caplog.messages, "messages of NATS had all of it, nothing was read from rows"
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"{", b""])
+async def test_a_runner_that_gives_no_json_fails_its_execution_and_stops_no_subscriber(
+    postgres: PostgresServer, value: bytes
+) -> None:
+    def wrong(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+        yield "result", value
+
+    async with notifying(postgres) as (built, told):
+        one_node(built)
+        checkpoints, seen = Memory(), Seen()
+        async with (
+            client_of(built, told) as client,
+            running(built.bus, {"work": wrong}),
+            subscribing(built, told, checkpoints, seen),
+        ):
+            await begun(checkpoints, built)
+            execution_id = (await built.client().start()).id
+            events = [event async for event in client.events(execution_id)]
+            assert events[-1].kind is EventKind.EXECUTION_FAILED
+            (failed,) = [event for event in events if event.kind is EventKind.NODE_FAILED]
+            assert (failed.node_id, failed.reason) == ("work", "OUTPUT_INVALID")
+            assert "no JSON" in failed.message
+            assert not any(event.absence for event in events)
+            assert (await client.executions.get(execution_id)).status is ExecutionStatus.FAILED
+            assert await client.executions.results(execution_id) == {}
+            (node,) = [one async for one in client.executions.nodes(execution_id) if one.node_id == "work"]
+            assert node.outputs == {}
+            await until(lambda: seen.complete({execution_id: len(events)}), "all is told")
 
 
 def _settled(checkpoints: Memory) -> bool:

@@ -7,8 +7,10 @@ import blockyard
 import grpc
 import pytest
 from blockyard.errors import DeadlineExceeded, HistoryGap
+from blockyard.event.v1 import event_pb2
 from blockyard.events import Event
 from blockyard.execution.v1.execution_pb2 import EXECUTION_STATUS_RUNNING
+from blockyard.values import NO_JSON
 
 from tests.unit.client.memory_services import EXECUTION_ID, TOKEN, Script, events_of_a_run, serve, status
 
@@ -89,6 +91,12 @@ def test_waiting_gives_up_at_its_timeout(script: Script, address: str) -> None:
 
     with pytest.raises(DeadlineExceeded, match=r"after 0\.3 seconds"):
         asyncio.run(work())
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"{", b'"\xff"'])
+def test_a_value_that_is_no_json_is_absent_and_stops_nobody(value: bytes) -> None:
+    event = Event.from_proto("e", event_pb2.Event(sequence=7, pin="out", value=value))
+    assert (event.value, event.absence, event.message) == (None, "MISSING", NO_JSON)
 
 
 def test_values_of_events_are_decoded(script: Script, address: str) -> None:

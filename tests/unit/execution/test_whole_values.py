@@ -40,6 +40,15 @@ async def test_values_that_are_too_large_together_are_refused_before_they_are_re
         await LargeValues(store).whole(b"[" + first + b"," + half + b"]")
 
 
+@pytest.mark.parametrize("value", [b"NaN", b"{", b'{"blockyard:blob":', b'["blockyard:blob"', b'"\xff"'])
+async def test_what_is_no_json_stands_for_no_value(tmp_path: Path, value: bytes) -> None:
+    store = BlobStore(f"file://{tmp_path}")
+    stored = await kept(store, "a/1", value)
+    for given in (value, stored, b"[" + stored + b"]"):
+        with pytest.raises(ValueMissing):
+            await LargeValues(store).whole(given)
+
+
 @pytest.mark.parametrize("forged", [b'{"blockyard:blob":1}', b'{"blockyard:blob":{}}', b'[{"blockyard:blob":[1]}]'])
 async def test_what_is_no_reference_stands_for_no_value(tmp_path: Path, forged: bytes) -> None:
     with pytest.raises(ValueMissing):

@@ -7,9 +7,10 @@ from blockyard.common.v1.errors_pb2 import NODE_ERROR_REASON_TIMEOUT
 from blockyard.event.v1 import event_pb2
 from blockyard.event.v1.event_pb2 import Event, EventBatch
 from blockyard.event.v1.notice_pb2 import NOTICE_KIND_LOW_BALANCE, Notice
+from blockyard.values import NO_JSON
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.notification.cloudevents import NO_JSON, cloud_event, cloud_events, cloud_notice, event_type
+from services.notification.cloudevents import cloud_event, cloud_events, cloud_notice, event_type
 
 NOON = Timestamp(seconds=1_800_000_000, nanos=5_000_000)
 

@@ -30,7 +30,7 @@ class _ValueAbsenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueAbs
     VALUE_ABSENCE_UNSPECIFIED: _ValueAbsence.ValueType  # 0
     """It is there."""
     VALUE_ABSENCE_MISSING: _ValueAbsence.ValueType  # 1
-    """It is no longer in the blob store, or is not the one that was written."""
+    """It is no longer in the blob store, is not the one that was written, or is no JSON."""
     VALUE_ABSENCE_TOO_LARGE: _ValueAbsence.ValueType  # 2
     """It is larger than a message may be in the form that was asked for, alone or with what it belongs to."""
     VALUE_ABSENCE_TOO_DEEP: _ValueAbsence.ValueType  # 3
@@ -42,7 +42,7 @@ class ValueAbsence(_ValueAbsence, metaclass=_ValueAbsenceEnumTypeWrapper):
 VALUE_ABSENCE_UNSPECIFIED: ValueAbsence.ValueType  # 0
 """It is there."""
 VALUE_ABSENCE_MISSING: ValueAbsence.ValueType  # 1
-"""It is no longer in the blob store, or is not the one that was written."""
+"""It is no longer in the blob store, is not the one that was written, or is no JSON."""
 VALUE_ABSENCE_TOO_LARGE: ValueAbsence.ValueType  # 2
 """It is larger than a message may be in the form that was asked for, alone or with what it belongs to."""
 VALUE_ABSENCE_TOO_DEEP: ValueAbsence.ValueType  # 3

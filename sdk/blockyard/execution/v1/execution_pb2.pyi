@@ -367,7 +367,7 @@ class AbsentValue(_message.Message):
     ABSENCE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     pin: _builtins.str
-    """Pin."""
+    """Pin; empty for all inputs together, which are no JSON."""
     index: _builtins.int
     """Which value on that pin, from 0; 0 for an input."""
     input: _builtins.bool
