@@ -4,6 +4,7 @@ import pytest
 from blockyard.graph.v1.preset_pb2 import Preset
 from blockyard.notification.v1.webhook_pb2 import Webhook, WebhookFilter
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct
 
 from services.common.errors import InvalidArgument
 from services.common.field_masks import changed_fields
@@ -13,8 +14,16 @@ CHANGEABLE = ("url", "description", "filter", "state")
 
 def test_without_a_mask_what_is_set_is_changed() -> None:
     assert changed_fields(FieldMask(), Webhook(id="1", url="https://a"), CHANGEABLE) == ["url"]
-    assert changed_fields(FieldMask(), Webhook(filter=WebhookFilter()), CHANGEABLE) == ["filter"]
+    narrow = WebhookFilter(graph_ids=["a"])
+    assert changed_fields(FieldMask(), Webhook(filter=narrow), CHANGEABLE) == ["filter"]
     assert changed_fields(FieldMask(), Webhook(id="1"), CHANGEABLE) == []
+
+
+def test_a_message_that_is_there_and_empty_is_changed_only_where_it_is_named() -> None:
+    given = Webhook(url="https://a", filter=WebhookFilter())
+    assert changed_fields(FieldMask(), given, CHANGEABLE) == ["url"]
+    assert changed_fields(FieldMask(paths=["filter"]), given, CHANGEABLE) == ["filter"]
+    assert changed_fields(FieldMask(), Preset(inputs=Struct()), ("name", "inputs")) == []
 
 
 def test_a_mask_names_what_is_changed_set_or_not() -> None:

@@ -76,7 +76,8 @@ async def test_a_webhook_lives(postgres: PostgresServer) -> None:
         assert (changed.description, changed.state) == ("why", webhook_pb2.WEBHOOK_STATE_DISABLED)
         assert changed.disable_reason == webhook_pb2.WEBHOOK_DISABLE_REASON_OWNER
 
-        unmasked = messages.UpdateWebhookRequest(webhook=Webhook(id=got.id, description="because"))
+        given = Webhook(id=got.id, description="because", filter=WebhookFilter())
+        unmasked = messages.UpdateWebhookRequest(webhook=given)
         changed = (await anna.call("UpdateWebhook", unmasked)).webhook
         assert (changed.url, changed.filter, changed.description) == (PUBLIC, got.filter, "because")
 
