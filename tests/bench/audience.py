@@ -40,12 +40,19 @@ class Hearing:
     """What all subscribers together have heard, and how much of it is of which execution."""
 
     heard: list[tuple[str, int, float]] = field(default_factory=list)
+    """One for each event and listener."""
+    _known: set[tuple[int, str, int]] = field(default_factory=set)
+    """The same, to tell what comes again."""
     _counts: Counter[str] = field(default_factory=Counter)
     _lacking: dict[str, int] = field(default_factory=dict)
     _all_there: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, execution_id: str, sequence: int) -> None:
-        """One of them heard an event."""
+    def add(self, listener: int, execution_id: str, sequence: int) -> None:
+        """One of them heard an event. It may come to the same one again, and counts once."""
+        one = (listener, execution_id, sequence)
+        if one in self._known:
+            return
+        self._known.add(one)
         self.heard.append((execution_id, sequence, time.time()))
         self._counts[execution_id] += 1
         if execution_id in self._lacking:
@@ -75,7 +82,7 @@ class Listener:
 
     def saw(self, execution_id: str, sequence: int) -> None:
         """An event came."""
-        self.hearing.add(execution_id, sequence)
+        self.hearing.add(id(self), execution_id, sequence)
 
     def resume_at(self, cursor: str) -> None:
         """It is subscribed, or goes on."""

@@ -55,13 +55,17 @@ def test_executions_that_do_not_end_are_given_up() -> None:
 
 async def test_an_audience_has_heard_executions_once_each_listener_heard_each_event() -> None:
     hearing = Hearing()
-    for execution_id, sequence in [("a", 1), ("a", 1), ("a", 2), ("b", 1), ("other", 1), ("b", 1), ("b", 1)]:
-        hearing.add(execution_id, sequence)
+    for listener, execution_id, sequence in [
+        *((1, "a", 1), (2, "a", 1), (1, "a", 2), (1, "b", 1), (1, "other", 1), (2, "b", 1)),
+        *((1, "b", 1), (1, "a", 2), (2, "a", 1)),  # again
+    ]:
+        hearing.add(listener, execution_id, sequence)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await hearing.until_heard({"a": 2, "b": 1}, 2)
-    asyncio.get_running_loop().call_soon(hearing.add, "a", 2)
+    asyncio.get_running_loop().call_soon(hearing.add, 2, "a", 2)
     assert await hearing.until_heard({"a": 2, "b": 1}, 2) == hearing.heard[-1][2]
+    assert len(hearing.heard) == 7
 
 
 def test_a_report_says_what_was_missed_and_merges_its_sections() -> None:
