@@ -17,6 +17,7 @@ import httpx2
 from blockyard.client import Client, NewTrigger
 from blockyard.errors import CallError
 from blockyard.graphs import Graph
+from blockyard.records import Results
 from standardwebhooks import Webhook
 
 TAKEN = 202
@@ -105,10 +106,19 @@ class Deliveries:
 
     async def _number_of(self, execution_id: str) -> int:
         try:
-            (payload,) = (await self.client.executions.results(execution_id))["payload"]
+            results = await self.client.executions.results(execution_id, absent_as_none=True)
         except CallError:
             return 0
-        return int(payload["number"])
+        return number_in(results)
+
+
+def number_in(results: Results) -> int:
+    """The number of a delivery in the results of its execution; 0 if these are none of one delivery."""
+    match results.get("payload"):
+        case [{"number": int(number)}]:
+            return number
+        case _:
+            return 0
 
 
 def complaints(count: int, named: Mapping[int, set[str]], started: Mapping[str, int]) -> Iterator[tuple[str, str]]:

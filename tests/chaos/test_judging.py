@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from blockyard.events import Event, EventKind
-from blockyard.records import ExecutionStatus
+from blockyard.records import ExecutionStatus, Results
 
 from tests.chaos.credits import Credits
+from tests.chaos.deliveries import number_in
 from tests.chaos.histories import Child, History, Row
 from tests.chaos.judging import (
     Wrong,
@@ -131,6 +132,22 @@ def test_each_delivery_starts_the_one_execution_that_was_named(
     named: dict[int, set[str]], started: dict[str, int], count: int
 ) -> None:
     assert len(judge_deliveries(2, named, started)) == count
+
+
+@pytest.mark.parametrize(
+    ("results", "number"),
+    [
+        ({"payload": [{"number": 7}]}, 7),
+        ({}, 0),
+        ({"payload": []}, 0),
+        ({"payload": [{"number": 7}, {"number": 7}]}, 0),
+        ({"payload": [None]}, 0),
+        ({"payload": [{"other": 7}]}, 0),
+        ({"payload": [{"number": "7"}]}, 0),
+    ],
+)
+def test_results_that_are_none_of_one_delivery_have_no_number(results: Results, number: int) -> None:
+    assert number_in(results) == number
 
 
 def test_each_due_time_starts_one_execution() -> None:
