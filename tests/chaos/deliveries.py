@@ -17,7 +17,7 @@ import httpx2
 from blockyard.client import Client, NewTrigger
 from blockyard.errors import CallError
 from blockyard.graphs import Graph
-from blockyard.records import Results
+from blockyard.records import ExecutionStatus, Results
 from standardwebhooks import Webhook
 
 TAKEN = 202
@@ -92,19 +92,20 @@ class Deliveries:
         """All that were named."""
         return [execution_id for execution_ids in self.named.values() for execution_id in execution_ids]
 
-    async def started(self) -> dict[str, int]:
-        """The number of the delivery that each execution of the trigger was started for; 0 if it has no results."""
+    async def started(self) -> dict[str, ExecutionStatus]:
+        """Where each execution of the trigger stands."""
         connection = await asyncpg.connect(self.database_url)
         try:
             records = await connection.fetch(
-                "SELECT execution_id::text FROM execution.executions WHERE labels ->> 'trigger' = $1",
+                "SELECT execution_id::text, status FROM execution.executions WHERE labels ->> 'trigger' = $1",
                 self._trigger.record.id,
             )
         finally:
             await connection.close()
-        return {record[0]: await self._number_of(record[0]) for record in records}
+        return {execution_id: ExecutionStatus(status) for execution_id, status in records}
 
-    async def _number_of(self, execution_id: str) -> int:
+    async def number_of(self, execution_id: str) -> int:
+        """The number of the delivery that an execution was started for; 0 if it has no results."""
         try:
             results = await self.client.executions.results(execution_id, absent_as_none=True)
         except CallError:

@@ -1,11 +1,12 @@
 """Compares what became of the executions with what was promised. Knows nothing of processes or calls."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from blockyard.events import EventKind
+from blockyard.records import ExecutionStatus
 
 from tests.chaos.credits import Credits
 from tests.chaos.deliveries import complaints as delivery_complaints
@@ -119,7 +120,20 @@ def judge_deliveries(count: int, named: Mapping[int, set[str]], started: Mapping
     ]
 
 
-def judge_schedules(schedules: Schedules, firings: Sequence[Firing], executions: Sequence[str]) -> list[Finding]:
+def judge_ends(source: str, executions: Mapping[str, ExecutionStatus]) -> list[Finding]:
+    """Whether executions that nothing keeps from it have completed. `source` is what has started them."""
+    findings: list[Finding] = []
+    for execution_id, status in executions.items():
+        if not status.ended:
+            findings.append(Finding(Wrong.STUCK, execution_id, source, f"still {status.name} at the deadline"))
+        elif status is not ExecutionStatus.COMPLETED:
+            findings.append(
+                Finding(Wrong.WRONG_OUTPUT, execution_id, source, f"ended {status.name}, expected COMPLETED")
+            )
+    return findings
+
+
+def judge_schedules(schedules: Schedules, firings: Sequence[Firing], executions: Collection[str]) -> list[Finding]:
     """Whether each due time of each schedule has started one execution."""
     return [
         Finding(Wrong.MISTIMED, execution_id, "by the clock", what)

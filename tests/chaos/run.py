@@ -34,6 +34,7 @@ from tests.chaos.judging import (
     judge_children,
     judge_credits,
     judge_deliveries,
+    judge_ends,
     judge_schedules,
     judge_starts,
     judge_subscribers,
@@ -250,9 +251,13 @@ async def _verdict(
     histories = await read_histories(url, client, by_number, traffic.accepted, traffic.followed)
     findings = judge(histories, await started_twice(url), read_ledger(ledger), traffic.decisions)
     findings += judge_children(await read_children(url))
-    findings += judge_deliveries(deliveries.count, deliveries.named, await deliveries.started())
+    of_deliveries = await deliveries.started()
+    numbers = {execution_id: await deliveries.number_of(execution_id) for execution_id in of_deliveries}
+    findings += judge_deliveries(deliveries.count, deliveries.named, numbers)
+    findings += judge_ends("by a webhook", of_deliveries)
     firings, of_schedules = await schedules.became()
     findings += judge_schedules(schedules, firings, of_schedules)
+    findings += judge_ends("by the clock", of_schedules)
     await settled(url)
     credits = await read_credits(url, given)
     findings += judge_credits(credits)

@@ -6,13 +6,14 @@ started one execution: what was missed is caught up with, and nothing is left ou
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from blockyard.client import Client
 from blockyard.graphs import Graph
+from blockyard.records import ExecutionStatus
 
 COUNT = 12
 EACH_MINUTE = "* * * * *"
@@ -29,7 +30,7 @@ SELECT (SELECT count(*) FROM execution.firings WHERE status = 1)
      + (SELECT count(*) FROM execution.executions WHERE labels ? 'schedule' AND status < 4)
 """
 _FIRINGS = "SELECT schedule_id::text, due_time, status, execution_id::text FROM execution.firings"
-_EXECUTIONS = "SELECT execution_id::text FROM execution.executions WHERE labels ? 'schedule'"
+_EXECUTIONS = "SELECT execution_id::text, status FROM execution.executions WHERE labels ? 'schedule'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Schedules:
             self.first_due[made.id] = made.next_times[0]
 
     async def end(self, seconds: float) -> None:
-        """Lets what is due be started and come to its end, and makes nothing due any more. Gives up after a while."""
+        """Lets what is due be started and come to its end, and makes nothing due any more. Gives up after a while: what
+        has not ended by then is found where it stands."""
         deadline = asyncio.get_running_loop().time() + seconds
         moment = await self._until_none(_OVERDUE, deadline)
         for schedule_id in self.first_due:
@@ -73,12 +75,13 @@ class Schedules:
         self.due_until = moment
         await self._until_none(_OPEN, deadline)
 
-    async def became(self) -> tuple[list[Firing], list[str]]:
-        """What became of each due time, and the executions of all schedules."""
+    async def became(self) -> tuple[list[Firing], dict[str, ExecutionStatus]]:
+        """What became of each due time, and where the executions of all schedules stand."""
         connection = await asyncpg.connect(self.database_url)
         try:
             firings = [Firing(*record) for record in await connection.fetch(_FIRINGS)]
-            return firings, [record[0] for record in await connection.fetch(_EXECUTIONS)]
+            executions = await connection.fetch(_EXECUTIONS)
+            return firings, {execution_id: ExecutionStatus(status) for execution_id, status in executions}
         finally:
             await connection.close()
 
@@ -95,7 +98,9 @@ class Schedules:
             await connection.close()
 
 
-def complaints(schedules: Schedules, firings: Sequence[Firing], executions: Sequence[str]) -> Iterator[tuple[str, str]]:
+def complaints(
+    schedules: Schedules, firings: Sequence[Firing], executions: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """By execution, what is wrong: each due time is to have started one execution, and each execution is of one."""
     for schedule_id, first in schedules.first_due.items():
         there = {firing.due for firing in firings if firing.schedule_id == schedule_id}

@@ -17,6 +17,7 @@ from tests.chaos.judging import (
     judge_children,
     judge_credits,
     judge_deliveries,
+    judge_ends,
     judge_execution,
     judge_schedules,
 )
@@ -148,6 +149,13 @@ def test_each_delivery_starts_the_one_execution_that_was_named(
 )
 def test_results_that_are_none_of_one_delivery_have_no_number(results: Results, number: int) -> None:
     assert number_in(results) == number
+
+
+def test_what_the_clock_or_a_webhook_has_started_is_to_complete() -> None:
+    assert judge_ends("by the clock", {"a": ExecutionStatus.COMPLETED}) == []
+    stuck, failed = judge_ends("by the clock", {"a": ExecutionStatus.WAITING, "b": ExecutionStatus.FAILED})
+    assert (stuck.wrong, stuck.execution_id) == (Wrong.STUCK, "a")
+    assert (failed.wrong, failed.execution_id) == (Wrong.WRONG_OUTPUT, "b")
 
 
 def test_each_due_time_starts_one_execution() -> None:
