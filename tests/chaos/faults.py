@@ -163,6 +163,9 @@ class Injector:
                 await asyncio.sleep(fault.seconds / len(names))
                 self.subscribers.revive(name)
             return
+        if not self.stack.process(fault.target).alive():
+            # It has ended since the dead were looked for, and the kill would hide that.
+            self._note(self.stack.process(fault.target))
         if fault.kind is FaultKind.WIPE_JETSTREAM:
             await self.stack.wipe_nats()
         else:

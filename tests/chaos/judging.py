@@ -10,10 +10,12 @@ from blockyard.records import ExecutionStatus
 
 from tests.chaos.credits import Credits
 from tests.chaos.deliveries import complaints as delivery_complaints
+from tests.chaos.faults import Crash
 from tests.chaos.histories import Child, History
 from tests.chaos.schedules import Firing, Schedules
 from tests.chaos.schedules import complaints as timing_complaints
 from tests.chaos.subscriber import WEBHOOK
+from tests.chaos.subscribers import NAME as SUBSCRIBER
 from tests.chaos.subscribers import Seen, disorders, missing
 from tests.chaos.traffic import Followed
 
@@ -131,6 +133,24 @@ def judge_ends(source: str, executions: Mapping[str, ExecutionStatus]) -> list[F
                 Finding(Wrong.WRONG_OUTPUT, execution_id, source, f"ended {status.name}, expected COMPLETED")
             )
     return findings
+
+
+def judge_crashes(crashes: Sequence[Crash]) -> list[Finding]:
+    """Whether no member of the stack ended by itself: none is to, whatever the others do.
+
+    A runner that starts anew, for a block that hung or crashed it, does so below its supervisor, which is the member.
+    Subscribers are left to `judge_starts`.
+    """
+    return [
+        Finding(
+            Wrong.CRASHED,
+            "",
+            "",
+            f"{crash.member} ended by itself, or did not come up, at {crash.at:.1f} s (exit code {crash.exit_code})",
+        )
+        for crash in crashes
+        if not crash.member.startswith(SUBSCRIBER)
+    ]
 
 
 def judge_schedules(schedules: Schedules, firings: Sequence[Firing], executions: Collection[str]) -> list[Finding]:

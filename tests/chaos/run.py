@@ -32,6 +32,7 @@ from tests.chaos.judging import (
     Wrong,
     judge,
     judge_children,
+    judge_crashes,
     judge_credits,
     judge_deliveries,
     judge_ends,
@@ -267,6 +268,7 @@ async def _verdict(
     told = await asyncio.to_thread(injector.subscribers.seen)
     findings += judge_subscribers(told, lengths)
     await injector.revive_the_dead()
+    findings += judge_crashes(injector.crashes)
     findings += judge_starts(injector.subscribers.starts, injector.subscribers.kills)
     findings += [Finding(Wrong.GAP, "", "", what) for what in await torn_feeds(url)]
     return Report(

@@ -10,11 +10,13 @@ from blockyard.records import ExecutionStatus, Results
 
 from tests.chaos.credits import Credits
 from tests.chaos.deliveries import number_in
+from tests.chaos.faults import Crash
 from tests.chaos.histories import Child, History, Row
 from tests.chaos.judging import (
     Wrong,
     judge,
     judge_children,
+    judge_crashes,
     judge_credits,
     judge_deliveries,
     judge_ends,
@@ -156,6 +158,13 @@ def test_what_the_clock_or_a_webhook_has_started_is_to_complete() -> None:
     stuck, failed = judge_ends("by the clock", {"a": ExecutionStatus.WAITING, "b": ExecutionStatus.FAILED})
     assert (stuck.wrong, stuck.execution_id) == (Wrong.STUCK, "a")
     assert (failed.wrong, failed.execution_id) == (Wrong.WRONG_OUTPUT, "b")
+
+
+def test_a_member_that_ended_by_itself_is_found() -> None:
+    assert judge_crashes([]) == []
+    found = judge_crashes([Crash("execution-1", 3.2, 1, "a line"), Crash("subscriber-nats", 4.0, 1, "")])
+    assert [finding.wrong for finding in found] == [Wrong.CRASHED]
+    assert "execution-1" in found[0].what
 
 
 def test_each_due_time_starts_one_execution() -> None:
