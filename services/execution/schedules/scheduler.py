@@ -6,7 +6,7 @@ firing -> claim        it waits in its row; one replica has it for CLAIM_SECONDS
 claim -> overlap       counted in the same statement. It is skipped, waits on, or goes on
 claim -> start         an ordinary start, whose request id is of schedule and due time: repeated, it is the same
                        execution. What may pass (a service is away) is tried again for a day, what will last is recorded
-start -> outcome       lost: the start is repeated, or looked for if the schedule was paused meanwhile
+start -> outcome       lost: the start is repeated. Before a firing is skipped or fails, its execution is looked for
 failures in a row      pause the schedule, in the transaction of the last one, with a notice to its owner
 
 The clock is PostgreSQL's, and an argument of `look`.
@@ -155,7 +155,7 @@ class Scheduler:
     async def _decide(self, claimed: Claimed, look: Look) -> None:
         terms = claimed.schedule.terms
         if terms.paused:
-            await self._settle_paused(claimed, look)
+            await self._skip(claimed, PAUSED, look)
         elif not claimed.ahead or terms.overlap is Overlap.ALLOW:
             await self._start(claimed, look)
         elif terms.overlap is Overlap.SKIP:
@@ -164,14 +164,6 @@ class Scheduler:
             await self._skip(claimed, QUEUE_FULL, look)
         else:
             await self._postpone(claimed, look.in_seconds(QUEUE_SECONDS), QUEUED, 0)
-
-    async def _settle_paused(self, claimed: Claimed, look: Look) -> None:
-        # Whoever had it before may have died, or not been answered, behind the start.
-        execution_id = await self.rows.execution_of(claimed.schedule.user_id, _request_id(claimed))
-        if execution_id is None:
-            await self._skip(claimed, PAUSED, look)
-        else:
-            await self._is_started(claimed, execution_id, look)
 
     async def _start(self, claimed: Claimed, look: Look) -> None:
         schedule = claimed.schedule
@@ -195,6 +187,14 @@ class Scheduler:
         METRICS.firings.labels("started").inc()
         METRICS.firing_lateness.observe(max(0.0, (look.now - claimed.firing.fire_time).total_seconds()))
 
+    async def _was_started(self, claimed: Claimed, look: Look) -> bool:
+        # Whoever had it before may have died, or not been answered, behind the start.
+        execution_id = await self.rows.execution_of(claimed.schedule.user_id, _request_id(claimed))
+        if execution_id is None:
+            return False
+        await self._is_started(claimed, execution_id, look)
+        return True
+
     async def _not_started(self, claimed: Claimed, error: Exception, look: Look) -> None:
         reason = reason_text(error)
         if is_lasting(error):
@@ -215,10 +215,14 @@ class Scheduler:
         self.wake()
 
     async def _skip(self, claimed: Claimed, reason: str, look: Look) -> None:
+        if await self._was_started(claimed, look):
+            return
         await self.rows.skipped(claimed, reason, look.now)
         METRICS.firings.labels("skipped").inc()
 
     async def _fail(self, claimed: Claimed, reason: str, look: Look) -> None:
+        if await self._was_started(claimed, look):
+            return
         schedule = claimed.schedule
         why = f"{self.most_failures} starts in a row have failed, the last one since {reason}"
         details = {"schedule_id": str(schedule.schedule_id), "name": schedule.terms.name, "reason": why}

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -23,7 +24,7 @@ from services.execution.repository.retention import Retention
 from services.execution.repository.schedules import NewSchedule, ScheduleRepository
 from services.execution.schedules.advancing import Advance, advance
 from services.execution.schedules.records import CatchUp, FiringStatus, Overlap, Schedule, Terms
-from services.execution.schedules.scheduler import PAUSED, Scheduler
+from services.execution.schedules.scheduler import OVERLAPS, PAUSED, Scheduler
 from services.execution.starting import StartRequest
 from tests.stack.postgres import as_role, fresh_database
 from tests.waiting import until
@@ -157,31 +158,92 @@ async def paused(pool: "asyncpg.Pool[asyncpg.Record]", schedule: Schedule) -> No
     assert await ScheduleRepository(pool).change(schedule.schedule_id, schedule.user_id, changed, START)
 
 
+async def stored_by_the_dead(pool: "asyncpg.Pool[asyncpg.Record]", now: datetime) -> UUID:
+    """The execution of what is due, whose start a replica stored that died before it could say so."""
+    begun: list[UUID] = []
+
+    async def store(request: StartRequest) -> UUID:
+        begun.append(await stored(pool, request))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    dying = asyncio.create_task(
+        look(Scheduler(FiringRepository(pool), store, nobody_is_refused, 10, lambda: None), now)
+    )
+    await until(lambda: bool(begun), "the start is stored")
+    dying.cancel()
+    await asyncio.wait([dying])
+    return begun[0]
+
+
+async def never(_: StartRequest) -> UUID:
+    raise AssertionError
+
+
 async def test_a_start_that_a_dead_replica_has_stored_is_known_though_its_schedule_was_paused(
     postgres: PostgresServer,
 ) -> None:
     async with database(postgres) as pool:
         schedule = await kept(pool)
-        begun: list[UUID] = []
-
-        async def store(request: StartRequest) -> UUID:
-            begun.append(await stored(pool, request))
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def start(_: StartRequest) -> UUID:
-            raise AssertionError
-
-        dying = asyncio.create_task(
-            look(Scheduler(FiringRepository(pool), store, nobody_is_refused, 10, lambda: None), START)
-        )
-        await until(lambda: bool(begun), "the start is stored")
-        dying.cancel()
-        await asyncio.wait([dying])
+        execution_id = await stored_by_the_dead(pool, START)
         await paused(pool, schedule)
-        await look(Scheduler(FiringRepository(pool), start, nobody_is_refused, 10, lambda: None), START + MINUTE)
+        await look(Scheduler(FiringRepository(pool), never, nobody_is_refused, 10, lambda: None), START + MINUTE)
         [firing] = await pool.fetch("SELECT status, execution_id FROM firings")
-        assert tuple(firing) == (FiringStatus.STARTED, *begun)
+        assert tuple(firing) == (FiringStatus.STARTED, execution_id)
+
+
+async def test_a_start_that_a_dead_replica_has_stored_is_known_though_its_owner_was_disabled(
+    postgres: PostgresServer,
+) -> None:
+    async with database(postgres) as pool:
+        await kept(pool)
+        execution_id = await stored_by_the_dead(pool, START)
+
+        async def disabled(_: str) -> str:
+            return "its owner is disabled"
+
+        await look(Scheduler(FiringRepository(pool), never, disabled, 10, lambda: None), START + MINUTE)
+        first, second = await pool.fetch("SELECT status, execution_id FROM firings ORDER BY due_time")
+        assert tuple(first) == (FiringStatus.STARTED, execution_id)
+        assert tuple(second) == (FiringStatus.SKIPPED, None)
+
+
+async def test_a_start_that_a_dead_replica_has_stored_is_known_though_none_may_overlap_any_more(
+    postgres: PostgresServer,
+) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool, Overlap.ALLOW)
+        await look(Scheduler(FiringRepository(pool), partial(stored, pool), nobody_is_refused, 10, lambda: None), START)
+        execution_id = await stored_by_the_dead(pool, START + MINUTE)
+
+        def changed(before: Schedule) -> Schedule:
+            return replace(before, terms=replace(before.terms, overlap=Overlap.SKIP))
+
+        assert await ScheduleRepository(pool).change(schedule.schedule_id, schedule.user_id, changed, START)
+        await look(Scheduler(FiringRepository(pool), never, nobody_is_refused, 10, lambda: None), START + 2 * MINUTE)
+        firings = await pool.fetch("SELECT status, execution_id, reason FROM firings ORDER BY due_time")
+        assert [firing["status"] for firing in firings] == [
+            FiringStatus.STARTED,
+            FiringStatus.STARTED,
+            FiringStatus.SKIPPED,
+        ]
+        assert (firings[1]["execution_id"], firings[2]["reason"]) == (execution_id, OVERLAPS)
+
+
+async def test_a_start_that_a_dead_replica_has_stored_is_known_though_it_cannot_be_repeated(
+    postgres: PostgresServer,
+) -> None:
+    async with database(postgres) as pool:
+        await kept(pool)
+        execution_id = await stored_by_the_dead(pool, START)
+
+        async def fail(_: StartRequest) -> UUID:
+            raise LookupError
+
+        await look(Scheduler(FiringRepository(pool), fail, nobody_is_refused, 10, lambda: None), START + MINUTE)
+        first, second = await pool.fetch("SELECT status, execution_id FROM firings ORDER BY due_time")
+        assert tuple(first) == (FiringStatus.STARTED, execution_id)
+        assert tuple(second) == (FiringStatus.SKIPPED, None)
 
 
 async def test_what_waits_is_skipped_while_its_schedule_is_paused(postgres: PostgresServer) -> None:

@@ -241,9 +241,13 @@ async def test_a_due_time_is_skipped_while_the_execution_before_runs(shared: Sch
     made, due = await anna.create_of_now(start=work)
     await anna.come_due(made.id, due)
     # Nobody runs blocks here: the execution does not end.
-    assert (await anna.firing(made.id, due)).status == STARTED
+    first = await anna.firing(made.id, due)
+    assert first.status == STARTED
+    # As though it had been due an hour before.
     earlier = "UPDATE firings SET due_time = due_time - '1 h'::interval WHERE schedule_id = $1"
     await anna.rows.execute(earlier, UUID(made.id))
+    renamed = "UPDATE executions SET request_id = 'of the hour before' WHERE execution_id = $1"
+    await anna.rows.execute(renamed, UUID(first.execution_id))
     await anna.come_due(made.id, due)
     second = await anna.firing(made.id, due)
     assert (second.status, second.execution_id) == (SKIPPED, "")
