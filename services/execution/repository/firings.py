@@ -12,12 +12,13 @@ import asyncpg
 from services.common.notice_rows import PendingNotice, add_notices
 from services.execution.repository.schedules import (
     FIRING_COLUMNS,
+    MARK_WAITING,
     SCHEDULE_COLUMNS,
     firing_of,
     schedule_of,
 )
 from services.execution.schedules.advancing import Advance
-from services.execution.schedules.records import Claimed, Schedule
+from services.execution.schedules.records import PAUSED, Claimed, Schedule
 
 FIRING_NAMES = [name.strip() for name in FIRING_COLUMNS.split(",")]
 
@@ -81,8 +82,10 @@ SETTLED = """
 UPDATE firings SET status = $3, end_time = $4, reason = $5, attempts = attempts + $6
 WHERE schedule_id = $1 AND due_time = $2 AND status = 1 RETURNING true
 """
-POSTPONED = """
-UPDATE firings SET look_time = $3, reason = $4, attempts = attempts + $5
+# A schedule that was paused meanwhile has marked it, and may be resumed before it is claimed again.
+POSTPONED = f"""
+UPDATE firings
+SET look_time = $3, reason = CASE WHEN reason = '{PAUSED}' THEN reason ELSE $4 END, attempts = attempts + $5
 WHERE schedule_id = $1 AND due_time = $2 AND status = 1
 """
 LOCK_SCHEDULE = "SELECT FROM schedules WHERE schedule_id = $1 FOR UPDATE"
@@ -188,6 +191,7 @@ class FiringRepository:
             if not await connection.fetchval(COUNT_FAILURE, schedule_id, pause.most_failures):
                 return False
             await connection.execute(PAUSE, schedule_id, pause.reason, now)
+            await connection.execute(MARK_WAITING, schedule_id)
             await add_notices(connection, [pause.notice])
         return True
 

@@ -9,12 +9,15 @@ from uuid import UUID
 import asyncpg
 
 from services.common.user_limits import one_at_a_time
-from services.execution.schedules.records import CatchUp, Firing, FiringStatus, Overlap, Schedule, Terms
+from services.execution.schedules.records import PAUSED, CatchUp, Firing, FiringStatus, Overlap, Schedule, Terms
 
 SCHEDULE_COLUMNS = """schedule_id, user_id, name, graph_id, template, cron, time_zone, jitter, start_time, end_time,
     overlap, queue_limit, catch_up, catch_up_limit, paused, pause_reason, failures, next_time, fire_time, version,
     create_time, update_time"""
 FIRING_COLUMNS = """due_time, fire_time, status, reason, execution_id, through_time, due_times, attempts, end_time"""
+
+MARK_WAITING = f"UPDATE firings SET reason = '{PAUSED}' WHERE schedule_id = $1 AND status = 1"
+"""In the transaction that pauses a schedule. No more than that: the start of some may be stored already."""
 
 COUNT = "SELECT count(*) FROM schedules WHERE user_id = $1"
 BY_REQUEST = f"SELECT {SCHEDULE_COLUMNS}, request_hash FROM schedules WHERE user_id = $1 AND request_id = $2"
@@ -132,7 +135,7 @@ class ScheduleRepository:
     ) -> Schedule | None:
         """Stores what `changed` makes of a schedule, whose row is locked meanwhile; None if there is none.
 
-        What `changed` raises leaves it as it was. Firings that wait are the scheduler's: some may be started already.
+        What `changed` raises leaves it as it was. Firings that wait as it is paused are left to the scheduler to skip.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(FOR_CHANGE, schedule_id, user_id)
@@ -151,6 +154,8 @@ class ScheduleRepository:
                 after.pause_reason,
                 after.failures,
             )
+            if after.terms.paused:
+                await connection.execute(MARK_WAITING, schedule_id)
         return schedule_of(row)
 
     async def delete(self, schedule_id: UUID, user_id: str) -> bool:

@@ -10,6 +10,10 @@ from services.execution.schedules.calendars import Calendar, calendar_of
 
 MOST_JITTER = 3600
 
+PAUSED = "the schedule was paused"
+"""The reason of firings that a pause leaves out. One that waits with it is skipped by whoever claims it next, though
+the schedule may have been resumed by then."""
+
 
 class Overlap(IntEnum):
     """What becomes of a due time while an execution of the schedule has not ended; numbers of the contract."""

@@ -7,6 +7,7 @@ claim -> overlap       counted in the same statement. It is skipped, waits on, o
 claim -> start         an ordinary start, whose request id is of schedule and due time: repeated, it is the same
                        execution. What may pass (a service is away) is tried again for a day, what will last is recorded
 start -> outcome       lost: the start is repeated. Before a firing is skipped or fails, its execution is looked for
+pause                  marks what waits, in its transaction: it is skipped when it is claimed, resumed or not
 failures in a row      pause the schedule, in the transaction of the last one, with a notice to its owner
 
 The clock is PostgreSQL's, and an argument of `look`.
@@ -32,7 +33,7 @@ from services.execution.metrics import METRICS
 from services.execution.refusals import is_lasting, reason_text
 from services.execution.repository.firings import FiringRepository, Pause
 from services.execution.schedules.advancing import Advance, advance
-from services.execution.schedules.records import Claimed, Overlap, Schedule
+from services.execution.schedules.records import PAUSED, Claimed, Overlap, Schedule
 from services.execution.starting import StartRequest
 from services.execution.templates import own_request_id, start_of
 
@@ -61,7 +62,6 @@ MOST_TRIES = 1_440
 
 OVERLAPS = "an execution of this schedule had not ended, and the overlap policy is SKIP"
 QUEUE_FULL = "the queue of this schedule was full"
-PAUSED = "the schedule was paused"
 QUEUED = "it waits for the end of an execution of this schedule"
 
 log = structlog.get_logger()
@@ -154,7 +154,7 @@ class Scheduler:
 
     async def _decide(self, claimed: Claimed, look: Look) -> None:
         terms = claimed.schedule.terms
-        if terms.paused:
+        if terms.paused or claimed.firing.reason == PAUSED:
             await self._skip(claimed, PAUSED, look)
         elif not claimed.ahead or terms.overlap is Overlap.ALLOW:
             await self._start(claimed, look)

@@ -16,6 +16,7 @@ from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.execution.engine import RULES
+from services.execution.errors import InputsInvalid
 from services.execution.metrics import METRICS
 from services.execution.records import NewExecution
 from services.execution.repository.executions import ExecutionRepository
@@ -23,8 +24,8 @@ from services.execution.repository.firings import FiringRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.schedules import NewSchedule, ScheduleRepository
 from services.execution.schedules.advancing import Advance, advance
-from services.execution.schedules.records import CatchUp, FiringStatus, Overlap, Schedule, Terms
-from services.execution.schedules.scheduler import OVERLAPS, PAUSED, Scheduler
+from services.execution.schedules.records import PAUSED, CatchUp, FiringStatus, Overlap, Schedule, Terms
+from services.execution.schedules.scheduler import OVERLAPS, Scheduler
 from services.execution.starting import StartRequest
 from tests.stack.postgres import as_role, fresh_database
 from tests.waiting import until
@@ -158,6 +159,15 @@ async def paused(pool: "asyncpg.Pool[asyncpg.Record]", schedule: Schedule) -> No
     assert await ScheduleRepository(pool).change(schedule.schedule_id, schedule.user_id, changed, START)
 
 
+async def resumed(pool: "asyncpg.Pool[asyncpg.Record]", schedule: Schedule) -> None:
+    """Its owner resumes it; what comes next is of no matter here."""
+
+    def changed(before: Schedule) -> Schedule:
+        return replace(before, terms=replace(before.terms, paused=False))
+
+    assert await ScheduleRepository(pool).change(schedule.schedule_id, schedule.user_id, changed, START)
+
+
 async def stored_by_the_dead(pool: "asyncpg.Pool[asyncpg.Record]", now: datetime) -> UUID:
     """The execution of what is due, whose start a replica stored that died before it could say so."""
     begun: list[UUID] = []
@@ -174,6 +184,10 @@ async def stored_by_the_dead(pool: "asyncpg.Pool[asyncpg.Record]", now: datetime
     dying.cancel()
     await asyncio.wait([dying])
     return begun[0]
+
+
+async def away(_: StartRequest) -> UUID:
+    raise Unavailable
 
 
 async def never(_: StartRequest) -> UUID:
@@ -238,7 +252,7 @@ async def test_a_start_that_a_dead_replica_has_stored_is_known_though_it_cannot_
         execution_id = await stored_by_the_dead(pool, START)
 
         async def fail(_: StartRequest) -> UUID:
-            raise LookupError
+            raise InputsInvalid
 
         await look(Scheduler(FiringRepository(pool), fail, nobody_is_refused, 10, lambda: None), START + MINUTE)
         first, second = await pool.fetch("SELECT status, execution_id FROM firings ORDER BY due_time")
@@ -249,13 +263,68 @@ async def test_a_start_that_a_dead_replica_has_stored_is_known_though_it_cannot_
 async def test_what_waits_is_skipped_while_its_schedule_is_paused(postgres: PostgresServer) -> None:
     async with database(postgres) as pool:
         schedule = await kept(pool)
-
-        async def away(_: StartRequest) -> UUID:
-            raise Unavailable
-
         scheduler = Scheduler(FiringRepository(pool), away, nobody_is_refused, 10, lambda: None)
         await look(scheduler, START)
         await paused(pool, schedule)
         await look(scheduler, START + MINUTE)
         [firing] = await pool.fetch("SELECT status, reason FROM firings")
         assert tuple(firing) == (FiringStatus.SKIPPED, PAUSED)
+
+
+async def test_what_waits_as_its_schedule_is_paused_is_skipped_though_it_was_resumed(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool)
+        await look(Scheduler(FiringRepository(pool), away, nobody_is_refused, 10, lambda: None), START)
+        await paused(pool, schedule)
+        await resumed(pool, schedule)
+        await look(Scheduler(FiringRepository(pool), never, nobody_is_refused, 10, lambda: None), START + MINUTE)
+        [firing] = await pool.fetch("SELECT status, reason FROM firings")
+        assert tuple(firing) == (FiringStatus.SKIPPED, PAUSED)
+
+
+async def test_a_start_that_is_put_off_after_a_pause_is_skipped_though_it_was_resumed(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool)
+
+        async def fail_later(_: StartRequest) -> UUID:
+            await paused(pool, schedule)
+            await resumed(pool, schedule)
+            raise Unavailable
+
+        await look(Scheduler(FiringRepository(pool), fail_later, nobody_is_refused, 10, lambda: None), START)
+        await look(Scheduler(FiringRepository(pool), never, nobody_is_refused, 10, lambda: None), START + MINUTE)
+        [firing] = await pool.fetch("SELECT status, reason FROM firings")
+        assert tuple(firing) == (FiringStatus.SKIPPED, PAUSED)
+
+
+async def test_a_start_under_way_as_its_schedule_is_paused_is_known(postgres: PostgresServer) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool)
+
+        async def start(request: StartRequest) -> UUID:
+            await paused(pool, schedule)
+            return await stored(pool, request)
+
+        await look(Scheduler(FiringRepository(pool), start, nobody_is_refused, 10, lambda: None), START)
+        [firing] = await pool.fetch("SELECT status, reason FROM firings")
+        assert tuple(firing) == (FiringStatus.STARTED, "")
+
+
+async def test_what_waits_as_a_schedule_pauses_itself_is_skipped_though_it_was_resumed(
+    postgres: PostgresServer,
+) -> None:
+    async with database(postgres) as pool:
+        schedule = await kept(pool, Overlap.ALLOW)
+        await look(Scheduler(FiringRepository(pool), away, nobody_is_refused, 1, lambda: None), START)
+        await pool.execute("UPDATE firings SET look_time = $1", START + 2 * MINUTE)
+
+        async def fail(_: StartRequest) -> UUID:
+            raise InputsInvalid
+
+        await look(Scheduler(FiringRepository(pool), fail, nobody_is_refused, 1, lambda: None), START + MINUTE)
+        assert await pool.fetchval("SELECT paused FROM schedules")
+        await resumed(pool, schedule)
+        await look(Scheduler(FiringRepository(pool), never, nobody_is_refused, 1, lambda: None), START + 3 * MINUTE)
+        firings = await pool.fetch("SELECT status, reason FROM firings ORDER BY due_time")
+        assert [firing["status"] for firing in firings] == [FiringStatus.SKIPPED, FiringStatus.FAILED]
+        assert firings[0]["reason"] == PAUSED
