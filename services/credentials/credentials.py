@@ -46,6 +46,11 @@ class Change:
     version: int
     """The version that the caller has seen; 0 if it named none."""
 
+    @property
+    def names_anything(self) -> bool:
+        """Whether something is to be changed."""
+        return self.title is not None or self.secret is not None or self.changes_expiry
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credentials:
@@ -72,6 +77,8 @@ class Credentials:
             if change.version and record.version != change.version:
                 raise VersionConflict(f"The version is {record.version}, not {change.version}.")
             _check(record, change)
+            if not change.names_anything:
+                return record
             changed = await self._changed(record, change)
             if changed is not None:
                 return changed

@@ -1,7 +1,7 @@
 """What can be done with presets: make, read, change, delete, and get one ready for a start.
 
-A preset is judged by the graph's schema of when it is stored. The graph may change after that: what no longer fits is
-told by the start, which judges the inputs that it makes of both.
+A preset is judged by the graph's schema of when its inputs, credentials or version are stored. The graph may change
+after that: what no longer fits is told by the start, which judges the inputs that it makes of both.
 """
 
 import hashlib
@@ -39,6 +39,8 @@ from services.graph.validation import LONGEST_DESCRIPTION, LONGEST_NAME
 
 CHANGEABLE = ("graph_version", "name", "description", "inputs", "credentials")
 """The fields of a preset that may be changed."""
+JUDGED = frozenset({"graph_version", "inputs", "credentials"})
+"""Those of them that its graph must fit. Whatever became of the graph, a preset can be renamed."""
 ATTEMPTS = 4
 MOST_CREDENTIALS = 1_000
 MOST_PROBLEMS = 10
@@ -72,6 +74,7 @@ class Presets:
         made = await self._made_before(user_id, request_id, request_hash)
         if made is not None:
             return made
+        _check_name(content)
         await self._judge(user_id, graph_id, content)
         new = NewPreset(uuid4(), graph_id, user_id, content, request_id or None, request_hash)
         if not await self.repository.insert(new, self.limits.of_user):
@@ -104,8 +107,12 @@ class Presets:
             row = await self.get(user_id, preset_id)
             if change.graph_id and _graph_id(change.graph_id) != row.graph_id:
                 raise InvalidArgument(violations=[Violation("graph_id", "cannot be changed: make another preset")])
+            if not names:
+                return row
             content = replace(row.content, **{name: getattr(changed, name) for name in names})
-            await self._judge(user_id, row.graph_id, content)
+            _check_name(content)
+            if not JUDGED.isdisjoint(names):
+                await self._judge(user_id, row.graph_id, content)
             if await self.repository.replace(row, content):
                 return await self.get(user_id, preset_id)
         raise PresetConflict
@@ -140,8 +147,6 @@ class Presets:
         return PresetContent(preset.graph_version, preset.name, preset.description, data, credentials)
 
     async def _judge(self, user_id: str, graph_id: UUID, content: PresetContent) -> None:
-        if not content.name:
-            raise PresetInvalid(violations=[Violation("name", "is required: 1 to 200 characters")])
         graph = await self.graphs.get(user_id, graph_id, content.graph_version)
         violations = [*_input_violations(graph, orjson.loads(content.inputs))]
         if content.credentials:
@@ -183,6 +188,11 @@ def _graph_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise GraphNotFound(f"There is no graph with the id {text[:100]!r}.") from None
+
+
+def _check_name(content: PresetContent) -> None:
+    if not content.name:
+        raise PresetInvalid(violations=[Violation("name", "is required: 1 to 200 characters")])
 
 
 def _text_violations(preset: Preset) -> Iterator[Violation]:

@@ -106,9 +106,7 @@ class ScheduleApi(ScheduleServiceServicer):
         def terms_of(schedule: Schedule) -> Terms:
             return changed(schedule, given, paths, bounds, now)
 
-        schedule = await book.change(
-            current_caller().user_id, _id(given.id), given.etag, terms_of, now, starts_other="start" in paths
-        )
+        schedule = await book.change(current_caller().user_id, _id(given.id), given.etag, terms_of, now, paths)
         next_times = await _next_times(schedule, now, NEXT_TIMES)
         return messages.UpdateScheduleResponse(schedule=shown(schedule, request.value_format, next_times))
 

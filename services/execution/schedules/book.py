@@ -1,6 +1,6 @@
 """Keeps the schedules of users: made, changed, paused and resumed, always with the due time that comes next."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -62,18 +62,20 @@ class Book:
         etag: str,
         terms_of: Callable[[Schedule], Terms],
         now: datetime,
-        *,
-        starts_other: bool,
+        names: Collection[str],
     ) -> Schedule:
-        """A schedule with other terms. `starts_other` says that what it starts is among what changes."""
+        """A schedule with other terms. `names` are the fields that change: without any, nothing does."""
+        if not names:
+            schedule = await self.get(user_id, schedule_id)
+            _check_etag(schedule, etag)
+            return schedule
         graph_id = ""
-        if starts_other:
+        if "start" in names:
             before = await self.get(user_id, schedule_id)
             graph_id = await self.check_start(user_id, terms_of(before).template)
 
         def changed(schedule: Schedule) -> Schedule:
-            if etag and etag != str(schedule.version):
-                raise Aborted
+            _check_etag(schedule, etag)
             # Of the locked row, if not of this change: another one may have come first.
             terms = replace(terms_of(schedule), graph_id=graph_id or schedule.terms.graph_id)
             return _changed(schedule, terms, now)
@@ -97,6 +99,11 @@ class Book:
         if known_hash != request_hash:
             raise RequestIdReused
         return schedule
+
+
+def _check_etag(schedule: Schedule, etag: str) -> None:
+    if etag and etag != str(schedule.version):
+        raise Aborted
 
 
 def _changed(before: Schedule, terms: Terms, now: datetime) -> Schedule:

@@ -86,6 +86,8 @@ class Triggers:
             if kind not in (None, row.kind):
                 problem = "cannot be changed: make another trigger"
                 raise InvalidArgument(violations=[Violation("trigger.kind", problem)])
+            if not changes:
+                return row
             content = replace(row.content, **changes)
             graph_id = await self._judge(user_id, content) if "template" in changes else None
             if "secret_credential_id" in changes:

@@ -76,6 +76,8 @@ class Subscriptions:
         may_read_executions(caller)
         # A state that is not said is left as it is: whoever changes everything else would wake a paused one.
         names = [name for name in names if name != "state" or change.state]
+        if not names:
+            return await self.get(caller, webhook_id)
         changed = self.rules.content(change, names)
         for _ in range(ATTEMPTS):
             webhook = await self.get(caller, webhook_id)

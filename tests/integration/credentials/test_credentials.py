@@ -311,6 +311,21 @@ async def test_a_new_title_makes_no_version_and_a_new_secret_does(service: Servi
     assert await service.pool.fetchval("SELECT count(*) FROM secrets WHERE credential_id = $1", uuid.UUID(kept.id)) == 1
 
 
+async def test_an_update_that_names_nothing_changes_nothing_and_is_not_in_the_log(service: Service) -> None:
+    user = _user()
+    caller = service.user(user)
+    kept = await caller.keep()
+    before = await _get(service, user, kept.id)
+    entries = await _entries(service, kept.id)
+
+    idle = messages.UpdateCredentialRequest(credential_id=kept.id, version=1)
+    assert (await caller.call("UpdateCredential", idle)).credential == before
+    assert await _get(service, user, kept.id) == before
+    assert await _entries(service, kept.id) == entries
+    idle.version = 2
+    assert (await caller.refused("UpdateCredential", idle)).reason == "VERSION_CONFLICT"
+
+
 async def test_titles_expiries_and_secrets_that_are_changed_at_the_same_time_are_all_kept(service: Service) -> None:
     user = _user()
     caller = service.user(user)

@@ -366,6 +366,14 @@ async def test_an_update_changes_what_it_names_and_no_more(shared: Schedules) ->
     assert (await refused(anna.update(made.id, name="late", etag=made.etag)))[0] == grpc.StatusCode.ABORTED
 
 
+async def test_an_update_that_names_nothing_changes_nothing(shared: Schedules) -> None:
+    anna = of(shared, "idle")
+    made = await anna.create(name="as it was")
+    assert await anna.update(made.id) == made
+    assert await anna.update(made.id, etag=made.etag) == made
+    assert (await refused(anna.update(made.id, etag="7")))[0] == grpc.StatusCode.ABORTED
+
+
 async def test_changes_at_once_leave_each_other_what_they_start(shared: Schedules) -> None:
     anna = of(shared, "at-once")
     made = await anna.create()

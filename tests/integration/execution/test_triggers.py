@@ -302,6 +302,7 @@ async def test_what_is_wrong_with_a_trigger_is_named(built: House, hooks: Hooks)
 
 async def test_triggers_are_stored_changed_listed_and_deleted(built: House) -> None:
     dora, bert = Hooks.of(built, user_id="anna"), Hooks.of(built, user_id="bert")
+    older = await dora.create(name="older")
     first = await dora.create("generic", "once", name="first")
     again = await dora.create("generic", "once", name="first")
     assert (again.trigger, again.secret) == (first.trigger, first.secret)
@@ -311,7 +312,7 @@ async def test_triggers_are_stored_changed_listed_and_deleted(built: House) -> N
     page = await dora.call("ListTriggers", messages.ListTriggersRequest(page_size=1))
     assert [one.id for one in page.triggers] == [first.trigger.id]
     rest = await dora.call("ListTriggers", messages.ListTriggersRequest(page_token=page.next_page_token))
-    assert first.trigger.id not in [one.id for one in rest.triggers]
+    assert rest.triggers[0].id == older.trigger.id
 
     bad = Trigger(id=first.trigger.id, start=StartTemplate(graph_id="graph", inputs_json=b'{"note": 1}'))
     change = messages.UpdateTriggerRequest(trigger=bad, update_mask=FieldMask(paths=["start"]))
@@ -322,6 +323,8 @@ async def test_triggers_are_stored_changed_listed_and_deleted(built: House) -> N
     assert (await refusal(dora.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=other))))[2] == [
         "trigger.kind"
     ]
+    idle = messages.UpdateTriggerRequest(trigger=Trigger(id=first.trigger.id, kind=TRIGGER_KIND_GENERIC))
+    assert (await dora.call("UpdateTrigger", idle)).trigger.update_time == first.trigger.update_time
     same = Trigger(id=first.trigger.id, name="first", kind=TRIGGER_KIND_GENERIC)
     await dora.call("UpdateTrigger", messages.UpdateTriggerRequest(trigger=same))
     change.trigger.start.inputs_json = b'{"note": "new"}'

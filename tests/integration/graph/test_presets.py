@@ -155,6 +155,23 @@ async def test_a_change_is_of_what_the_mask_names(service: Service) -> None:
     assert list((await anna.refused("UpdatePreset", bad)).fields) == ["inputs.count"]
 
 
+async def test_a_preset_that_its_graph_does_not_fit_any_more_can_be_renamed(service: Service) -> None:
+    anna = service.user()
+    made = await create(anna)
+    preset = await store(anna, made.id, inputs={"count": 1})
+    await update(anna, graph([node("only", "TextBlock", text="b")], id=made.id), "*")
+
+    idle = messages.UpdatePresetRequest(preset=Preset(id=preset.id))
+    assert (await anna.call("UpdatePreset", idle)).preset == preset
+    renamed = messages.UpdatePresetRequest(preset=Preset(id=preset.id, name="other", description="why"))
+    changed = (await anna.call("UpdatePreset", renamed)).preset
+    assert (changed.name, changed.description, changed.inputs_json) == ("other", "why", preset.inputs_json)
+    nameless = messages.UpdatePresetRequest(preset=Preset(id=preset.id), update_mask=FieldMask(paths=["name"]))
+    assert list((await anna.refused("UpdatePreset", nameless)).fields) == ["name"]
+    given = messages.UpdatePresetRequest(preset=Preset(id=preset.id, inputs_json=b'{"count": 2}'))
+    assert list((await anna.refused("UpdatePreset", given)).fields) == ["inputs.count"]
+
+
 async def test_changes_at_the_same_time_are_all_made(service: Service) -> None:
     anna = service.user()
     preset = await store(anna, (await create(anna)).id)

@@ -81,6 +81,9 @@ async def test_a_webhook_lives(postgres: PostgresServer) -> None:
         changed = (await anna.call("UpdateWebhook", unmasked)).webhook
         assert (changed.url, changed.filter, changed.description) == (PUBLIC, got.filter, "because")
 
+        idle = messages.UpdateWebhookRequest(webhook=Webhook(id=got.id))
+        assert (await anna.call("UpdateWebhook", idle)).webhook == changed
+
         rotate = messages.RotateWebhookSecretRequest(webhook_id=got.id, overlap=Duration(seconds=60))
         rotated = await anna.call("RotateWebhookSecret", rotate)
         assert rotated.secret != made.secret
