@@ -33,6 +33,7 @@ from services.common.identity import user_token
 from services.common.ids import new_id
 from tests.integration.execution.catalogue import GraphBuilder
 from tests.integration.execution.house import SECRET, House, house
+from tests.overlapping import let_overlap
 from tests.waiting import until
 
 STARTED, SKIPPED, FAILED = (
@@ -440,6 +441,7 @@ async def test_starts_that_fail_too_often_pause_their_schedule_and_tell_its_owne
 
 async def test_a_user_keeps_a_bounded_number_of_schedules_not_too_near(postgres: PostgresServer) -> None:
     async with schedules(postgres, schedules_of_user=3, schedule_interval=3600) as anna:
+        await let_overlap(anna.built.database_url, "execution.schedules")
         results = await asyncio.gather(*(anna.create(name=str(number)) for number in range(6)), return_exceptions=True)
         codes = [result.code() for result in results if isinstance(result, grpc.aio.AioRpcError)]
         assert codes == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 3
