@@ -21,7 +21,7 @@ from services.execution.webhooks.records import (
 )
 
 _COLUMNS = """trigger_id, user_id, kind, name, template, events, conditions, disabled, secret_credential_id,
-    key_id, generation, previous_key_id, previous_until, version, create_time, update_time"""
+    graph_id, key_id, generation, previous_key_id, previous_until, version, create_time, update_time"""
 
 
 class TriggerRepository:
@@ -90,13 +90,12 @@ class TriggerRepository:
         )
         return [_trigger(row) for row in rows]
 
-    async def replace(self, row: TriggerRow, content: TriggerContent, graph_id: str | None) -> bool:
-        """Gives a trigger other content, of a graph that is another one or (None) the same; False if it is no longer as
-        it was read."""
+    async def replace(self, row: TriggerRow, content: TriggerContent, graph_id: str) -> bool:
+        """Gives a trigger other content, which starts that graph; False if it is no longer as it was read."""
         done = await self._pool.execute(
             """
             UPDATE triggers SET name = $3, template = $4, events = $5::text[], conditions = $6, disabled = $7,
-                                secret_credential_id = $8, graph_id = coalesce($9, graph_id),
+                                secret_credential_id = $8, graph_id = $9,
                                 version = version + 1, update_time = now()
             WHERE trigger_id = $1 AND version = $2
             """,
@@ -208,6 +207,7 @@ def _trigger(row: asyncpg.Record) -> TriggerRow:
         user_id=row["user_id"],
         kind=Kind(row["kind"]),
         content=content,
+        graph_id=row["graph_id"],
         secret=SecretState(row["key_id"], row["generation"], row["previous_key_id"], row["previous_until"]),
         version=row["version"],
         create_time=row["create_time"],

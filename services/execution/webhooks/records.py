@@ -68,6 +68,8 @@ class TriggerRow:
     user_id: str
     kind: Kind
     content: TriggerContent
+    graph_id: str
+    """That it starts: of a preset, as it was stored. Empty if nobody has looked since there is such a column."""
     secret: SecretState
     version: int
     """Rises with each change."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any
 
+import grpc
 from pydantic import SecretStr
 
-from services.common.errors import InvalidArgument, Violation
+from services.common.errors import BlockyardError, InvalidArgument, Violation
 from services.execution import templates
 from services.execution.errors import RequestIdReused, TooManyTriggers, TriggerConflict, TriggerNotFound
 from services.execution.repository.triggers import TriggerRepository
@@ -89,7 +90,10 @@ class Triggers:
             if not changes:
                 return row
             content = replace(row.content, **changes)
-            graph_id = await self._judge(user_id, content) if "template" in changes else None
+            if "template" in changes:
+                graph_id = await self._judge(user_id, content)
+            else:
+                graph_id = row.graph_id or await self._found_graph(user_id, content)
             if "secret_credential_id" in changes:
                 await self._check_secret(user_id, content)
             if await self.repository.replace(row, content, graph_id):
@@ -127,6 +131,13 @@ class Triggers:
             problem = "comes with each delivery, and cannot be given here"
             raise InvalidArgument(violations=[Violation(f"trigger.start.inputs.{PAYLOAD}", problem)])
         return await templates.check_start(self.starter, request, "trigger.start", later=frozenset({PAYLOAD}))
+
+    async def _found_graph(self, user_id: str, content: TriggerContent) -> str:
+        """The graph that it starts; empty if that cannot be told: whatever became of it, a trigger can be disabled."""
+        try:
+            return await self._judge(user_id, content)
+        except (BlockyardError, grpc.aio.AioRpcError):
+            return ""
 
     async def _check_secret(self, user_id: str, content: TriggerContent) -> None:
         if content.secret_credential_id:

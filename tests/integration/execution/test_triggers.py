@@ -389,6 +389,33 @@ async def test_triggers_are_listed_by_graph_and_deliveries_by_page(built: House)
     assert (await refusal(erin.call("ListTriggerDeliveries", request)))[2] == ["page_token"]
 
 
+async def test_a_trigger_whose_graph_was_never_noted_is_listed_by_it_once_it_was_changed(
+    built: House, hooks: Hooks
+) -> None:
+    keep(built, "early", note="first")
+    made = (await hooks.create(start=StartTemplate(preset_id="early"))).trigger
+    connection = await asyncpg.connect(built.database_url)
+
+    async def is_listed_once_renamed(name: str) -> bool:
+        await connection.execute("UPDATE execution.triggers SET graph_id = '' WHERE trigger_id = $1", made.id)
+        change = messages.UpdateTriggerRequest(trigger=Trigger(id=made.id, name=name))
+        assert (await hooks.call("UpdateTrigger", change)).trigger.name == name
+        request = messages.ListTriggersRequest(graph_id="graph")
+        return made.id in [one.id for one in (await hooks.call("ListTriggers", request)).triggers]
+
+    try:
+        assert await is_listed_once_renamed("second")
+        # Which graph it is cannot be told, or not now: it is renamed all the same.
+        keep(built, "early", note=7)
+        assert not await is_listed_once_renamed("third")
+        keep(built, "early", note="first")
+        built.catalogue.away.add("")
+        assert not await is_listed_once_renamed("fourth")
+    finally:
+        built.catalogue.away.clear()
+        await connection.close()
+
+
 async def test_a_trigger_is_taken_as_fast_as_it_may_and_has_a_limit(postgres: PostgresServer) -> None:
     async with house(
         postgres, trigger_rate="1/hour burst 2", user_triggers=1, trigger_keys=f"{'new' * 11}, {'old' * 11}"
