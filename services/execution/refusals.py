@@ -1,7 +1,9 @@
 """Starts that nobody watches and that failed: whether another try may do better, and what their owner reads.
 
 Schedules and triggers ask both here. What passes by itself is tried again, by the scheduler or by the sender of a
-webhook; what will last is recorded with its reason.
+webhook; what will last is recorded with its reason. Children (children.py) ask here only which answers of other
+services will last. What this service itself refuses fails their node, whether or not it would pass: room among the
+executions of a user may be taken by the very parents that would wait for it.
 """
 
 import asyncpg

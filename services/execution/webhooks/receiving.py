@@ -195,8 +195,8 @@ class Receiver:
 
 def _delivery(trigger: TriggerRow, webhook: Webhook, payload: Mapping[str, Any]) -> Delivery:
     """What is known of a delivery before it is judged."""
-    given = _printable(delivery_id(trigger.kind, webhook.headers))
-    event = _printable(event_of(trigger.kind, webhook.headers, payload))
+    given = printable(delivery_id(trigger.kind, webhook.headers)[:LONGEST_SHOWN])
+    event = printable(event_of(trigger.kind, webhook.headers, payload)[:LONGEST_SHOWN])
     return Delivery(given, event, Outcome.FAILED, payload_bytes=len(webhook.body))
 
 
@@ -214,7 +214,3 @@ def _request(trigger: TriggerRow, webhook: Webhook, payload: dict[str, Any]) -> 
         request_id = own_request_id("trigger", trigger.trigger_id, digest)
     request = start_of(trigger.content.template, trigger.user_id, request_id, {"trigger": trigger.trigger_id})
     return replace(request, inputs={**request.inputs, PAYLOAD: payload}, execution_id=new_id())
-
-
-def _printable(text: str) -> str:
-    return "".join(character for character in text[:LONGEST_SHOWN] if character.isprintable())

@@ -18,8 +18,6 @@ from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
-from services.execution.engine import RULES
-from services.execution.records import NewExecution
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.firings import FiringRepository
 from services.execution.repository.retention import Retention
@@ -28,6 +26,7 @@ from services.execution.schedules.advancing import GRACE, fire_time
 from services.execution.schedules.records import CatchUp, Firing, FiringStatus, Overlap, Schedule, Terms
 from services.execution.schedules.scheduler import QUEUED, Scheduler
 from services.execution.starting import StartRequest
+from tests.integration.execution.stored_starts import new_execution
 from tests.stack.postgres import as_role, fresh_database
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
@@ -101,22 +100,7 @@ class Year:
             self.counts["starts refused for a moment"] += 1
             raise Unavailable
         executions = ExecutionRepository(self.pool)
-        new = NewExecution(
-            execution_id=new_id(),
-            user_id=request.user_id,
-            graph_id=request.graph_id,
-            graph_version=1,
-            partition=0,
-            plan_hash=b"",
-            rules=RULES,
-            inputs=b"{}",
-            labels=request.labels,
-            priority=0,
-            traceparent="",
-            request_id=request.request_id,
-            request_hash=b"",
-        )
-        if not await executions.start([new], {}):
+        if not await executions.start([new_execution(request)], {}):
             self.counts["starts repeated"] += 1
         if self.chance.random() < 0.04:
             self.counts["starts whose answer was lost"] += 1

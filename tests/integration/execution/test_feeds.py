@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -10,14 +9,12 @@ from blockyard.runner.v1 import feed_service_pb2 as messages
 
 from services.common import migrate
 from services.common.errors import InvalidArgument
-from services.common.ids import new_id
-from services.execution.engine import RULES
 from services.execution.feed_api import FeedApi
-from services.execution.records import NewExecution
-from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.feeds import FeedPart, FeedRepository
 from services.execution.repository.portions import BYTES_READ
 from services.execution.repository.retention import Retention
+from services.execution.starting import StartRequest
+from tests.integration.execution.stored_starts import stored
 from tests.stack.postgres import as_role
 
 ADD = """
@@ -44,31 +41,11 @@ async def fed(schema: str, events: bytes = b"events", silent: int = 0) -> AsyncI
         # A role of services may not truncate.
         await pool.execute("DELETE FROM turns")
         await pool.execute("DELETE FROM executions")
-        anna, bert = [await execution_of(pool, user_id) for user_id in ("anna", "bert")]
+        anna, bert = [await stored(pool, StartRequest(user_id, {}, "", "graph")) for user_id in ("anna", "bert")]
         for number in range(1, LAST + 1):
             told = b"" if number == silent else events
             await pool.execute(ADD, anna if number % 2 else bert, number, told)
         yield pool
-
-
-async def execution_of(pool: "asyncpg.Pool[asyncpg.Record]", user_id: str) -> UUID:
-    new = NewExecution(
-        execution_id=new_id(),
-        user_id=user_id,
-        graph_id="graph",
-        graph_version=1,
-        partition=0,
-        plan_hash=b"",
-        rules=RULES,
-        inputs=b"{}",
-        labels={},
-        priority=0,
-        traceparent="",
-        request_id="",
-        request_hash=b"",
-    )
-    assert await ExecutionRepository(pool).start([new], {})
-    return new.execution_id
 
 
 async def read(

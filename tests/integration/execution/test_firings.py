@@ -15,11 +15,8 @@ from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
-from services.execution.engine import RULES
 from services.execution.errors import InputsInvalid
 from services.execution.metrics import METRICS
-from services.execution.records import NewExecution
-from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.firings import FiringRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.schedules import NewSchedule, ScheduleRepository
@@ -27,6 +24,7 @@ from services.execution.schedules.advancing import Advance, advance
 from services.execution.schedules.records import PAUSED, CatchUp, FiringStatus, Overlap, Schedule, Terms
 from services.execution.schedules.scheduler import OVERLAPS, Scheduler
 from services.execution.starting import StartRequest
+from tests.integration.execution.stored_starts import stored
 from tests.stack.postgres import as_role, fresh_database
 from tests.waiting import until
 
@@ -127,27 +125,6 @@ async def test_what_is_not_written_is_not_counted(postgres: PostgresServer) -> N
         before = skipped._value.get()
         await look(Scheduler(FiringRepository(pool), start, refused, 10, lambda: None), START)
         assert skipped._value.get() == before
-
-
-async def stored(pool: "asyncpg.Pool[asyncpg.Record]", request: StartRequest) -> UUID:
-    """An execution as a start leaves it."""
-    new = NewExecution(
-        execution_id=new_id(),
-        user_id=request.user_id,
-        graph_id=request.graph_id,
-        graph_version=1,
-        partition=0,
-        plan_hash=b"",
-        rules=RULES,
-        inputs=b"{}",
-        labels=request.labels,
-        priority=0,
-        traceparent="",
-        request_id=request.request_id,
-        request_hash=b"",
-    )
-    assert await ExecutionRepository(pool).start([new], {})
-    return new.execution_id
 
 
 async def paused(pool: "asyncpg.Pool[asyncpg.Record]", schedule: Schedule) -> None:
