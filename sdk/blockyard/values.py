@@ -19,8 +19,7 @@ BLOB_KEY = "blockyard:blob"
 NO_JSON = "The value is no JSON: its runner made it wrongly."
 """What readers are told of one that was recorded."""
 _BLOB_KEY_BYTES = BLOB_KEY.encode()
-_WITHIN = 100
-_DEEPEST = 900
+_DEEPEST = 1_024
 _LONG_NUMBER = re.compile(rb"\d{19}")
 
 
@@ -47,12 +46,13 @@ def decode(encoded: bytes | str) -> Any:
     return orjson.loads(encoded)
 
 
-def is_json(encoded: bytes) -> bool:
-    """Whether `decode` takes these bytes, and takes them within the lists and objects that readers find them in."""
+def is_json(encoded: bytes, deepest: int = _DEEPEST) -> bool:
+    """Whether `decode` takes these bytes, which are nested no deeper than so many levels; it takes 1,024 itself."""
     try:
         orjson.loads(encoded)
-        if encoded.count(b"[") + encoded.count(b"{") > _DEEPEST:
-            orjson.loads(b"[" * _WITHIN + encoded + b"]" * _WITHIN)
+        if deepest < _DEEPEST and encoded.count(b"[") + encoded.count(b"{") > deepest:
+            around = _DEEPEST - deepest
+            orjson.loads(b"[" * around + encoded + b"]" * around)
     except ValueError:
         return False
     return True

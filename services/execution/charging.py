@@ -243,7 +243,7 @@ def cost_of(stats: bytes) -> int:
         return 0
     try:
         cost = msgspec.json.decode(stats, type=Stats).cost
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         # A runner of another making may say something else by this name.
         return 0
     if cost > LARGEST_AMOUNT:

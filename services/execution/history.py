@@ -219,7 +219,7 @@ class History:
             return found
         try:
             values = msgspec.json.decode(inputs, type=dict[str, msgspec.Raw])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             # One of them is no JSON, and where it ends nobody can say.
             values = {}
             found.absent.append(Absent("", 0, True, Absence(ValueAbsence.VALUE_ABSENCE_MISSING, NO_JSON)))

@@ -14,6 +14,9 @@ from services.execution.telling import scrub
 ID_BYTES = 16
 """Of an execution's id. Runners are not all ours: what is none must not come further than here."""
 
+DEEPEST = 500
+"""Levels of an output. Readers have it in further lists and objects, and some take 1,000 in all; the SDK writes 254."""
+
 
 def reported(result: Result) -> Reported:
     """The fact of a result. An output that is no JSON fails its run here: recorded, it would spoil each object and list
@@ -31,7 +34,7 @@ def reported(result: Result) -> Reported:
             stats=end.stats,
         )
     for at, output in enumerate(outputs):
-        if not is_json(output.value):
+        if not is_json(output.value, DEEPEST):
             outputs, finish = outputs[:at], _refusing(output, at, finish or Finish(True, at))
             break
     return Reported(
@@ -46,7 +49,7 @@ def reported(result: Result) -> Reported:
 
 def _refusing(output: Output, outputs: int, finish: Finish) -> Finish:
     """The end of a run with this output, what it says of the run kept."""
-    why = "it is no JSON, or nested too deeply"
+    why = f"it is no JSON, or nested deeper than {DEEPEST} levels"
     error = f"output {scrub(output.pin[:100])!r}, value {output.index}, cannot be taken from its runner: {why}"
     return msgspec.structs.replace(finish, failed=True, outputs=outputs, error=error, reason=Reason.OUTPUT_INVALID)
 

@@ -30,6 +30,10 @@ def test_a_runner_that_says_nonsense_charges_nothing_and_breaks_nothing(said: st
     assert cost_of(b'{"cost": ' + said.encode() + b"}") == 0
 
 
+def test_stats_that_are_nested_too_deeply_charge_nothing_and_break_nothing() -> None:
+    assert cost_of(b'{"a":' * 100_000 + b'"cost"') == 0
+
+
 def test_charges_of_a_block_in_an_execution_that_cost_as_much_are_told_as_one() -> None:
     charges = [
         Due(execution, "anna", "graph", block, amount, second, number)

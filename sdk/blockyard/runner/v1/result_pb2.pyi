@@ -159,7 +159,7 @@ class Output(_message.Message):
     index: _builtins.int
     """Which value on that pin in this run, from 0; of a selector, the index of the value it was taken from."""
     value: _builtins.bytes
-    """UTF-8 JSON; anything else, or one nested deeper than 900 levels, fails the run with OUTPUT_INVALID. A value above
+    """UTF-8 JSON; anything else, or one nested deeper than 500 levels, fails the run with OUTPUT_INVALID. A value above
     256 KiB is {"blockyard:blob": {"key", "size", "sha256"}}.
     """
     def __init__(
