@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from blockyard.block import BlockInputError, LinkedTool
-from blockyard.values import BLOB_KEY, decode
+from blockyard.values import BLOB_KEY, NO_JSON, decode
 
 from services.common.backoff import delays
 from services.common.blobs import BlobMissing, BlobReference, BlobStore, BlobStoreAway
@@ -57,7 +57,15 @@ async def _fetch(description: Any, blobs: BlobStore) -> Any:
         raise BlobMissing(f"a reference to the blob store that is none: {str(description)[:200]}") from error
     for pause in delays():
         try:
-            return decode(await blobs.get(reference))
+            return _decoded(await blobs.get(reference))
         except BlobStoreAway:
             await asyncio.sleep(pause)
     raise AssertionError("delays never end")
+
+
+def _decoded(stored: bytes) -> Any:
+    try:
+        return decode(stored)
+    except ValueError as error:
+        # A runner of another making has written it.
+        raise BlobMissing(NO_JSON) from error
