@@ -148,18 +148,19 @@ class WebhookRepository:
 async def disable_webhook(
     connection: Connection,
     webhook_id: UUID,
-    url: str,
+    url: str | None,
     reason: DisableReason,
     message: str,
     notice: PendingNotice,
     now: datetime,
 ) -> bool:
-    """Disables a webhook and tells its owner; False if it is disabled already, or gone, or leads elsewhere by now."""
+    """Disables a webhook and tells its owner; False if it is disabled already, or gone, or leads to another address
+    than this one by now. None: to whichever it leads."""
     done = await connection.execute(
         """
         UPDATE webhooks SET state = $2, disable_reason = $3, disable_message = $4, state_time = $5,
             update_time = greatest($5, update_time + interval '1 microsecond')
-        WHERE webhook_id = $1 AND state <> $2 AND url = $6
+        WHERE webhook_id = $1 AND state <> $2 AND ($6::text IS NULL OR url = $6)
         """,
         webhook_id,
         State.DISABLED,

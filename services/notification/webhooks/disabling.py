@@ -16,6 +16,9 @@ from services.notification.repository.webhooks import disable_webhook
 from services.notification.webhooks.records import Attempt, DisableReason
 from services.notification.webhooks.schedule import GONE
 
+OF_ADDRESS = {DisableReason.GONE, DisableReason.FAILING}
+"""What an address did. Another one may do better; a queue that is full is full wherever it leads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -38,7 +41,8 @@ class Disabling:
     message: str
 
     async def carry_out(self, connection: Connection, now: datetime) -> bool:
-        """In a transaction; False if it is disabled already, or leads elsewhere by now."""
+        """In a transaction; False if it is disabled already, or leads elsewhere by now and the reason is what its
+        address did."""
         details = {
             "webhook_id": str(self.webhook_id),
             "url": shown(self.url),
@@ -46,7 +50,8 @@ class Disabling:
             "message": self.message,
         }
         notice: PendingNotice = new_notice(new_id(), self.user_id, NOTICE_KIND_WEBHOOK_DISABLED, now, details)
-        return await disable_webhook(connection, self.webhook_id, self.url, self.reason, self.message, notice, now)
+        url = self.url if self.reason in OF_ADDRESS else None
+        return await disable_webhook(connection, self.webhook_id, url, self.reason, self.message, notice, now)
 
 
 def why_disabled(attempt: Attempt, failing: Failing, patience: Patience) -> tuple[DisableReason, str] | None:

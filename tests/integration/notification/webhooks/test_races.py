@@ -85,3 +85,18 @@ async def test_what_an_old_address_answers_disables_no_new_one(tables: str) -> N
         await house.play_on()
         assert await state_of(house, hook) == ("ACTIVE", "NONE")
         assert len(taker.posts) == 1, "it is sent to the new address"
+
+
+async def test_a_full_queue_disables_its_webhook_though_its_address_changes_meanwhile(tables: str) -> None:
+    async with office(tables, webhook_backlog=2) as house:
+        hook, _ = await house.webhook(NOBODY)
+        await house.happen(2)
+        await house.settled()
+        async with house.pool.acquire() as owner, owner.transaction():
+            await owner.execute("UPDATE webhooks SET url = 'http://127.0.0.1:9998/', update_time = now()")
+            happening = asyncio.create_task(house.happen())
+            await until(lambda: house.pool.fetchval(BLOCKED), "it is disabled as soon as its owner is done")
+        await happening
+        assert await state_of(house, hook) == ("DISABLED", "BACKLOG"), "what it is not sent is not lost in silence"
+        [notice] = await house.notices()
+        assert notice["user_id"] == "anna"
