@@ -1,7 +1,7 @@
 """All SQL about what comes into the queues of webhooks, and how much waits in them.
 
-Deliveries are locked before queues, queues in the order of their ids: transactions that meet wait for each other, and
-never for ever.
+Deliveries are locked before queues; queues, and deliveries that are inserted, in the order of their ids: transactions
+that meet wait for each other, and never for ever.
 """
 
 from collections import Counter
@@ -46,7 +46,8 @@ async def insert_deliveries(
     """Puts deliveries into their queues, and says how many were new there. Those that are there already stay as they
     are; `again`, those of them that have ended are sent once more."""
     sizes: list[tuple[UUID, int]] = []
-    for piece in _pieces(deliveries):
+    # Before it is cut: the same deliveries may come from the follower and from a replay at once, in any order.
+    for piece in _pieces(sorted(deliveries, key=lambda one: one.delivery_id.int)):
         sizes += await _insert(connection, piece, now, again=again)
     await wake(connection, counted(sizes), now)
     return len(sizes)

@@ -130,15 +130,12 @@ class Listener:
 class NewDelivery:
     """An event for a webhook."""
 
+    delivery_id: UUID
+    """The header webhook-id: the same however often the event is taken in."""
     webhook_id: UUID
     event_id: str
     event_type: str
     body: bytes
-
-    @property
-    def delivery_id(self) -> UUID:
-        """The header webhook-id: the same however often the event is taken in."""
-        return delivery_id(self.webhook_id, self.event_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from services.notification.repository.followers import Connection
 from services.notification.repository.queues import insert_deliveries, listeners
 from services.notification.webhooks import metrics
 from services.notification.webhooks.disabling import Disabling
-from services.notification.webhooks.records import DisableReason, Listener, NewDelivery
+from services.notification.webhooks.records import DisableReason, Listener, NewDelivery, delivery_id
 
 MOST_LOOKED_AT = 5_000
 """Events of a transaction, each as often as there are webhooks that may want it, unless one turn alone has more."""
@@ -109,4 +109,5 @@ def wanted(batch: EventBatch, listeners: Sequence[Listener]) -> Iterator[tuple[L
         if takers:
             body, name = cloud_event(batch, event), event_id(batch.execution_id, event.sequence)
             for listener in takers:
-                yield listener, NewDelivery(listener.webhook_id, name, event_type(event.kind), body)
+                key = delivery_id(listener.webhook_id, name)
+                yield listener, NewDelivery(key, listener.webhook_id, name, event_type(event.kind), body)

@@ -1,12 +1,14 @@
 """What happens to a delivery or a webhook while something else does."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from aiohttp import web
 from blockyard.notification.v1.webhook_pb2 import Webhook as WebhookMessage
 
-from services.notification.webhooks.records import DeliveryState
+from services.notification.repository import queues
+from services.notification.webhooks.records import DeliveryState, NewDelivery, delivery_id
 from tests.integration.notification.webhooks.office import ANNA, endpoint, office
 from tests.integration.notification.webhooks.test_delivering import state_of
 from tests.unit.egress.network import http_server
@@ -100,3 +102,35 @@ async def test_a_full_queue_disables_its_webhook_though_its_address_changes_mean
         assert await state_of(house, hook) == ("DISABLED", "BACKLOG"), "what it is not sent is not lost in silence"
         [notice] = await house.notices()
         assert notice["user_id"] == "anna"
+
+
+async def test_those_who_insert_the_same_deliveries_in_many_pieces_wait_for_each_other_and_not_for_ever(
+    tables: str,
+) -> None:
+    async with office(tables) as house:
+        hook, _ = await house.webhook(NOBODY)
+        names = [f"e1:{number}" for number in range(2 * queues.INSERTED)]
+        made = [NewDelivery(delivery_id(hook.webhook_id, one), hook.webhook_id, one, "t", b"{}") for one in names]
+        # Each comes to the last of its first piece before it may end it.
+        halves = made[: queues.INSERTED], made[queues.INSERTED :]
+        last = [max(half, key=lambda one: one.delivery_id) for half in halves]
+
+        async def insert(deliveries: Sequence[NewDelivery], *, again: bool) -> int:
+            async with house.pool.acquire() as connection, connection.transaction():
+                return await queues.insert_deliveries(connection, deliveries, house.clock(), again=again)
+
+        async with house.pool.acquire() as third:
+            holding = third.transaction()
+            await holding.start()
+            await queues.insert_deliveries(third, last, house.clock())
+            inserting = [
+                asyncio.create_task(insert(made, again=False)),
+                asyncio.create_task(insert(made[::-1], again=True)),
+            ]
+
+            async def both_wait() -> bool:
+                return bool(await house.pool.fetchval(BLOCKED) >= len(inserting))
+
+            await until(both_wait, "both wait")
+            await holding.rollback()
+        assert sum(await asyncio.gather(*inserting)) == len(made), "each is new to one of them"
