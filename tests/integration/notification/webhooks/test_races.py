@@ -134,3 +134,21 @@ async def test_those_who_insert_the_same_deliveries_in_many_pieces_wait_for_each
             await until(both_wait, "both wait")
             await holding.rollback()
         assert sum(await asyncio.gather(*inserting)) == len(made), "each is new to one of them"
+
+
+async def test_leases_are_renewed_in_the_order_in_which_queues_are_counted(tables: str) -> None:
+    async with office(tables) as house:
+        hooks = [(await house.webhook(NOBODY))[0] for _ in range(2)]
+        first, last = sorted(hook.webhook_id for hook in hooks)
+        # They lie in the table the other way round.
+        await house.pool.execute("DELETE FROM webhook_queues")
+        for webhook_id in (last, first):
+            await house.pool.execute(
+                "INSERT INTO webhook_queues (webhook_id, holder) VALUES ($1, 'a replica')", webhook_id
+            )
+        async with house.pool.acquire() as connection, connection.transaction():
+            await queues.count(connection, {first: (0, 0)})
+            renewing = asyncio.create_task(house.rows.renew("a replica", [last, first], 20.0))
+            await until(lambda: house.pool.fetchval(BLOCKED), "it waits for the first")
+            await queues.count(connection, {last: (0, 0)})
+        assert await renewing == {first, last}
