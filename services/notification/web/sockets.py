@@ -29,7 +29,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.common import identity, tasks
-from services.common.errors import BlockyardError, InvalidArgument, Unauthenticated, Violation
+from services.common.errors import BlockyardError, InvalidArgument, PermissionDenied, Unauthenticated, Violation
 from services.common.identity import TokenInvalid, TokenMissing
 from services.notification.asking import check_filter, filter_of
 from services.notification.errors import TooManyConnections, TooManySubscriptions
@@ -142,9 +142,11 @@ class _Connection:
             raise WebSocketDisconnect(received.get("code", 1005), received.get("reason"))
         try:
             await self._take(_message(received))
-        except Unauthenticated:
-            raise
         except BlockyardError as error:
+            # Who may not be here is refused as by the header, and does not wait for the time to authenticate to end.
+            refused = isinstance(error, PermissionDenied) and self.visitor is None
+            if refused or isinstance(error, Unauthenticated):
+                raise
             await self._error(error)
 
     async def _take(self, message: dict[str, Any]) -> None:

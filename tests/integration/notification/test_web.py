@@ -196,6 +196,7 @@ async def test_what_a_web_socket_sends_wrongly_is_answered_and_ends_nothing(post
                 ('{"type": "subscribe", "id": "a", "filter": {"graph_ids": [""]}}', "filter is not valid"),
                 ('{"type": "subscribe", "id": "a", "filter": {"execution_ids": ["\\u0000"]}}', "filter is not valid"),
                 ('{"type": "subscribe", "id": "a", "user_id": "anna"}', "is no message that a client sends"),
+                ('{"type": "subscribe", "id": "a", "filter": {"user_id": "bert"}}', "Only administrators"),
                 ('{"type": "subscribe", "id": "a", "filter": 7}', "no message that a client sends"),
                 ('{"type": "subscribe", "id": "a", "cursor": "nonsense"}', "cursor is none"),
                 ('{"type": "unsubscribe", "id": "b"}', "no message that a client sends"),
@@ -242,6 +243,24 @@ async def test_a_token_that_expires_ends_a_web_socket(postgres: PostgresServer) 
         await connection.send(json.dumps({"type": "subscribe", "id": "all"}))
         await until(lambda: one.has("live"), "it is subscribed")
         await until(lambda: one.ended.startswith("4401"), "it is closed")
+
+
+async def test_who_is_disabled_is_refused_with_4403_however_they_authenticate(postgres: PostgresServer) -> None:
+    async with (
+        account_service(postgres) as accounts,
+        notifying(postgres, account_address=accounts.address) as (_, told),
+    ):
+        async with socket(told, bearer("carl")) as (_, listener):
+            await until(lambda: listener.has("authenticated"), "they are let in")
+        request = SetUserAccessRequest(user_id="carl", state=account_pb2.USER_STATE_DISABLED)
+        await accounts.admin().call("SetUserAccess", request)
+        async with socket(told, bearer("carl")) as (_, by_header):
+            await until(lambda: by_header.ended.startswith("4403"), "by the header")
+        async with socket(told) as (connection, by_message):
+            await connection.send(json.dumps({"type": "authenticate", "token": bearer("carl")}))
+            await until(lambda: by_message.ended, "by a message")
+        assert by_message.ended.startswith("4403")
+        assert [one["error"]["code"] for one in by_message.messages] == [7], "it is told once"
 
 
 async def test_who_is_no_administrator_any_more_is_told_nothing_more_of_others(postgres: PostgresServer) -> None:
