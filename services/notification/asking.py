@@ -44,14 +44,14 @@ def doubts(asked: FilterMessage | WebhookFilter, most: int) -> list[Violation]:
     """What is wrong with the ids and kinds of a filter, of which each list may have so many."""
     violations: list[Violation] = []
     for name, ids in (("graph_ids", asked.graph_ids), ("execution_ids", asked.execution_ids)):
-        violations += _too_many(name, len(ids), most)
+        violations += too_many(name, len(ids), most)
         violations += [
             Violation(f"filter.{name}[{at}]", f"expected an id of 1 to {LONGEST_ID} characters")
             for at, one in enumerate(ids[:most])
             if not 1 <= len(one) <= LONGEST_ID or not one.isprintable()
         ]
     known = EventKind.values()
-    violations += _too_many("kinds", len(asked.kinds), most)
+    violations += too_many("kinds", len(asked.kinds), most)
     violations += [
         Violation(f"filter.kinds[{at}]", f"{kind} is no kind of event")
         for at, kind in enumerate(asked.kinds[:most])
@@ -60,5 +60,6 @@ def doubts(asked: FilterMessage | WebhookFilter, most: int) -> list[Violation]:
     return violations
 
 
-def _too_many(name: str, count: int, most: int) -> list[Violation]:
+def too_many(name: str, count: int, most: int) -> list[Violation]:
+    """That a list of a filter has more than that, if it has."""
     return [Violation(f"filter.{name}", f"at most {most} are allowed, got {count}")] if count > most else []

@@ -8,6 +8,7 @@ from blockyard.notification.v1.notification_service_pb2 import EventFilter as Fi
 from starlette.datastructures import QueryParams
 
 from services.common.errors import InvalidArgument, Violation
+from services.notification.asking import MOST, too_many
 
 LISTS = ("execution_ids", "graph_ids", "kinds")
 KIND_NAMES = sorted(name.removeprefix("EVENT_KIND_") for name, number in EventKind.items() if number)
@@ -42,7 +43,10 @@ def of_json(fields: Mapping[str, Any]) -> FilterMessage:
         violations.append(Violation("filter.user_id", "a string is expected"))
     kinds: list[EventKind.ValueType] = []
     if not violations:
-        for at, name in enumerate(fields.get("kinds", [])):
+        named = fields.get("kinds", [])
+        violations += too_many("kinds", len(named), MOST)
+        # A message has room for twenty thousand: the loop does not stand still for all of them.
+        for at, name in enumerate(named[:MOST]):
             short = str(name).upper().removeprefix("EVENT_KIND_")
             if short in KIND_NAMES:
                 kinds.append(EventKind.Value(f"EVENT_KIND_{short}"))
