@@ -95,9 +95,9 @@ class Subscriber:
         """Calls `handle` with each event, one after the other, until it is cancelled or something is raised.
 
         What `handle` raises ends it; the event comes again at the next start. Raises HistoryGap for events that are
-        missing and no longer kept, OutOfRange for a checkpoint that is too old, CheckpointInvalid, and what calls
-        raise. Without a checkpoint it begins with what happens from now on; an execution that runs already is told
-        from its first event.
+        missing and no longer kept, OutOfRange for a checkpoint that is too old, or was kept before the database was
+        restored, CheckpointInvalid, and what calls raise. Without a checkpoint it begins with what happens from now on;
+        an execution that runs already is told from its first event.
         """
         self._handle = handle
         checkpoint = await self._load()
