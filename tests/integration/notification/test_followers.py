@@ -10,7 +10,7 @@ from blockyard.dev.postgres import PostgresServer
 
 from services.common import database, tasks
 from services.notification.entries import Entry
-from services.notification.followers import Follower, Take, TooManyOwed
+from services.notification.followers import LEASE_SECONDS, Follower, Take, TooManyOwed
 from services.notification.repository.followers import Connection, FollowerRepository
 from tests.integration.execution.house import House
 from tests.integration.execution.protocol_runner import running
@@ -168,12 +168,14 @@ async def test_the_lease_is_kept_while_nothing_happens(postgres: PostgresServer)
         one_node(built)
         await told.resources.aclose()
         async with followed(built, note), connected(built) as connection:
-            held = "SELECT held_until FROM notification.followers WHERE held_until > now()"
-            first = await until(lambda: connection.fetchval(held), "it is held")
+            held = "SELECT held_until FROM notification.followers"
+            ends = await until(lambda: connection.fetchval(f"{held} WHERE held_until > now()"), "it is held")
 
-            async def renewed() -> bool:
-                until_when = await connection.fetchval(held)
-                assert until_when is not None, "another replica could have taken it"
-                return bool(until_when > first)
+            async def renewed_in_time() -> bool:
+                nonlocal ends
+                before, ends = ends, await connection.fetchval(held)
+                # By the database's clock: who was held up may be late once, and not each time.
+                longer = (ends - before).total_seconds()
+                return bool(0 < longer <= LEASE_SECONDS / 2)
 
-            await until(renewed, "it is held for longer")
+            await until(renewed_in_time, "it is held for longer while half of the time is left")
