@@ -20,14 +20,20 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.cursors import encode_cursor
+from services.notification.webhooks.replaying import FULL_SECONDS
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.notification.house import Notifier, metadata, notifying
-from tests.integration.notification.test_subscribing import run_some
+from tests.integration.notification.test_subscribing import connected, run_some
 from tests.integration.notification.webhooks.office import Endpoint, endpoint
 from tests.waiting import until
 
 PUBLIC = "https://example.com/events"
+PUT_OFF = f"""
+SELECT count(*) FROM notification.webhook_replays
+WHERE look_time BETWEEN now() AND now() + {FULL_SECONDS} * interval '1 second'
+"""
+"""Replays that wait for room in their queues. One that goes on is due at once, or leased for longer."""
 
 
 class Caller:
@@ -273,7 +279,9 @@ async def test_a_replay_leaves_its_webhook_room_for_what_happens_meanwhile(
             async def waiting() -> int:
                 return (await anna.get(hook.id)).pending_deliveries
 
-            replayed = await until(waiting, "its queue is filled")
+            async with connected(built) as connection:
+                await until(lambda: connection.fetchval(PUT_OFF), "its queue is filled, and it is left alone")
+            replayed = await waiting()
             lengths |= await run_some(built, 2)
 
             async def told_too() -> bool:
