@@ -1,5 +1,6 @@
 """FeedService: what all executions did, for the service that tells subscribers of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from blockyard.runner.v1 import feed_service_pb2 as messages
@@ -25,7 +26,7 @@ class FeedApi(FeedServiceServicer):
     ) -> messages.GetFeedHeadsResponse:
         """Up to where each partition's feed is committed."""
         heads = await self._feeds.heads()
-        return messages.GetFeedHeadsResponse(heads=_positions(heads))
+        return messages.GetFeedHeadsResponse(heads=_positions(heads.sequences), history=heads.history)
 
     async def ReadFeeds(self, request: messages.ReadFeedsRequest, context: Context) -> messages.ReadFeedsResponse:
         """Reads parts of feeds."""
@@ -47,5 +48,5 @@ class FeedApi(FeedServiceServicer):
         return answer
 
 
-def _positions(sequences: dict[int, int]) -> list[messages.FeedPosition]:
+def _positions(sequences: Mapping[int, int]) -> list[messages.FeedPosition]:
     return [messages.FeedPosition(partition=one, sequence=sequence) for one, sequence in sequences.items()]

@@ -24,11 +24,21 @@ Positions = dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Heads:
+    """Up to where all is committed."""
+
+    positions: Positions
+    history: str
+    """Of the database: another one may lack turns that were told, and have others in their places."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A part of feeds."""
 
     entries: Sequence[Entry]
     reached: Positions
+    """At most to the end of each feed: where none has come further, there is no more."""
     expired: Sequence[int]
     """Partitions of which turns between the place that was asked for and the one reached are not kept any more."""
 
@@ -39,10 +49,14 @@ class Feeds:
 
     stub: "FeedServiceAsyncStub"
 
+    async def look(self) -> Heads:
+        """Where the feeds end, and in which history of the database."""
+        answer = await self.stub.GetFeedHeads(messages.GetFeedHeadsRequest(), timeout=READ_SECONDS)
+        return Heads({one.partition: one.sequence for one in answer.heads}, answer.history)
+
     async def heads(self) -> Positions:
         """Up to where all is committed."""
-        answer = await self.stub.GetFeedHeads(messages.GetFeedHeadsRequest(), timeout=READ_SECONDS)
-        return {one.partition: one.sequence for one in answer.heads}
+        return (await self.look()).positions
 
     async def read(self, after: Mapping[int, int], through: Mapping[int, int], user_id: str = ALL_USERS) -> Page:
         """The next turns of the partitions in `through`."""

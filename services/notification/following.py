@@ -25,6 +25,8 @@ from services.notification.tail import Tail
 QUIET_SECONDS = 10.0
 """So often a subscriber hears something, however quiet it is."""
 CURSOR_SECONDS = 1.0
+ENDED_SECONDS = 1.0
+"""Until a feed is read again that ends before what was told of it."""
 MOST_BYTES = 2_000_000
 """Of events told at once, unless one turn alone has more."""
 
@@ -133,6 +135,7 @@ class _Subscription:
         filter, feeds = self.queue.filter, self.following.feeds
         while missing := behind(self.positions, end):
             page = await feeds.read(self.positions, missing, filter.user_id or ALL_USERS)
+            ended = not behind(self.positions, page.reached)
             if page.expired and self.following.over_gaps:
                 log.error("events were dropped before they were told", partitions=page.expired)
             elif page.expired:
@@ -147,6 +150,10 @@ class _Subscription:
             self.positions.update(page.reached)
             # Without parts too: who is far behind, and is told nothing, must not ask from the same place for ever.
             yield Told(last, self.positions, live=False)
+            if ended:
+                # What the tail has told is there no more: the database went back, which the tail is about to notice.
+                self._refuse_ended()
+                await asyncio.sleep(ENDED_SECONDS)
 
     def _queued(self) -> list[Part]:
         """What is in the queue, as much as is told at once."""

@@ -6,8 +6,9 @@ message of NATS -> told     if all before it were told; it says which was the on
 NATS was away  -> heads     what was committed meanwhile is read
 silence        -> heads     now and then: the last message of a partition may have been lost without a next one
 heads go back  -> anew      the database was restored, or promoted without its last commits: all subscriptions end
+other history  -> compared  with rows: if they are not what was told, the database went back, however long feeds are
 
-Messages come over a plain subscription, as soon as they are published. Nothing here is kept but one number for each
+Messages come over a plain subscription, as soon as they are published. Nothing here is kept but a few numbers for each
 partition, so a replica that starts anew begins at the end of that moment.
 """
 
@@ -22,8 +23,9 @@ from blockyard.feeds import PLACE_HEADER, FeedPlace
 from services.common.backoff import delays
 from services.common.bus import Bus, Delivery
 from services.notification.entries import Entry, entry_of
-from services.notification.feeds import Feeds, Positions, behind
+from services.notification.feeds import Feeds, Heads, Positions, behind
 from services.notification.metrics import FILLED
+from services.notification.trails import Span, Trail, differing, trails_at
 
 SUBJECT = "blockyard.event.*.*.*"
 LOOK_SECONDS = 3.0
@@ -51,6 +53,11 @@ class Tail:
         """At the last look."""
         self._back = False
         """At the last look less was committed than had been told before."""
+        self.history = ""
+        """Of the database, at the last look."""
+        self._changed = False
+        """It was another one at the look before."""
+        self._trails: dict[int, Trail] = {}
         self._pauses = delays()
 
     async def run(self) -> None:
@@ -80,12 +87,23 @@ class Tail:
         """What is committed now was told before, by whoever. Messages come already, so nothing falls in between."""
         while not self.begun.is_set():
             try:
-                self.positions.update(await self._feeds.heads())
+                await self._begin_at_the_end()
             except grpc.aio.AioRpcError as error:
                 log.warning("the execution service is awaited", reason=error.details())
                 await asyncio.sleep(next(self._pauses))
             else:
                 self.begun.set()
+
+    async def _begin_at_the_end(self) -> None:
+        """Takes what is committed now for told."""
+        while True:
+            heads = await self._feeds.look()
+            trails = await trails_at(self._feeds, heads.positions)
+            if (await self._feeds.look()).history == heads.history:
+                break
+        self.positions.clear()
+        self.positions.update(heads.positions)
+        self._trails, self.history = trails, heads.history
 
     async def is_healthy(self) -> bool:
         """Ready once it is known where the feeds end: subscriptions begin there."""
@@ -104,8 +122,7 @@ class Tail:
         if place.sequence <= at:
             return
         if partition not in self._missing and place.before <= at:
-            self.positions[partition] = place.sequence
-            self._tell(entry_of(delivery, place))
+            self._tell_next(entry_of(delivery, place))
             return
         self._missing[partition] = max(place.sequence, self._missing.get(partition, 0))
         self._look.set()
@@ -114,11 +131,21 @@ class Tail:
         """Reads what is known to be missing, and what was there at the last look and was not told since."""
         if not self._missing:
             told, last = dict(self.positions), self._heads
-            self._heads = await self._feeds.heads()
-            self._believe(told)
+            for trail in self._trails.values():
+                trail.split()
+            spans = {partition: trail.whole for partition, trail in self._trails.items()}
+            heads = await self._feeds.look()
+            if await self._has_gone_back(heads, told, spans):
+                await self._begin_anew()
+                return
+            self._heads = heads.positions
             self._missing.update(behind(self.positions, last or self._heads))
         while self._missing:
             page = await self._feeds.read(self.positions, dict(self._missing))
+            if not behind(self.positions, page.reached):
+                # A turn that a message told of, and no row has: the next look says why.
+                self._missing.clear()
+                return
             if page.expired:
                 log.error("events were dropped before they were told", partitions=page.expired)
             for entry in page.entries:
@@ -128,18 +155,43 @@ class Tail:
                 self.positions[partition] = max(reached, self.positions.get(partition, 0))
             self._missing = behind(self.positions, self._missing)
 
-    def _believe(self, told: Positions) -> None:
-        """Begins anew where the feeds end, if that was before what was told when they were asked, twice in a row."""
-        back = behind(self._heads, told)
-        if back and self._back:
-            log.error("feeds have gone back, as of a database that was restored", partitions=sorted(back))
-            self.positions.clear()
-            self.positions.update(self._heads)
-            self._end()
-            back = {}
-        self._back = bool(back)
+    async def _has_gone_back(self, heads: Heads, told: Positions, spans: dict[int, Span]) -> bool:
+        """Whether rows are not what was told before these heads were asked for.
+
+        Another history alone says nothing: a server that was started again, or a standby that was promoted with all
+        commits, has what was told. It is compared a second time, since a message of before may have been on its way.
+        In the same history feeds that are too short are believed when they are so twice in a row.
+        """
+        back, changed = behind(heads.positions, told), heads.history != self.history
+        if changed or self._changed:
+            gone = await differing(self._feeds, spans, told)
+        else:
+            gone = sorted(back) if self._back else []
+        if gone:
+            log.error("feeds have gone back, as of a database that was restored", partitions=gone)
+            return True
+        if not changed and not back:
+            for trail in self._trails.values():
+                trail.shorten()
+        self._back, self._changed, self.history = bool(back), changed, heads.history
+        return False
+
+    async def _begin_anew(self) -> None:
+        """With the rows as they are now; who is told must begin anew too."""
+        await self._begin_at_the_end()
+        self._missing.clear()
+        self._heads = {}
+        self._back = self._changed = False
+        self._end()
 
     def _tell_once(self, entry: Entry) -> None:
         if entry.sequence > self.positions.get(entry.partition, 0):
-            self.positions[entry.partition] = entry.sequence
-            self._tell(entry)
+            self._tell_next(entry)
+
+    def _tell_next(self, entry: Entry) -> None:
+        partition = entry.partition
+        if partition not in self._trails:
+            self._trails[partition] = Trail(Span(self.positions.get(partition, 0)))
+        self._trails[partition].add(entry.sequence, entry.data)
+        self.positions[partition] = entry.sequence
+        self._tell(entry)

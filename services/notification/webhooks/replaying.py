@@ -105,11 +105,13 @@ class Replayer:
         deliveries: list[NewDelivery] = []
         if missing:
             page = await self._feeds.read(positions, missing, replay.listener.user_id)
+            went_on = behind(positions, page.reached)
             if page.expired and replay.start_time == BEGINNING:
                 message = EXPIRED
             deliveries, reached = await _fitting(replay, page, min(number, MOST_AT_ONCE), size)
             positions |= reached
-            missing = behind(positions, until)
+            # Feeds that end sooner are those of a database that was restored since: there is no more.
+            missing = behind(positions, until) if went_on else {}
         async with self._webhooks.transaction() as connection:
             queued = 0
             if deliveries:

@@ -41,6 +41,8 @@ async def fed(schema: str, events: bytes = b"events", silent: int = 0) -> AsyncI
         # A role of services may not truncate.
         await pool.execute("DELETE FROM turns")
         await pool.execute("DELETE FROM executions")
+        await pool.execute("DELETE FROM partitions")
+        await pool.execute("INSERT INTO partitions (partition, published_through) VALUES (0, $1)", LAST)
         anna, bert = [await stored(pool, StartRequest(user_id, {}, "", "graph")) for user_id in ("anna", "bert")]
         for number in range(1, LAST + 1):
             told = b"" if number == silent else events
@@ -114,3 +116,14 @@ async def test_partitions_of_which_something_is_not_kept_are_named(schema: str) 
         assert list(answer.expired_partitions) == [0]
         with pytest.raises(InvalidArgument):
             await api.ReadFeeds(messages.ReadFeedsRequest(after=[place(partition=0)]), None)  # type: ignore[arg-type]
+
+
+async def test_nothing_past_the_end_of_a_feed_is_reached(schema: str) -> None:
+    async with fed(schema) as pool:
+        feeds = FeedRepository(pool)
+        assert (await feeds.heads()).sequences == {0: LAST}
+        for after in (LAST - 2, LAST):
+            part = (await feeds.read({0: after}, {0: LAST + 5}, "", 100))[0]
+            assert (part.reached, part.gap) == (LAST, False)
+        assert (await feeds.read({0: LAST + 2}, {0: LAST + 5}, "", 100))[0] == FeedPart([], LAST + 2, False)
+        assert (await feeds.read({7: 0}, {7: 5}, "", 100))[7] == FeedPart([], 0, False)

@@ -227,6 +227,12 @@ def restore(server: PostgresServer, backup: Path) -> None:
         settings.write("restore_command = 'false'\n")
     owner = os.stat(server.data_dir)
     os.chown(signal, owner.st_uid, owner.st_gid)
+    put_back(server, backup)
+
+
+def put_back(server: PostgresServer, backup: Path) -> None:
+    """The same, and PostgreSQL does not know that it was done."""
+    owner = os.stat(server.data_dir)
     shutil.rmtree(server.data_dir)
     shutil.copytree(backup, server.data_dir, copy_function=copy_with_owner)
     for folder in [server.data_dir, *(path for path in Path(server.data_dir).rglob("*") if path.is_dir())]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&blockyard/runner/v1/feed_service.proto\x12\x13\x62lockyard.runner.v1\"\x15\n\x13GetFeedHeadsRequest\"H\n\x14GetFeedHeadsResponse\x12\x30\n\x05heads\x18\x01 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\"3\n\x0c\x46\x65\x65\x64Position\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x9c\x01\n\x10ReadFeedsRequest\x12\x30\n\x05\x61\x66ter\x18\x01 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x32\n\x07through\x18\x02 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"\x91\x01\n\x11ReadFeedsResponse\x12,\n\x05turns\x18\x01 \x03(\x0b\x32\x1d.blockyard.runner.v1.FeedTurn\x12\x32\n\x07reached\x18\x02 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x1a\n\x12\x65xpired_partitions\x18\x03 \x03(\x05\"N\n\x08\x46\x65\x65\x64Turn\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\x32\xd2\x01\n\x0b\x46\x65\x65\x64Service\x12\x65\n\x0cGetFeedHeads\x12(.blockyard.runner.v1.GetFeedHeadsRequest\x1a).blockyard.runner.v1.GetFeedHeadsResponse\"\x00\x12\\\n\tReadFeeds\x12%.blockyard.runner.v1.ReadFeedsRequest\x1a&.blockyard.runner.v1.ReadFeedsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&blockyard/runner/v1/feed_service.proto\x12\x13\x62lockyard.runner.v1\"\x15\n\x13GetFeedHeadsRequest\"Y\n\x14GetFeedHeadsResponse\x12\x30\n\x05heads\x18\x01 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x0f\n\x07history\x18\x02 \x01(\t\"3\n\x0c\x46\x65\x65\x64Position\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x9c\x01\n\x10ReadFeedsRequest\x12\x30\n\x05\x61\x66ter\x18\x01 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x32\n\x07through\x18\x02 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\"\x91\x01\n\x11ReadFeedsResponse\x12,\n\x05turns\x18\x01 \x03(\x0b\x32\x1d.blockyard.runner.v1.FeedTurn\x12\x32\n\x07reached\x18\x02 \x03(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\x1a\n\x12\x65xpired_partitions\x18\x03 \x03(\x05\"N\n\x08\x46\x65\x65\x64Turn\x12\x33\n\x08position\x18\x01 \x01(\x0b\x32!.blockyard.runner.v1.FeedPosition\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x0c\x32\xd2\x01\n\x0b\x46\x65\x65\x64Service\x12\x65\n\x0cGetFeedHeads\x12(.blockyard.runner.v1.GetFeedHeadsRequest\x1a).blockyard.runner.v1.GetFeedHeadsResponse\"\x00\x12\\\n\tReadFeeds\x12%.blockyard.runner.v1.ReadFeedsRequest\x1a&.blockyard.runner.v1.ReadFeedsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETFEEDHEADSREQUEST']._serialized_start=63
   _globals['_GETFEEDHEADSREQUEST']._serialized_end=84
   _globals['_GETFEEDHEADSRESPONSE']._serialized_start=86
-  _globals['_GETFEEDHEADSRESPONSE']._serialized_end=158
-  _globals['_FEEDPOSITION']._serialized_start=160
-  _globals['_FEEDPOSITION']._serialized_end=211
-  _globals['_READFEEDSREQUEST']._serialized_start=214
-  _globals['_READFEEDSREQUEST']._serialized_end=370
-  _globals['_READFEEDSRESPONSE']._serialized_start=373
-  _globals['_READFEEDSRESPONSE']._serialized_end=518
-  _globals['_FEEDTURN']._serialized_start=520
-  _globals['_FEEDTURN']._serialized_end=598
-  _globals['_FEEDSERVICE']._serialized_start=601
-  _globals['_FEEDSERVICE']._serialized_end=811
+  _globals['_GETFEEDHEADSRESPONSE']._serialized_end=175
+  _globals['_FEEDPOSITION']._serialized_start=177
+  _globals['_FEEDPOSITION']._serialized_end=228
+  _globals['_READFEEDSREQUEST']._serialized_start=231
+  _globals['_READFEEDSREQUEST']._serialized_end=387
+  _globals['_READFEEDSRESPONSE']._serialized_start=390
+  _globals['_READFEEDSRESPONSE']._serialized_end=535
+  _globals['_FEEDTURN']._serialized_start=537
+  _globals['_FEEDTURN']._serialized_end=615
+  _globals['_FEEDSERVICE']._serialized_start=618
+  _globals['_FEEDSERVICE']._serialized_end=828
 # @@protoc_insertion_point(module_scope)

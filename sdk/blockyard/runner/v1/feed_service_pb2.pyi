@@ -42,6 +42,11 @@ class GetFeedHeadsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    history: _builtins.str
+    """Of the database that these are from. Another one than before says that it was restored, promoted or merely started
+    again: turns that were told may be gone, and their places taken by others.
+    """
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedPosition]:
         """One for each partition that there is."""
@@ -50,10 +55,11 @@ class GetFeedHeadsResponse(_message.Message):
         self,
         *,
         heads: _abc.Iterable[Global___FeedPosition] | None = ...,
+        history: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "history", b"history"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,7 +144,9 @@ class ReadFeedsResponse(_message.Message):
 
     @_builtins.property
     def reached(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedPosition]:
-        """Up to where each partition of the request was read, in its order. A partition is done once it is at its `through`."""
+        """Up to where each partition of the request was read, in its order. A partition is done once it is at its `through`.
+        None is past the end of its feed: one that is asked for more, as of before a database was restored, stays there.
+        """
 
     @_builtins.property
     def expired_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -24,6 +24,7 @@ from services.notification.webhooks.replaying import FULL_SECONDS
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.notification.house import Notifier, metadata, notifying
+from tests.integration.notification.test_restored_database import go_back
 from tests.integration.notification.test_subscribing import connected, run_some
 from tests.integration.notification.webhooks.office import Endpoint, endpoint
 from tests.waiting import until
@@ -257,6 +258,33 @@ async def test_what_executions_do_is_delivered_from_the_creation_on_and_replayed
 
             await until(recorded, "what was sent is recorded as delivered")
             assert len(await listed()) == sum(lengths.values())
+
+
+async def test_a_replay_ends_where_feeds_end_that_were_longer_when_it_was_asked_for(postgres: PostgresServer) -> None:
+    allowed: dict[str, Any] = {"egress_allow": "127.0.0.1", "webhook_http": True}
+    async with notifying(postgres, **allowed, webhook_backlog=40) as (built, told), endpoint() as taker:
+        one_node(built)
+        anna = Caller(told)
+        async with running(built.bus, {"work": echo}):
+            await run_some(built, 12)
+            hook = (await anna.create(taker.url)).webhook
+            await anna.set_state(hook.id, webhook_pb2.WEBHOOK_STATE_PAUSED)
+            request = messages.ReplayWebhookRequest(webhook_id=hook.id, cursor=encode_cursor({}))
+            await anna.call("ReplayWebhook", request)
+
+            async def waiting() -> int:
+                return (await anna.get(hook.id)).pending_deliveries
+
+            await until(waiting, "its queue is filled")
+            assert (await anna.get(hook.id)).replay.state == webhook_pb2.WEBHOOK_REPLAY_STATE_RUNNING
+
+            await go_back(built)
+            await anna.set_state(hook.id, webhook_pb2.WEBHOOK_STATE_ACTIVE)
+
+            async def done() -> bool:
+                return (await anna.get(hook.id)).replay.state == webhook_pb2.WEBHOOK_REPLAY_STATE_DONE
+
+            await until(done, "it is done")
 
 
 @pytest.mark.parametrize("bound", [{"webhook_backlog": 40}, {"webhook_backlog_bytes": 16_000}])
