@@ -37,7 +37,17 @@ def main(root: Path, stamp: str) -> int:
         (cache / "temporary").mkdir(exist_ok=True)
         uv = installed_uv(cache / "bootstrap")
         run(
-            [str(uv), "sync", "--frozen", "--quiet", "--python", sys.executable, "--project", str(root)],
+            [
+                str(uv),
+                "sync",
+                "--frozen",
+                "--all-extras",
+                "--quiet",
+                "--python",
+                sys.executable,
+                "--project",
+                str(root),
+            ],
             "Installing the packages of uv.lock",
         )
         made_here.write_text(str(root))
