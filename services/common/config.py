@@ -78,6 +78,8 @@ class ProcessSettings(LogSettings):
     nats_certificate: Path | None = None
     """Proves this process to NATS (PEM)."""
     nats_key: Path | None = None
+    nats_stream_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Servers of NATS that keep each stream: 1, 3 or 5. Nothing is lost with one, but waits for it."""
 
     tls_certificate: Path | None = None
     """This process's certificate (PEM, with its chain): for its server, and to prove itself to other services."""
@@ -116,7 +118,7 @@ class ProcessSettings(LogSettings):
     def nats_access(self) -> NatsAccess:
         """As whom this process connects to NATS, and whom it takes for NATS."""
         files = TlsFiles(self.nats_certificate, self.nats_key, self.nats_ca)
-        return NatsAccess(self.nats_user, self.nats_password_file, files)
+        return NatsAccess(self.nats_user, self.nats_password_file, files, self.nats_stream_replicas)
 
     @model_validator(mode="after")
     def _files_are_complete(self) -> Self:

@@ -76,6 +76,8 @@ def channel(
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        # By default addresses are looked up twice a minute at most: a pod that was replaced would be called until then.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     interceptors = [_CallDetails(address, credentials, deadline)]
     if credentials.files.ca is None:

@@ -14,6 +14,8 @@ class NatsAccess:
     """The user, where the URL names none."""
     password_file: Path | None = None
     tls: TlsFiles = field(default_factory=TlsFiles)
+    stream_replicas: int = 1
+    """Servers that keep each stream which this process makes."""
 
     def password(self) -> str:
         """The user's password of this moment."""

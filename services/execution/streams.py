@@ -22,7 +22,6 @@ TRIAL_CONFIGURATION = {
     "name": TRIAL,
     "subjects": [TRIAL_SUBJECT],
     "storage": "file",
-    "num_replicas": 1,
     "max_bytes": 4 * TRIAL_BYTES,
 }
 

@@ -54,9 +54,9 @@ INBOXES = "_INBOX."
 class Bus:
     """One connection to NATS. Made by `connect`."""
 
-    def __init__(self, client: BusClient, max_in_flight: int, user: str = "") -> None:
+    def __init__(self, client: BusClient, max_in_flight: int, user: str = "", stream_replicas: int = 1) -> None:
         self.client = client
-        self.jetstream = JetStream(self)
+        self.jetstream = JetStream(self, stream_replicas)
         # A user of NATS may listen below its own name alone: nobody else can, so nobody reads its answers.
         self._inbox = ".".join(filter(None, ("_INBOX", user, secrets.token_hex(10))))
         self._inboxes = 0
@@ -264,7 +264,7 @@ async def connect(
     try:
         if why := too_small(client.max_payload):
             raise StartRefused(why)
-        bus = Bus(client, max_in_flight, access.user or user_of(url))
+        bus = Bus(client, max_in_flight, access.user or user_of(url), access.stream_replicas)
         connection_log.watch(bus)
         yield bus
     finally:

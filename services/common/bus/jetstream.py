@@ -54,7 +54,6 @@ class StreamLimits:
             "name": name,
             "subjects": [subject],
             "storage": "file",
-            "num_replicas": 1,
             "max_bytes": max_bytes,
             "duplicate_window": 120 * NANOSECONDS,
             **policy,
@@ -65,7 +64,6 @@ NOTICES_CONFIGURATION: Mapping[str, Any] = {
     "name": NOTICES,
     "subjects": ["blockyard.notice.>"],
     "storage": "file",
-    "num_replicas": 1,
     "max_bytes": 64 << 20,
     "max_age": 7 * 24 * 3600 * NANOSECONDS,
     "duplicate_window": 120 * NANOSECONDS,
@@ -85,8 +83,9 @@ class Requester(Protocol):
 class JetStream:
     """Requests to the JetStream of one connection."""
 
-    def __init__(self, bus: Requester) -> None:
+    def __init__(self, bus: Requester, stream_replicas: int = 1) -> None:
         self._bus = bus
+        self._stream_replicas = stream_replicas
 
     async def ask(self, operation: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer to one request of the JetStream API; its refusals become errors."""
@@ -106,6 +105,7 @@ class JetStream:
     async def ensure_stream(self, configuration: Mapping[str, Any]) -> StreamInfo:
         """Make the stream, or bring the one that is there to this configuration."""
         name = configuration["name"]
+        configuration = {**configuration, "num_replicas": self._stream_replicas}
         try:
             answer = await self.ask(f"STREAM.CREATE.{name}", configuration)
         except JetStreamRefused as error:
