@@ -1,6 +1,6 @@
 """`python -m services.gateway render --output FOLDER`: writes the files that Envoy is started with.
 
-Settings come from the environment; with --template they are left as words for a chart to fill in.
+Settings come from the environment.
 """
 
 import argparse
@@ -18,9 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     render = commands.add_parser("render", help="write envoy.yaml, edge.lua and blockyard.binpb")
     render.add_argument("--output", type=Path, required=True, help="folder for the files, made where it is missing")
-    render.add_argument("--template", action="store_true", help="leave what settings say as words such as @PORT@")
     chosen = parser.parse_args(arguments)
-    rendering.write(chosen.output, None if chosen.template else config.load(EdgeSettings))
+    rendering.write(chosen.output, config.load(EdgeSettings))
 
 
 if __name__ == "__main__":

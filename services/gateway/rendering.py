@@ -1,6 +1,6 @@
 """Makes the files that Envoy is started with: `envoy.yaml`, `edge.lua` and `blockyard.binpb`.
 
-What comes from the contract is filled in always; what comes from settings may be left for a chart to fill in.
+What comes from the contract is filled in first, then what comes from settings.
 """
 
 import json
@@ -70,14 +70,12 @@ def words(settings: EdgeSettings, folder: str) -> dict[str, str]:
     }
 
 
-def write(folder: Path, settings: EdgeSettings | None) -> None:
-    """Write the files into a folder; without settings their words stay in the configuration."""
+def write(folder: Path, settings: EdgeSettings) -> None:
+    """Write the files into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    configuration = template()
-    if settings is not None:
-        configuration = _filled(configuration, words(settings, str(folder.absolute())))
-        for name, certificate, key in _pairs(settings):
-            (folder / f"{name}.yaml").write_text(json.dumps(_secret(name, certificate, key)), encoding="utf-8")
+    configuration = _filled(template(), words(settings, str(folder.absolute())))
+    for name, certificate, key in _pairs(settings):
+        (folder / f"{name}.yaml").write_text(json.dumps(_secret(name, certificate, key)), encoding="utf-8")
     (folder / CONFIGURATION).write_text(configuration, encoding="utf-8")
     (folder / SCRIPT).write_text(script(), encoding="utf-8")
     (folder / DESCRIPTORS).write_bytes(contract.descriptor_set().SerializeToString(deterministic=True))
