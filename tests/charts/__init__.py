@@ -1,0 +1,1 @@
+"""The Helm chart: rendered, looked at, and run as processes."""

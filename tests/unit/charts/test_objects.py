@@ -1,0 +1,218 @@
+"""What is true of every object of the chart, whatever the values."""
+
+import base64
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+
+from tests.charts.matrix import MATRIX
+from tests.charts.rendering import containers, pod_spec, render
+
+Json = Any  # what stands in manifests
+VERSIONS = ("1.30", "1.37")
+"""The oldest and the newest version of Kubernetes that the chart is for."""
+OTHERS = {
+    "keda.sh/v1alpha1": "ScaledObject",
+    "gateway.networking.k8s.io/v1": "HTTPRoute",
+    "monitoring.coreos.com/v1": "PodMonitor PrometheusRule",
+}
+"""Objects that Kubernetes itself does not know."""
+_VALID: set[tuple[str, str]] = set()
+OF_CLUSTERS = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Namespace",
+    "PriorityClass",
+    "RuntimeClass",
+    "CustomResourceDefinition",
+)
+
+
+@pytest.fixture(scope="module", params=MATRIX)
+def values(request: pytest.FixtureRequest) -> Json:
+    return MATRIX[request.param]
+
+
+@pytest.fixture(scope="module")
+def objects(values: Json) -> list[Json]:
+    return render(values, "--namespace", "here")
+
+
+def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
+    return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
+
+
+def workloads(objects: list[Json]) -> list[Json]:
+    return [one for one in objects if pod_spec(one)]
+
+
+def template(one: Json) -> Json:
+    return one if one["kind"] == "Pod" else one["spec"]["template"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_knows_every_field(objects: list[Json], version: str) -> None:
+    for one in objects:
+        # Most objects are the same whatever the values, and each check takes a while.
+        looked_at = (version, json.dumps(one, sort_keys=True))
+        if looked_at in _VALID or one["kind"] in OTHERS.get(one["apiVersion"], "").split():
+            continue
+        kubernetes_validate.validate(one, version, strict=True)
+        _VALID.add(looked_at)
+
+
+def test_nothing_is_there_twice_or_outside_of_the_namespace(objects: list[Json]) -> None:
+    names = Counter((one["kind"], one["metadata"]["name"]) for one in objects)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert {one["metadata"]["namespace"] for one in objects} == {"here"}
+    assert not {one["kind"] for one in objects} & set(OF_CLUSTERS)
+    assert all(len(name) <= 63 for _, name in names)
+
+
+def test_every_container_keeps_to_the_restricted_standard(objects: list[Json]) -> None:
+    for one in workloads(objects):
+        spec = pod_spec(one)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
+        assert all("hostPath" not in volume for volume in spec["volumes"])
+    for _, container in containers(objects):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_container_says_what_it_takes(objects: list[Json]) -> None:
+    for _, container in containers(objects):
+        assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+        assert "cpu" not in container["resources"]["limits"]  # it would be throttled while the node is idle
+
+
+def test_probes_ports_and_mounts_exist(objects: list[Json]) -> None:
+    for one, container in containers(objects):
+        ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            probe = container.get(kind, {})
+            if "grpc" in probe:
+                assert probe["grpc"]["port"] in ports.values()
+            for way in ("httpGet", "tcpSocket"):
+                if way in probe:
+                    assert probe[way]["port"] in ports
+        template_claims = (one.get("spec") or {}).get("volumeClaimTemplates", ())
+        volumes = [volume["name"] for volume in pod_spec(one)["volumes"]]
+        volumes += [claim["metadata"]["name"] for claim in template_claims]
+        assert len(set(volumes)) == len(volumes)
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert len(set(mounts)) == len(mounts)
+        assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
+        names = [variable["name"] for variable in container.get("env", ())]
+        assert len(set(names)) == len(names)
+
+
+def test_everything_that_serves_is_asked_whether_it_is_ready(objects: list[Json]) -> None:
+    for one in workloads(objects):
+        if one["kind"] in ("Deployment", "StatefulSet"):
+            for container in pod_spec(one)["containers"]:
+                assert {"startupProbe", "readinessProbe"} <= container.keys()
+
+
+def test_services_select_pods_that_have_their_ports(objects: list[Json]) -> None:
+    for service in of_kind(objects, "Service").values():
+        selector = service["spec"]["selector"].items()
+        found = [one for one in workloads(objects) if selector <= template(one)["metadata"]["labels"].items()]
+        assert len(found) == 1, service["metadata"]["name"]
+        ports = {port["name"] for one in pod_spec(found[0])["containers"] for port in one["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_selectors_fit_their_own_pods_and_no_others(objects: list[Json]) -> None:
+    sets = [one for one in workloads(objects) if one["kind"] in ("Deployment", "StatefulSet")]
+    for one in sets:
+        selector = one["spec"]["selector"]["matchLabels"].items()
+        assert [other for other in workloads(objects) if selector <= template(other)["metadata"]["labels"].items()] == [
+            one
+        ]
+
+
+def test_what_is_referred_to_exists(objects: list[Json], values: Json) -> None:
+    """Secrets, claims, configurations and accounts are of the chart, or named in the values."""
+    named = set(re.findall(r"'([^']+)'", str(values)))
+
+    def check(kind: str, name: str, keys: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        if name in named:
+            return
+        there = of_kind(objects, kind)
+        assert name in there, f"{kind} {name}"
+        assert keys <= there[name].get("data", {}).keys()
+
+    for one, container in containers(objects):
+        for variable in container.get("env", ()):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef")
+            if reference:
+                check("Secret", reference["name"], {reference["key"]})
+        for source in container.get("envFrom", ()):
+            check("Secret", source["secretRef"]["name"])
+        spec = pod_spec(one)
+        for volume in spec["volumes"]:
+            if "secret" in volume:
+                check(
+                    "Secret",
+                    volume["secret"]["secretName"],
+                    {item["key"] for item in volume["secret"].get("items", ())},
+                )
+            if "configMap" in volume:
+                check("ConfigMap", volume["configMap"]["name"])
+            if "persistentVolumeClaim" in volume:
+                check("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+        if "serviceAccountName" in spec:
+            check("ServiceAccount", spec["serviceAccountName"])
+
+
+def test_every_port_is_covered_by_a_network_policy(objects: list[Json], values: Json) -> None:
+    policies = of_kind(objects, "NetworkPolicy").values()
+    if not values.get("networkPolicy", {}).get("enabled", True):
+        assert not policies
+        return
+    for one in workloads(objects):
+        labels = template(one)["metadata"]["labels"].items()
+        of_it = [
+            policy["spec"] for policy in policies if policy["spec"]["podSelector"]["matchLabels"].items() <= labels
+        ]
+        assert all(policy["policyTypes"] == ["Ingress", "Egress"] for policy in of_it)
+        assert any("ingress" not in policy for policy in of_it)  # nothing comes in but what the others let in
+        opened = {port["port"] for policy in of_it for rule in policy.get("ingress") or () for port in rule["ports"]}
+        for container in pod_spec(one)["containers"]:
+            for port in container.get("ports", ()):
+                if port["name"] not in ("health", "metrics", "monitor"):  # the kubelet's, and for whom values name
+                    assert port["name"] in opened, f"{one['metadata']['name']}: {port['name']}"
+
+
+def test_no_secret_stands_anywhere_but_in_a_secret(objects: list[Json]) -> None:
+    secrets = {
+        base64.b64decode(value).decode()
+        for secret in of_kind(objects, "Secret").values()
+        for value in secret["data"].values()
+    }
+    rest = str([one for one in objects if one["kind"] != "Secret"])
+    assert [secret for secret in secrets if secret in rest] == []
+
+
+def test_runners_hold_their_own_secret_alone(objects: list[Json]) -> None:
+    for name, one in of_kind(objects, "Deployment").items():
+        if "-runner-" in name:
+            (container,) = pod_spec(one)["containers"]
+            keys = [
+                variable["valueFrom"]["secretKeyRef"]["key"]
+                for variable in container["env"]
+                if "secretKeyRef" in variable.get("valueFrom", {})
+            ]
+            assert keys == ["runner-secret"]
