@@ -87,15 +87,14 @@ class Pod:
 class Cluster:
     """The objects of a chart, and the pods that run of them."""
 
-    def __init__(self, folder: Path, network: str, objects: Sequence[Json], hosts: Mapping[str, str]) -> None:
-        """`network` are the first two numbers of addresses, such as "127.7"; `hosts` are further names."""
+    def __init__(self, folder: Path, network: str, objects: Sequence[Json]) -> None:
+        """`network` are the first two numbers of addresses, such as "127.7"."""
         self.folder = folder
         self.objects = {(one["kind"], one["metadata"]["name"]): one for one in objects}
         self.hooks = [one for one in objects if "helm.sh/hook" in one["metadata"].get("annotations", {})]
         """Pods that are started by hand."""
         self.pods: dict[str, Pod] = {}
         self._network = network
-        self._extra_hosts = dict(hosts)
         self._proxies: dict[str, list[asyncio.Server]] = {}
         self._given = 0
 
@@ -160,8 +159,7 @@ class Cluster:
         return [pod for pod in self.pods.values() if selector <= pod.labels.items()]
 
     async def _name_services(self) -> None:
-        lines = [f"{EVERYWHERE.replace('0.0.0.0', '127.0.0.1')} localhost"]
-        lines += [f"{address} {name}" for name, address in self._extra_hosts.items()]
+        lines = ["127.0.0.1 localhost"]
         for at, service in enumerate(self.of_kind("Service"), 1):
             name, pods = service["metadata"]["name"], self.selected(service)
             if service["spec"].get("clusterIP") == "None":

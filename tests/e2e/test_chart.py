@@ -36,7 +36,7 @@ async def cluster(folder: Path, values: dict[str, Any]) -> AsyncIterator[Cluster
         url = base64.b64encode(postgres.url.encode()).decode()
         objects.append({"kind": "Secret", "metadata": {"name": "migration"}, "data": {"migration-url": url}})
         network = f"127.{100 + os.getpid() % 150}"
-        built = Cluster(folder, network, objects, {})
+        built = Cluster(folder, network, objects)
         try:
             await built.start()
             yield built
