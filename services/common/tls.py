@@ -69,6 +69,36 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """For a server of Python's own ssl: every connection is made with the certificate of its moment."""
+    watched = Watched(files)
+    current = _server_context(files)
+
+    def renew(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        nonlocal current
+        if watched.changed():
+            try:
+                current = _server_context(files)
+            except (ssl.SSLError, OSError) as error:
+                # Replaced once more, within a moment: what that was is looked at later.
+                log.error("a renewed certificate is of no use, the one before goes on", reason=str(error))
+        connection.context = current
+
+    first = _server_context(files)
+    # Asked at each handshake, of those too that name no host.
+    first.sni_callback = renew
+    return first
+
+
+def _server_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.client_ca)
+    if files.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    if files.certificate is not None:
+        context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
 class Watched:
     """Files that are read again once they have changed, and are of use."""
 

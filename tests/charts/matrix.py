@@ -44,6 +44,24 @@ MATRIX: dict[str, Mapping[str, Json]] = {
         "imageRegistry": "registry.example.org/mirror/",
         "images": {"services": {"digest": f"sha256:{'0' * 64}"}, "nats": {"tag": "2.16.0"}},
     },
+    "certificates of cert-manager": {"internalTls": {"enabled": True, "certManager": {"enabled": True}}},
+    "certificates of an issuer of the cluster": {
+        "internalTls": {
+            "enabled": True,
+            "certManager": {"enabled": True, "issuerRef": {"name": "ours", "kind": "ClusterIssuer"}},
+        },
+        "nats": {"replicas": 3},
+        "runnerPools": [{"name": "default"}, {"name": "gpu"}],
+        "edge": {"tls": {"secretName": "edge-tls"}},
+    },
+    "certificates of the operator": {
+        "internalTls": {
+            "enabled": True,
+            "existingSecret": "all-tls",
+            "existingSecrets": {"runner": "runner-tls", "runner-gpu": "gpu-tls", "nats": "nats-tls"},
+        },
+        "runnerPools": [{"name": "default"}, {"name": "gpu"}],
+    },
     "edge with tls": {"edge": {"tls": {"secretName": "edge-tls"}, "service": {"type": "LoadBalancer"}}},
     "node port": {"edge": {"service": {"type": "NodePort", "nodePort": 30080, "externalTrafficPolicy": "Local"}}},
     "ingress for any host": {"edge": {"ingress": {"enabled": True}}},

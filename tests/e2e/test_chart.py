@@ -1,22 +1,25 @@
-"""The chart's pods run, as processes, and a graph runs on them."""
+"""The chart's pods run, as processes that speak TLS with each other, and a graph runs on them."""
 
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.charts.pods import Cluster
-from tests.charts.rendering import render
+from tests.charts.rendering import RELEASE, render
+from tests.stack.certificates import Authority
 from tests.stack.postgres import running_postgres
 from tests.waiting import until
 
+PARTS = ("graph", "execution", "credentials", "account", "notification", "edge", "nats", "runner")
 SMALL: dict[str, Any] = {
     "defaults": {"replicas": 1},
     "execution": {"replicas": 2},
     "nats": {"storage": {"size": "1Gi"}},
+    "internalTls": {"enabled": True, "existingSecrets": {part: f"{part}-tls" for part in PARTS}},
 }
 
 
@@ -33,8 +36,8 @@ async def cluster(folder: Path, values: dict[str, Any]) -> AsyncIterator[Cluster
             "migrationSecret": "migration",
         }
         objects = render({**values, "postgresql": {"enabled": False, "external": external}})
-        url = base64.b64encode(postgres.url.encode()).decode()
-        objects.append({"kind": "Secret", "metadata": {"name": "migration"}, "data": {"migration-url": url}})
+        objects.append(secret("migration", {"migration-url": postgres.url.encode()}))
+        objects.extend(certificates(folder))
         network = f"127.{100 + os.getpid() % 150}"
         built = Cluster(folder, network, objects)
         try:
@@ -42,6 +45,23 @@ async def cluster(folder: Path, values: dict[str, Any]) -> AsyncIterator[Cluster
             yield built
         finally:
             await built.stop()
+
+
+def secret(name: str, data: Mapping[str, bytes]) -> dict[str, Any]:
+    """A Secret that an operator has made."""
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"kind": "Secret", "metadata": {"name": name}, "data": encoded}
+
+
+def certificates(folder: Path) -> list[dict[str, Any]]:
+    """A Secret for each part, whose certificate is good for that part's Service alone."""
+    authority = Authority(folder / "authority")
+    made = []
+    for part in PARTS:
+        pair = authority.sign(part, [f"{RELEASE}-blockyard-{part}"])
+        data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": authority.file}
+        made.append(secret(f"{part}-tls", {key: path.read_bytes() for key, path in data.items()}))
+    return made
 
 
 async def test_a_graph_runs_on_the_pods_of_the_chart(tmp_path: Path) -> None:

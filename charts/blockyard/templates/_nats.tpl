@@ -10,6 +10,10 @@ max_payload: 8MB
 # A consumer that is slow for a moment is not cut off.
 max_pending: 256MB
 write_deadline: "10s"
+{{- if .Values.internalTls.enabled }}
+# Users have passwords, so programs that subscribe need no certificate.
+tls {cert_file: /etc/blockyard/tls/tls.crt, key_file: /etc/blockyard/tls/tls.key, ca_file: /etc/blockyard/tls/ca.crt}
+{{- end }}
 jetstream {
   store_dir: /data
   # A ceiling for accounting only: each stream has its own limit.
@@ -21,6 +25,9 @@ cluster {
   name: {{ $prefix }}
   listen: "0.0.0.0:6222"
   authorization {user: route, password: $ROUTE_PASSWORD}
+  {{- if .Values.internalTls.enabled }}
+  tls {cert_file: /etc/blockyard/tls/tls.crt, key_file: /etc/blockyard/tls/tls.key, ca_file: /etc/blockyard/tls/ca.crt, verify: true}
+  {{- end }}
   routes: [
     {{- range $at := until (int .Values.nats.replicas) }}
     $ROUTE_{{ $at }}

@@ -48,7 +48,7 @@ postgresql://{{ index $ 1 }}@{{ required "postgresql.external.host must be set w
 
 {{- define "blockyard.natsUrl" -}}
 {{- if .Values.nats.enabled -}}
-nats://{{ include "blockyard.fullname" . }}-nats:4222
+{{ ternary "tls" "nats" .Values.internalTls.enabled }}://{{ include "blockyard.fullname" . }}-nats:4222
 {{- else -}}
 {{ required "nats.external.url must be set where nats.enabled is false" .Values.nats.external.url }}
 {{- end -}}
@@ -75,6 +75,12 @@ BLOCKYARD_{{ upper $name }}_ADDRESS: {{ include "blockyard.fullname" $root }}-{{
 {{- with $root.Values.monitoring.otlpEndpoint }}
 BLOCKYARD_OTLP_ENDPOINT: {{ . }}
 {{- end }}
+{{- if $root.Values.internalTls.enabled }}
+BLOCKYARD_TLS_CERTIFICATE: /etc/blockyard/tls/tls.crt
+BLOCKYARD_TLS_KEY: /etc/blockyard/tls/tls.key
+BLOCKYARD_TLS_CA: /etc/blockyard/tls/ca.crt
+BLOCKYARD_TLS_CLIENT_CA: /etc/blockyard/tls/ca.crt
+{{- end }}
 {{- end }}
 
 {{/* A mapping of variables as a list: (list $mapping $env). What `env` says wins. */}}
@@ -100,7 +106,11 @@ BLOCKYARD_NATS_STREAM_REPLICAS: {{ $root.Values.nats.enabled | ternary $root.Val
 BLOCKYARD_NATS_USER: {{ index . 1 }}
 BLOCKYARD_NATS_PASSWORD_FILE: /etc/blockyard/nats/password
 {{- end }}
-{{- if and (not $root.Values.nats.enabled) $root.Values.nats.external.caSecret }}
+{{- if $root.Values.nats.enabled }}
+{{- if $root.Values.internalTls.enabled }}
+BLOCKYARD_NATS_CA: /etc/blockyard/tls/ca.crt
+{{- end }}
+{{- else if $root.Values.nats.external.caSecret }}
 BLOCKYARD_NATS_CA: /etc/blockyard/nats-ca/ca.crt
 {{- end }}
 {{- if and (not $root.Values.nats.enabled) $root.Values.nats.external.clientSecret }}

@@ -1,7 +1,6 @@
 """The HTTP server of the notification service, in its process and on its loop."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ExceptionHandler
 
-from services.common import grpc_server, tasks
+from services.common import grpc_server, tasks, tls
 from services.common.errors import BlockyardError, NotFound, StartRefused
 from services.notification.config import NotificationSettings
 from services.notification.web.errors import error_response
@@ -69,11 +68,10 @@ async def serve(settings: NotificationSettings, routes: Sequence[BaseRoute]) -> 
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=END_SECONDS,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
-        ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
+        ssl_context_factory=(lambda *_: tls.server_context(settings.tls())) if settings.tls_certificate else None,
     )
+    # Before it listens: a certificate that is of no use is refused as such.
+    config.load()
     server = _Server(config)
     serving = asyncio.create_task(server.serve(), name="web")
     try:

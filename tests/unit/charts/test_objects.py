@@ -16,6 +16,7 @@ Json = Any  # what stands in manifests
 VERSIONS = ("1.30", "1.37")
 """The oldest and the newest version of Kubernetes that the chart is for."""
 OTHERS = {
+    "cert-manager.io/v1": "Certificate Issuer",
     "keda.sh/v1alpha1": "ScaledObject",
     "gateway.networking.k8s.io/v1": "HTTPRoute",
     "monitoring.coreos.com/v1": "PodMonitor PrometheusRule",
@@ -146,6 +147,7 @@ def test_selectors_fit_their_own_pods_and_no_others(objects: list[Json]) -> None
 def test_what_is_referred_to_exists(objects: list[Json], values: Json) -> None:
     """Secrets, claims, configurations and accounts are of the chart, or named in the values."""
     named = set(re.findall(r"'([^']+)'", str(values)))
+    named |= {one["spec"]["secretName"] for one in of_kind(objects, "Certificate").values()}
 
     def check(kind: str, name: str, keys: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         if name in named:
@@ -216,3 +218,52 @@ def test_runners_hold_their_own_secret_alone(objects: list[Json]) -> None:
                 if "secretKeyRef" in variable.get("valueFrom", {})
             ]
             assert keys == ["runner-secret"]
+
+
+def test_every_part_has_a_certificate_for_its_service_when_there_is_tls(objects: list[Json], values: Json) -> None:
+    enabled = values.get("internalTls", {}).get("enabled", False)
+    certificates = {one["spec"]["secretName"]: one["spec"] for one in of_kind(objects, "Certificate").values()}
+    for one in workloads(objects):
+        part = template(one)["metadata"]["labels"]["app.kubernetes.io/component"]
+        mounted = [volume["secret"]["secretName"] for volume in pod_spec(one)["volumes"] if volume["name"] == "tls"]
+        if part not in ("migrate", "postgresql", "test"):
+            assert len(mounted) == enabled, one["metadata"]["name"]
+        for secret in mounted:
+            if secret in certificates and one["kind"] != "Pod":
+                name = one["metadata"]["name"]
+                replicas = one["spec"].get("replicas", 1) if one["kind"] == "StatefulSet" else 0
+                hosts = [name, *(f"{name}-{at}.{name}" for at in range(replicas))]
+                suffixes = ("", ".here", ".here.svc", ".here.svc.cluster.local")
+                assert set(certificates[secret]["dnsNames"]) == {host + suffix for host in hosts for suffix in suffixes}
+                assert {"server auth", "client auth"} <= set(certificates[secret]["usages"])
+
+
+def test_whoever_signs_certificates_is_there_or_named(objects: list[Json], values: Json) -> None:
+    issuers = of_kind(objects, "Issuer")
+    for one in of_kind(objects, "Certificate").values():
+        issuer = one["spec"]["issuerRef"]
+        assert issuer["name"] in issuers or issuer == values["internalTls"]["certManager"]["issuerRef"]
+    for issuer in issuers.values():
+        signed = issuer["spec"].get("ca", {}).get("secretName")
+        assert signed is None or any(
+            one["spec"].get("isCA") and one["spec"]["secretName"] == signed
+            for one in of_kind(objects, "Certificate").values()
+        )
+
+
+def test_with_tls_nothing_is_called_in_plain_text(objects: list[Json], values: Json) -> None:
+    if not values.get("internalTls", {}).get("enabled"):
+        return
+    for one, container in containers(objects):
+        variables = {variable["name"]: variable.get("value") for variable in container.get("env", ())}
+        if "BLOCKYARD_GRAPH_ADDRESS" in variables and one["kind"] == "Deployment":
+            assert {f"BLOCKYARD_TLS_{what}" for what in ("CERTIFICATE", "KEY", "CA", "CLIENT_CA")} <= variables.keys()
+        if "BLOCKYARD_NATS_URL" in variables:
+            assert variables["BLOCKYARD_NATS_URL"].startswith("tls://")
+            assert variables["BLOCKYARD_NATS_CA"]
+        if container["name"] == "configuration":
+            assert {f"BLOCKYARD_EDGE_SERVICE_{what}" for what in ("CERTIFICATE", "KEY", "CA")} <= variables.keys()
+    for service in of_kind(objects, "Service").values():
+        for port in service["spec"]["ports"]:
+            if port["name"] in ("grpc", "web"):
+                assert port["appProtocol"] == "https"
