@@ -1,8 +1,9 @@
 """Which partitions this replica holds, and whether it still may write (rules 7 and 10).
 
 A thread with a connection of its own renews the replica's row, and does not when the event loop stands still. The
-holder counts from before it sent the renewal. Partitions are balanced every second: each replica holds its fair share,
-those of dead replicas are taken.
+holder counts from before it sent the renewal. Partitions are balanced: each replica holds its fair share, those of
+dead replicas are taken. Replicas look every second, and at once when one tells that it has come, has given some up or
+has left in order.
 """
 
 import asyncio
@@ -33,14 +34,24 @@ class Leases:
     """This replica's row and partitions."""
 
     def __init__(
-        self, repository: LeaseRepository, url: str, replica_id: str, address: str, seconds: float, partitions: int
+        self,
+        repository: LeaseRepository,
+        url: str,
+        replica_id: str,
+        address: str,
+        seconds: float,
+        partitions: int,
+        tell: Callable[[], object],
     ) -> None:
+        """`tell` has every replica look at who holds what; it may get lost."""
         self._repository = repository
         self._url = url
         self.replica_id = replica_id
         self._address = address
         self._seconds = seconds
         self._partitions = partitions
+        self._tell = tell
+        self._look = asyncio.Event()
         self._valid_until = 0.0
         self._beat = 0.0
         self._stopping = threading.Event()
@@ -74,10 +85,15 @@ class Leases:
         try:
             yield self
         finally:
-            self._stopping.set()
+            await self.leave()
             await asyncio.to_thread(thread.join, self._seconds)
-            with contextlib.suppress(*TROUBLE):
-                await self._repository.leave(self.replica_id)
+
+    async def leave(self) -> None:
+        """Gives everything up, for others to take at once: nothing may be driven here any more."""
+        self._stopping.set()
+        with contextlib.suppress(*TROUBLE):
+            await self._repository.leave(self.replica_id)
+        self._tell()
 
     async def _join(self) -> None:
         """Waits while the database is away."""
@@ -108,12 +124,20 @@ class Leases:
         self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
     ) -> None:
         """Takes and gives up partitions until it is cancelled. `release` stops driving them, and lets them go."""
+        self._tell()
         while True:
+            self._look.clear()
             try:
                 await self._balance_once(taken, release)
             except TROUBLE as error:
                 log.warning("partitions cannot be balanced", error=str(error))
-            await asyncio.sleep(BALANCE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BALANCE):
+                    await self._look.wait()
+
+    def look(self) -> None:
+        """Another replica has come, has given partitions up or has left."""
+        self._look.set()
 
     async def _balance_once(
         self, taken: Callable[[list[PartitionLease]], Awaitable[None]], release: Callable[[list[int]], Awaitable[None]]
@@ -129,7 +153,8 @@ class Leases:
         if len(self.held) > fair:
             await release(sorted(self.held)[fair:])
         # With those whose taking or giving up was not confirmed before.
-        await self._repository.release_all_but(self.replica_id, list(self.held))
+        if await self._repository.release_all_but(self.replica_id, list(self.held)):
+            self._tell()
         if len(self.held) < fair:
             new = await self._repository.take(self.replica_id, fair - len(self.held))
             if new:

@@ -71,6 +71,9 @@ FAIL = CreditsPolicy.CREDITS_POLICY_FAIL
 STORE_LOOKS = 3
 """Heartbeats between two looks for streams that NATS cannot write into."""
 
+BALANCE_SUBJECT = "blockyard.balance"
+"""Where replicas tell each other that who holds which partition has changed, or should."""
+
 SETTLE_SECONDS = 3.0
 """Longest time that an orderly end waits for events to be published, and then for the turn on its way."""
 
@@ -316,6 +319,7 @@ async def owning(
         f"{settings.host}:{settings.port}",
         settings.lease_seconds,
         settings.partitions,
+        lambda: bus.publish_now(BALANCE_SUBJECT, b""),
     )
     infos = await patiently(lambda: bus.ensure_streams(limits_of(settings)))
     runners = Runners(settings.runner_silence)
@@ -407,6 +411,7 @@ async def owning(
     async with leases.joined(), _nobody_waits(driver), asyncio.TaskGroup() as tasks:
         await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
+        told = await bus.subscribe(BALANCE_SUBJECT, lambda delivery: leases.look())
         forget = bus.on_reconnect(vigil.outage)
         works = {
             "turns": driver.run(),
@@ -432,6 +437,7 @@ async def owning(
         finally:
             forget()
             beats.unsubscribe()
+            told.unsubscribe()
             running["balance"].cancel()
             if leases.valid:
                 await _settle_down(owner)
@@ -469,5 +475,6 @@ async def _settle_down(owner: Owner) -> None:
         # A turn whose commit was not confirmed is held until the rows can be asked: that may be long after this end.
         async with asyncio.timeout(SETTLE_SECONDS):
             await owner.release(list(owner.subscriptions))
+            await owner.leases.leave()
     except (TimeoutError, *TROUBLE) as error:
         log.warning("partitions could not be given up in order", error=repr(error))

@@ -108,11 +108,14 @@ class LeaseRepository:
             rows = await connection.fetch(TAKE, replica_id, most)
         return [PartitionLease(*row) for row in rows]
 
-    async def release_all_but(self, replica_id: str, held: list[int]) -> None:
-        """Gives the replica's other partitions to whoever wants them."""
-        await self._pool.execute(
-            "UPDATE partitions SET owner = NULL WHERE owner = $1 AND partition <> ALL($2::int[])", replica_id, held
+    async def release_all_but(self, replica_id: str, held: list[int]) -> bool:
+        """Gives the replica's other partitions to whoever wants them; True if there were any."""
+        rows = await self._pool.fetch(
+            "UPDATE partitions SET owner = NULL WHERE owner = $1 AND partition <> ALL($2::int[]) RETURNING partition",
+            replica_id,
+            held,
         )
+        return bool(rows)
 
     async def published(self, replica_id: str, through: dict[int, int]) -> None:
         """Notes up to which feed sequence each partition's events are in the stream."""

@@ -287,7 +287,7 @@ async def leases(built: House, seconds: float) -> AsyncIterator[tuple[Leases, as
     """A replica that does nothing but hold its lease, and its pool of one connection."""
     url = as_role(built.database_url, "execution")
     pool = await asyncpg.create_pool(url, min_size=1, max_size=1, server_settings={"search_path": "execution"})
-    replica = Leases(LeaseRepository(pool), url, secrets.token_hex(16), "here", seconds, 4)
+    replica = Leases(LeaseRepository(pool), url, secrets.token_hex(16), "here", seconds, 4, lambda: None)
     try:
         async with replica.joined():
             yield replica, pool

@@ -17,6 +17,7 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import Ack, Message
 from services.common.ids import new_id
+from services.execution import leases
 from services.execution.commands import Stop, encode_command
 from services.execution.repository.leases import LeaseRepository
 from tests.integration.execution.house import House, Replica, house
@@ -86,6 +87,27 @@ async def test_an_orderly_end_gives_the_partitions_up_at_once(postgres: Postgres
         async with running(built.bus, {"work": echo}):
             await built.client().events(execution.id)
             assert await built.client().results(execution.id) == {"out": [1]}
+
+
+async def test_replicas_tell_each_other_of_partitions_whatever_the_clock_says(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BALANCE", 3600.0)
+    async with house(postgres, lease_seconds=30) as built, looking(built) as rows:
+
+        async def shares() -> list[int]:
+            counts = "SELECT count(*) AS held FROM partitions JOIN replicas ON replica_id = owner GROUP BY owner"
+            return [row["held"] for row in await rows.fetch(counts)]
+
+        async def shared(*expected: int) -> bool:
+            return await shares() == list(expected)
+
+        first = await built.add_replica()
+        await until(lambda: shared(4), "partitions are held by 4")
+        await built.add_replica()
+        await until(lambda: shared(2, 2), "partitions are held by 2 and 2")
+        await close(built, first)
+        await until(lambda: shared(4), "partitions are held by 4")
 
 
 async def test_what_only_waits_is_loaded_when_it_is_addressed_and_not_before(postgres: PostgresServer) -> None:
