@@ -46,6 +46,11 @@ class EdgeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Where the edge listens")
     port: Port = Field(8080, description="Its port, for REST, gRPC, gRPC-Web, WebSocket and SSE")
     metrics_port: Port = Field(9901, description="Port of `/ready` and `/metrics`")
+    drain_port: Port | None = Field(
+        None,
+        description="Port of `/drain`, for the hook of a pod that ends; whoever reaches it can have the edge drain",
+    )
+    drain_seconds: int = Field(15, ge=0, le=3_600, description="What `/drain` takes to answer")
     admin_socket: str = Field("/tmp/edge.sock", description="Socket of Envoy's own administration, for its user alone")
 
     graph_endpoints: Addresses = Field("127.0.0.1:50051", description="The graph service")

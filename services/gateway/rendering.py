@@ -64,6 +64,7 @@ def words(settings: EdgeSettings, folder: str) -> dict[str, str]:
         "DEADLINE": str(settings.timeout + 1),
         "CORS_ORIGINS": json.dumps([_origin(origin) for origin in parse_list(settings.cors_origins)]),
         "STRICT_TRANSPORT_SECURITY": "max-age=31536000; includeSubDomains" if settings.tls_certificate else "",
+        "DRAIN_LISTENS": json.dumps(_drain_listens(settings)),
         "LISTENER_TRANSPORT": json.dumps(_listener_transport(settings, folder)),
         **_transports(settings, folder),
         "TRACING": json.dumps(_tracing(settings)),
@@ -93,6 +94,13 @@ def _endpoint(address: str) -> Mapping[str, Any]:
 
 def _origin(origin: str) -> Mapping[str, Any]:
     return {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+
+
+def _drain_listens(settings: EdgeSettings) -> Mapping[str, Any]:
+    """Where nobody asked for a port, it is a socket for the edge's own user."""
+    if settings.drain_port is None:
+        return {"pipe": {"path": f"{settings.admin_socket}.drain", "mode": 0o600}}
+    return {"socket_address": {"address": settings.host, "port_value": settings.drain_port}}
 
 
 def _listener_transport(settings: EdgeSettings, folder: str) -> Mapping[str, Any]:

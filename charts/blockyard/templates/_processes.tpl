@@ -15,6 +15,7 @@ web: 8081
 metrics: 9090
 health: 8086
 edge: 8080
+drain: 9902
 {{- end }}
 
 {{- define "blockyard.userId" -}}65532{{- end }}

@@ -47,7 +47,15 @@ class Edge:
         configuration = folder / "envoy.yaml"
         command = [str(program()), "--config-path", str(configuration), "--concurrency", str(WORKERS)]
         # Two edges on one machine would share memory for hot restarts; nobody restarts one so here.
-        command += ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "500"]
+        command += [
+            "--disable-hot-restart",
+            "--drain-strategy",
+            "immediate",
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "500",
+        ]
         # The path of the socket for Envoy's administration may be 108 bytes long: it is relative to this folder.
         self.process = ChildProcess("edge", command, log_file, environment=self._environment, folder=folder)
 

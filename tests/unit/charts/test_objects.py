@@ -108,6 +108,9 @@ def test_probes_ports_and_mounts_exist(objects: list[Json]) -> None:
             for way in ("httpGet", "tcpSocket"):
                 if way in probe:
                     assert probe[way]["port"] in ports
+        hook = container.get("lifecycle", {}).get("preStop", {})
+        if "httpGet" in hook:
+            assert hook["httpGet"]["port"] in ports
         template_claims = (one.get("spec") or {}).get("volumeClaimTemplates", ())
         volumes = [volume["name"] for volume in pod_spec(one)["volumes"]]
         volumes += [claim["metadata"]["name"] for claim in template_claims]
@@ -194,7 +197,12 @@ def test_every_port_is_covered_by_a_network_policy(objects: list[Json], values: 
         opened = {port["port"] for policy in of_it for rule in policy.get("ingress") or () for port in rule["ports"]}
         for container in pod_spec(one)["containers"]:
             for port in container.get("ports", ()):
-                if port["name"] not in ("health", "metrics", "monitor"):  # the kubelet's, and for whom values name
+                if port["name"] not in (
+                    "health",
+                    "drain",
+                    "metrics",
+                    "monitor",
+                ):  # the kubelet's, and for whom values name
                     assert port["name"] in opened, f"{one['metadata']['name']}: {port['name']}"
 
 
