@@ -7,11 +7,15 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
+from services.common.backoff import delays
+
 LIVENESS = "liveness"
 """A health service that is SERVING while the process turns at all: restarting it would not bring a database back."""
 
 CHECK_TIMEOUT_SECONDS = 3.0
 TIME_TO_LIVE_SECONDS = 2.0
+SOON_SECONDS = 0.1
+"""What does not hold is looked at again so soon, and then ever later: at a start it is a matter of a moment."""
 
 HealthCheck = Callable[[], Awaitable[bool]]
 
@@ -29,9 +33,14 @@ class Health:
 
     async def keep(self) -> None:
         """Run the checks for ever; an answer is good until the next round."""
+        pauses = delays(SOON_SECONDS, TIME_TO_LIVE_SECONDS)
         while True:
             await self.refresh()
-            await asyncio.sleep(TIME_TO_LIVE_SECONDS)
+            if self._failing:
+                await asyncio.sleep(next(pauses))
+            else:
+                pauses = delays(SOON_SECONDS, TIME_TO_LIVE_SECONDS)
+                await asyncio.sleep(TIME_TO_LIVE_SECONDS)
 
     async def refresh(self) -> None:
         """Run every check once and say what came of it."""

@@ -11,6 +11,8 @@ from services.runner.kept import Kept
 from services.runner.scheduling import Scheduler
 
 PULL_SECONDS = 5.0
+FIRST_PULL_SECONDS = 0.05
+"""Until a pull was answered the runner is not ready, and one that waits hears nothing for a second."""
 ANSWER_SECONDS = 5.0
 """A pull beats every second while it waits; without an answer for so long something is wrong."""
 
@@ -38,7 +40,8 @@ class Intake:
         while True:
             await self._room()
             most = max(1, int(self._scheduler.room / self._tasks_a_message))
-            deliveries = await self._consumer.fetch(most, PULL_SECONDS)
+            seconds = FIRST_PULL_SECONDS if self._consumer.last_answered is None else PULL_SECONDS
+            deliveries = await self._consumer.fetch(most, seconds)
             # Nothing awaits from here to the end: a cancel must not find messages that are neither taken nor left.
             self._consumer.ack_all(deliveries)
             for delivery in deliveries:

@@ -1,6 +1,5 @@
 """A runner as a process of its own, between a real NATS, a small catalogue and the owner of the test."""
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -92,10 +91,13 @@ class RunnerProcess:
         """Start it and wait until it pulls."""
         self.process.start()
         probe = HealthProbe(self.address)
+
+        async def pulls() -> bool:
+            assert self.process.alive(), self.process.last_lines()
+            return await probe.serving()
+
         try:
-            async with asyncio.timeout(30):
-                while not await probe.serving():
-                    assert self.process.alive(), self.process.last_lines()
+            await until(pulls, "the runner pulls")
         finally:
             await probe.close()
 

@@ -1,6 +1,7 @@
 """What surrounds the methods of a service, over real gRPC."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -358,6 +359,27 @@ async def test_a_failing_check_ends_readiness_and_not_liveness() -> None:
 
     not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
     assert answers == [not_serving, not_serving, health_pb2.HealthCheckResponse.SERVING]
+
+
+async def test_a_check_that_holds_soon_is_seen_soon() -> None:
+    watched = asyncio.Event()
+    in_vain = iter([False, False])
+
+    async def started() -> bool:
+        return watched.is_set() and next(in_vain, True)
+
+    async with (
+        grpc_server.serve(settings(), [graphs()], {"started": started}) as listening,
+        grpc.aio.insecure_channel(listening.address) as channel,
+    ):
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watched.set()
+        began = time.monotonic()
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+
+    # With two seconds between three looks it would be at least four.
+    assert time.monotonic() - began < 3.5
 
 
 async def test_a_stopping_server_says_so_first_and_lets_calls_end() -> None:
