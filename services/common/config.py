@@ -233,12 +233,19 @@ AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 def load(settings_class: type[AnySettings]) -> AnySettings:
     """Read the settings from the environment, or name everything that is wrong with them at once and exit with 2."""
+    settings, problems = read(settings_class)
+    if settings is None:
+        print("The configuration is not valid:", *problems, sep="\n  ", file=sys.stderr)
+        raise SystemExit(2)
+    return settings
+
+
+def read(settings_class: type[AnySettings]) -> tuple[AnySettings | None, list[str]]:
+    """The settings of the environment, or a sentence for everything that is wrong with them."""
     try:
-        return settings_class()
+        return settings_class(), []
     except (ValidationError, SettingsError) as error:
-        sentences = _sentences(error, settings_class.model_config.get("env_prefix", PREFIX))
-        print("The configuration is not valid:", *sorted(sentences), sep="\n  ", file=sys.stderr)
-        raise SystemExit(2) from None
+        return None, sorted(_sentences(error, settings_class.model_config.get("env_prefix", PREFIX)))
 
 
 def _sentences(error: ValidationError | SettingsError, prefix: str) -> list[str]:

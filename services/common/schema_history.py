@@ -24,12 +24,23 @@ def migrations_folder(service: str) -> Path:
 
 
 def newest_revision(service: str) -> str:
-    """The migration that no other one builds on. Migrations form one line, so there is exactly one."""
+    """The migration that no other one builds on."""
+    return revisions(service)[-1]
+
+
+def revisions(service: str) -> list[str]:
+    """All migrations, the oldest first. They form one line, so there is exactly one that no other one builds on."""
     links = [_links(path) for path in sorted(migrations_folder(service).glob("*.py")) if path.name != "__init__.py"]
-    newest = {revision for revision, _ in links} - {before for _, before in links}
+    builds_on = dict(links)
+    newest = set(builds_on) - set(builds_on.values())
     if len(newest) != 1:
         raise ValueError(f"services/{service}/migrations must form one line, but these are newest: {sorted(newest)}")
-    return newest.pop()
+    line: list[str] = []
+    revision: str | None = newest.pop()
+    while revision is not None:
+        line.append(revision)
+        revision = builds_on[revision]
+    return line[::-1]
 
 
 def _links(path: Path) -> tuple[str, str | None]:

@@ -18,6 +18,7 @@ from blockyard.cli.credentials import credentials
 from blockyard.cli.credits import credits_group
 from blockyard.cli.demo import demo
 from blockyard.cli.dev import dev
+from blockyard.cli.doctor import doctor
 from blockyard.cli.events import events
 from blockyard.cli.executions import executions
 from blockyard.cli.graphs import graphs
@@ -99,6 +100,7 @@ def show_version() -> None:
 for _command in (
     demo,
     dev,
+    doctor,
     run,
     graphs,
     presets,

@@ -145,6 +145,13 @@ class BlockRepository:
                 known.append(_runner(row))
         return list(versions.values())
 
+    async def serving_pools(self, absent_after: float) -> set[str]:
+        """The pools of the runners that were seen of late."""
+        rows = await self.pool.fetch(
+            "SELECT DISTINCT pool FROM runners WHERE seen_time > now() - make_interval(secs => $1)", absent_after
+        )
+        return {row["pool"] for row in rows}
+
     async def definitions(self, definition_hashes: Sequence[bytes]) -> dict[bytes, Block]:
         """What was registered, by hash, with the time when it first was."""
         rows = await self.pool.fetch(

@@ -1,0 +1,71 @@
+"""Questions of whoever looks after an installation: how partitions and executions stand, over all replicas."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStanding:
+    """Who holds partitions."""
+
+    partitions: int
+    orphans: int
+    """Those that no living replica holds."""
+    replicas: int
+    """Those that live."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStanding:
+    """Executions that have not ended."""
+
+    unended: int
+    overdue: int
+    """Due for long, in partitions that no living replica holds. Of others only their replica knows: the rows of what is
+    in memory are due all the time."""
+    parked: int
+    park_example: UUID | None
+    park_reason: str | None
+
+
+class StandingRepository:
+    """Reads alone."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    async def partitions(self) -> PartitionStanding:
+        """How partitions stand."""
+        row = await self._pool.fetchrow(
+            """
+            SELECT count(*)::int AS partitions, count(*) FILTER (WHERE r.replica_id IS NULL)::int AS orphans,
+                (SELECT count(*)::int FROM replicas WHERE expires_at > now()) AS replicas
+            FROM partitions p LEFT JOIN replicas r ON r.replica_id = p.owner AND r.expires_at > now()
+            """
+        )
+        assert row is not None
+        return PartitionStanding(**row)
+
+    async def executions(self, overdue_seconds: float) -> ExecutionStanding:
+        """How executions stand that have not ended."""
+        row = await self._pool.fetchrow(
+            """
+            SELECT count(*)::int AS unended,
+                count(*) FILTER (
+                    WHERE e.wake_at < now() - $1 * interval '1 second' AND r.replica_id IS NULL
+                )::int AS overdue,
+                count(*) FILTER (WHERE e.parked IS NOT NULL)::int AS parked,
+                (array_agg(e.execution_id ORDER BY e.execution_id) FILTER (WHERE e.parked IS NOT NULL))[1]
+                    AS park_example,
+                (array_agg(e.parked ORDER BY e.execution_id) FILTER (WHERE e.parked IS NOT NULL))[1] AS park_reason
+            FROM executions e
+            LEFT JOIN partitions p ON p.partition = e.partition
+            LEFT JOIN replicas r ON r.replica_id = p.owner AND r.expires_at > now()
+            WHERE e.status < 4
+            """,
+            overdue_seconds,
+        )
+        assert row is not None
+        return ExecutionStanding(**row)
