@@ -14,7 +14,7 @@ from blockyard.common.v1 import errors_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 
 from services.common import audit, error_status, identity, input_limits, permissions, telemetry
 from services.common.addresses import caller_address
@@ -37,7 +37,7 @@ CALL_SECONDS = Histogram(
     ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-
+CALLS_ACTIVE = Gauge("blockyard_grpc_server_calls_active", "Calls under way, streams included")
 
 STREAM_CHECK_SECONDS = 2.0
 """A stream that is open for longer looks again, before an answer, whether its caller may still call."""
@@ -163,6 +163,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.authorization = headers.get("authorization", "")
         call.origin = self._origin(context, headers)
         self._under_way += 1
+        CALLS_ACTIVE.inc()
         trailing = (("x-request-id", call.origin.request_id),)
         structlog.contextvars.bind_contextvars(method=call.method, request_id=call.origin.request_id)
         with telemetry.extract(headers.get("traceparent", "")), telemetry.span(call.method):
@@ -190,6 +191,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await _abort(context, status, (*trailing, *call.limits))
             finally:
                 self._under_way -= 1
+                CALLS_ACTIVE.dec()
                 self._note(call, outcome)
                 seconds = time.perf_counter() - began
                 CALL_SECONDS.labels(call.method, code.name).observe(seconds)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import prometheus_client
 import structlog
 
+from services.common import expiry
 from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
 
@@ -29,6 +30,8 @@ def start(service: str, settings: ProcessSettings) -> None:
         except OSError as error:
             address = f"{settings.host}:{settings.metrics_port}"
             raise StartRefused(f"Metrics cannot be served on {address}: {error.strerror}.") from None
+    if settings.tls_certificate is not None:
+        expiry.watch(settings.tls_certificate)
     if settings.otlp_endpoint:
         _configure_traces(service, settings.otlp_endpoint)
 

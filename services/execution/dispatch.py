@@ -7,6 +7,7 @@ kept in `in_flight` until the engine drops it (an outcome, a stop) or it counts 
 import heapq
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -67,7 +68,13 @@ class Pool:
     turns: deque[str] = field(default_factory=deque)
     """Users with something waiting, in order of their turn."""
     in_flight: int = 0
-    waiting: int = 0
+    queued_at: dict[int, float] = field(default_factory=dict)
+    """Since when each waits, by its place in the order of all: the first has waited longest."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of tasks that wait."""
+        return len(self.queued_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +134,9 @@ class Dispatcher:
         lane = lanes.get(live.graph_id)
         if lane is None:
             lane = lanes[live.graph_id] = Lane(live.graph_id)
-        heapq.heappush(lane.waiting, (-live.priority, next(self._order), live, number, attempt, sends))
-        pool.waiting += 1
+        order = next(self._order)
+        heapq.heappush(lane.waiting, (-live.priority, order, live, number, attempt, sends))
+        pool.queued_at[order] = time.monotonic()
 
     def adopt(self, live: Live, execution: NodeExecution, now: float) -> None:
         """A loaded execution's task may be out already."""
@@ -201,6 +209,11 @@ class Dispatcher:
         """Number of tasks that wait here, by pool."""
         return {name: pool.waiting for name, pool in self._pools.items()}
 
+    def waiting_longest(self) -> dict[str, float]:
+        """Seconds for which the oldest task has waited here, by pool; 0 where none does."""
+        now = time.monotonic()
+        return {name: now - next(iter(pool.queued_at.values()), now) for name, pool in self._pools.items()}
+
     def waiting_of(self, user_id: str) -> set[Live]:
         """Executions of a user with tasks that wait here."""
         lanes = (lane for pool in self._pools.values() for lane in pool.users.get(user_id, {}).values())
@@ -255,8 +268,8 @@ class Dispatcher:
                 pool.turns.rotate(-1)
                 skipped += 1
                 continue
-            _, _, live, number, attempt, sends = heapq.heappop(lane.waiting)
-            pool.waiting -= 1
+            _, order, live, number, attempt, sends = heapq.heappop(lane.waiting)
+            del pool.queued_at[order]
             self._tidy(pool, user, lane)
             if live in self._paused:
                 self._paused[live].append((number, attempt, sends))

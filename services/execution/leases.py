@@ -18,6 +18,7 @@ import structlog
 
 from services.common.backoff import delays
 from services.common.database import TROUBLE
+from services.execution.metrics import METRICS
 from services.execution.records import PartitionLease
 from services.execution.repository.leases import CLOCK, RENEW, LeaseRepository
 
@@ -149,6 +150,7 @@ class Leases:
             return
         # With those of a setting that was higher once: executions stay in the partition of their start.
         self._partitions = await self._repository.partitions()
+        METRICS.all_partitions.set(self._partitions)
         fair = math.ceil(self._partitions / len(living))
         if len(self.held) > fair:
             await release(sorted(self.held)[fair:])
@@ -158,6 +160,7 @@ class Leases:
         if len(self.held) < fair:
             new = await self._repository.take(self.replica_id, fair - len(self.held))
             if new:
+                METRICS.partitions_taken.inc(len(new))
                 self.held.update({lease.partition: lease for lease in new})
                 await taken(new)
 
@@ -205,6 +208,7 @@ class Leases:
     def _renew(self, connection: psycopg.Connection) -> bool:
         sent = time.monotonic()
         if connection.execute(RENEW, (self._seconds, self.replica_id)).rowcount != 1:
+            METRICS.leases_lost.inc()
             log.error("the lease is lost: another replica has taken over")
             return False
         self._valid_until = sent + self._seconds

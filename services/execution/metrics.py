@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Gauge, Histogram
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+EXECUTION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0, 86400.0)
 LATENESS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0)
 
 
@@ -12,8 +13,19 @@ LATENESS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 600.0, 3600.0)
 class Metrics:
     """All of them; made once, since Prometheus keeps them by name."""
 
+    executions_started: Counter = field(
+        default_factory=lambda: Counter("blockyard_executions_started", "Executions whose first turn is stored")
+    )
+    executions_ended: Counter = field(
+        default_factory=lambda: Counter("blockyard_executions_ended", "Executions that have ended", ["status"])
+    )
+    execution_seconds: Histogram = field(
+        default_factory=lambda: Histogram(
+            "blockyard_execution_seconds", "From an execution's first turn to its end", buckets=EXECUTION_BUCKETS
+        )
+    )
     node_executions: Counter = field(
-        default_factory=lambda: Counter("blockyard_node_executions", "Node executions with an outcome")
+        default_factory=lambda: Counter("blockyard_node_executions", "Node executions with an outcome", ["status"])
     )
     commit_seconds: Histogram = field(
         default_factory=lambda: Histogram(
@@ -28,6 +40,13 @@ class Metrics:
     )
     loaded: Gauge = field(default_factory=lambda: Gauge("blockyard_executions_loaded", "Executions in memory"))
     partitions: Gauge = field(default_factory=lambda: Gauge("blockyard_partitions_held", "Partitions held here"))
+    all_partitions: Gauge = field(default_factory=lambda: Gauge("blockyard_partitions", "Partitions that there are"))
+    partitions_taken: Counter = field(
+        default_factory=lambda: Counter("blockyard_partitions_taken", "Partitions that this replica has taken")
+    )
+    leases_lost: Counter = field(
+        default_factory=lambda: Counter("blockyard_leases_lost", "Leases that another replica has taken over")
+    )
     overdue: Gauge = field(
         default_factory=lambda: Gauge("blockyard_executions_overdue", "Executions due for over a minute, not in memory")
     )
@@ -53,6 +72,17 @@ class Metrics:
     )
     runnable: Gauge = field(
         default_factory=lambda: Gauge("blockyard_tasks_runnable", "Tasks that wait for a runner", ["pool"])
+    )
+    oldest_task: Gauge = field(
+        default_factory=lambda: Gauge(
+            "blockyard_tasks_oldest_seconds", "How long the oldest of them has waited", ["pool"]
+        )
+    )
+    stream_bytes: Gauge = field(
+        default_factory=lambda: Gauge("blockyard_stream_bytes", "Size of a stream of JetStream", ["stream"])
+    )
+    stream_bytes_limit: Gauge = field(
+        default_factory=lambda: Gauge("blockyard_stream_bytes_limit", "How large it may grow", ["stream"])
     )
     webhook_deliveries: Counter = field(
         default_factory=lambda: Counter(

@@ -231,6 +231,18 @@ class Residence:
 
     async def sweep(self) -> None:
         """Looks at the rows every second until it is cancelled."""
+        try:
+            await self._sweep()
+        finally:
+            # Nothing is driven here from now on, and nobody else says so.
+            METRICS.loaded.set(0)
+            METRICS.partitions.set(0)
+            METRICS.overdue.set(0)
+            for pool in self.dispatcher.waiting():
+                METRICS.runnable.labels(pool).set(0)
+                METRICS.oldest_task.labels(pool).set(0)
+
+    async def _sweep(self) -> None:
         full = 0.0
         while True:
             held = list(self.leases.held)
@@ -248,6 +260,8 @@ class Residence:
             METRICS.partitions.set(len(self.leases.held))
             for pool, waiting in self.dispatcher.waiting().items():
                 METRICS.runnable.labels(pool).set(waiting)
+            for pool, seconds in self.dispatcher.waiting_longest().items():
+                METRICS.oldest_task.labels(pool).set(seconds)
             await asyncio.sleep(1.0)
 
     async def look(self, partitions: list[int], within: float | None) -> None:

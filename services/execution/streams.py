@@ -10,6 +10,7 @@ import structlog
 
 from services.common.bus import RESULTS, Bus, BusError, JetStreamRefused, Message, PublishRefused, StreamLimits
 from services.execution.config import ExecutionSettings
+from services.execution.metrics import METRICS
 
 log = structlog.get_logger()
 
@@ -121,6 +122,10 @@ class Stores:
     async def _notice(self) -> None:
         """Whoever deleted a stream, what was in it is sent and published again."""
         infos = {name: await self.bus.stream_info(name) for name in self.created}
+        for name, info in infos.items():
+            if info is not None:
+                METRICS.stream_bytes.labels(name).set(info.bytes)
+                METRICS.stream_bytes_limit.labels(name).set(info.limit)
         found = {name: info.created for name, info in infos.items() if info is not None}
         if found != self.created:
             await self.streams_lost()

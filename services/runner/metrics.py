@@ -20,16 +20,28 @@ _NAMES = {
 }
 
 
+GAUGES = {
+    "blockyard_runner_slots": "Runs that this runner can have at once",
+    "blockyard_runner_running": "Runs in slots",
+    "blockyard_runner_held": "Runs that wait or run here",
+    "blockyard_runner_kept_bytes": "Results not known to be recorded",
+    "blockyard_runner_cached_bytes": "Results kept to be given again",
+    "blockyard_runner_stuck_threads": "Threads that cannot be ended",
+}
+"""What each is, by its name."""
+COUNTERS = {"blockyard_runner_cache_hits": "Runs answered with an earlier result"}
+LISTED = {"blockyard_runner_blocks_left_out": ("Blocks here that the catalogue refuses", "block")}
+"""What each is, and the label that names each one."""
+
+
 class RunMetrics(Collector):
     """Runs by outcome, their durations, and what the runner holds at the moment."""
 
-    def __init__(self, gauges: dict[str, tuple[str, Callable[[], float]]] | None = None) -> None:
-        self.gauges = gauges if gauges is not None else {}
-        """By name: what it is, and what it is now."""
-        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
-        """By name, without `_total`: what is counted, and how far."""
-        self.listed: dict[str, tuple[str, str, Callable[[], Iterable[str]]]] = {}
-        """By name: what it is, the label that names each one, and those there are now."""
+    def __init__(self) -> None:
+        self.numbers: dict[str, Callable[[], float]] = {}
+        """What each of GAUGES and COUNTERS is now."""
+        self.lists: dict[str, Callable[[], Iterable[str]]] = {}
+        """What each of LISTED has now."""
         self._outcomes = dict.fromkeys(_NAMES, 0)
         self._buckets = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
@@ -59,11 +71,13 @@ class RunMetrics(Collector):
         yield HistogramMetricFamily(
             "blockyard_run_seconds", "How long runs took", buckets=buckets, sum_value=self._seconds
         )
-        for name, (what, value) in self.gauges.items():
-            yield GaugeMetricFamily(name, what, value=value())
-        for name, (what, value) in self.counters.items():
-            yield CounterMetricFamily(name, what, value=value())
-        for name, (what, label, names) in self.listed.items():
+        for name, number in self.numbers.items():
+            if name in GAUGES:
+                yield GaugeMetricFamily(name, GAUGES[name], value=number())
+            else:
+                yield CounterMetricFamily(name, COUNTERS[name], value=number())
+        for name, names in self.lists.items():
+            what, label = LISTED[name]
             listed = GaugeMetricFamily(name, what, labels=[label])
             for one in names():
                 listed.add_metric([one], 1)

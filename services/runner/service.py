@@ -104,19 +104,16 @@ async def start(
     intake = Intake(bus, settings.pool, scheduler, kept)
     heartbeats = Heartbeats(bus, runner_id, settings.pool, settings.heartbeat_seconds, scheduler, kept, sender)
     registration = Registration(channel, runner_id, settings.pool, blocks)
-    metrics.gauges.update(
-        blockyard_runner_slots=("Runs that this runner can have at once", lambda: settings.slots),
-        blockyard_runner_running=("Runs in slots", lambda: scheduler.running),
-        blockyard_runner_held=("Runs that wait or run here", lambda: len(scheduler.held)),
-        blockyard_runner_kept_bytes=("Results not known to be recorded", lambda: kept.bytes),
-        blockyard_runner_cached_bytes=("Results kept to be given again", lambda: cache.bytes),
-        blockyard_runner_stuck_threads=("Threads that cannot be ended", lambda: float(threads.stuck)),
+    metrics.numbers.update(
+        blockyard_runner_slots=lambda: settings.slots,
+        blockyard_runner_running=lambda: scheduler.running,
+        blockyard_runner_held=lambda: len(scheduler.held),
+        blockyard_runner_kept_bytes=lambda: kept.bytes,
+        blockyard_runner_cached_bytes=lambda: cache.bytes,
+        blockyard_runner_stuck_threads=lambda: float(threads.stuck),
+        blockyard_runner_cache_hits=lambda: cache.hits,
     )
-    metrics.counters.update(
-        blockyard_runner_cache_hits=("Runs answered with an earlier result", lambda: cache.hits),
-    )
-    left_out = "Blocks here that the catalogue refuses"
-    metrics.listed.update(blockyard_runner_blocks_left_out=(left_out, "block", lambda: tuple(registration.left_out)))
+    metrics.lists.update(blockyard_runner_blocks_left_out=lambda: tuple(registration.left_out))
     resources.callback(metrics.register())
     if last_one is not None:
         tell_of_casualties(outbox, *last_one)

@@ -1,4 +1,4 @@
-"""What the documentation names is there: settings with their defaults, metrics, commands, tasks, files, blocks."""
+"""What the documentation names is there: settings with their defaults, commands, tasks, files, blocks."""
 
 import itertools
 import re
@@ -158,16 +158,6 @@ def test_every_variable_is_read_somewhere(page: Path) -> None:
     named = set(re.findall(r"BLOCKYARD_[A-Z_]+\b", page.read_text().replace("BLOCKYARD_<SERVICE>_DB_PASSWORD", "")))
     families = tuple(name for name in read if name.endswith("_") and name != "BLOCKYARD_")
     assert {name for name in named - read - settings if not name.startswith(families)} == set()
-
-
-def test_every_metric_is_documented() -> None:
-    definition = r"(?:Counter|Gauge|Histogram)(?:MetricFamily)?\(\s*\"(blockyard_\w+)\"|(blockyard_runner_\w+)="
-    sources = [source.read_text() for source in (ROOT / "services").rglob("*.py")]
-    defined = {one or other for source in sources for one, other in re.findall(definition, source)}
-    documented = {name for row in rows(section("Metrics")) for name in re.findall(r"`(blockyard_\w+)`", row[0])}
-    # To the name of a counter Prometheus's client adds its ending.
-    bare = [{name.removesuffix("_total") for name in names} for names in (documented, defined)]
-    assert bare[0] == bare[1]
 
 
 def command_lines(text: str) -> Iterator[list[str]]:

@@ -15,10 +15,11 @@ import structlog
 from nats import errors as nats_errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.protocol import command
 from nats.protocol.parser import Parser
 
-from services.common import tls
+from services.common import expiry, tls
 from services.common.bus.messages import Delivery
 from services.common.nats_access import NatsAccess
 
@@ -223,6 +224,8 @@ class BusClient(Client):
         """Says who this is, with the password of this moment."""
         if self._access.user:
             self.options.update(user=self._access.user, password=self._access.password())
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer is not None:
+            expiry.note_nats(self._transport._io_writer.get_extra_info("ssl_object"))
         return super()._connect_command()
 
     # -- staying connected

@@ -209,4 +209,5 @@ def _stream_info(answer: Mapping[str, Any]) -> StreamInfo:
         bytes=state["bytes"],
         first_sequence=state["first_seq"],
         last_sequence=state["last_seq"],
+        limit=answer["config"]["max_bytes"],
     )

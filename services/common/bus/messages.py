@@ -126,6 +126,8 @@ class StreamInfo:
     bytes: int
     first_sequence: int
     last_sequence: int
+    limit: int
+    """Bytes that it may grow to; below 0 where nothing limits it."""
 
 
 @dataclass(frozen=True, slots=True)

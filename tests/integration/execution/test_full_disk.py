@@ -17,6 +17,7 @@ from tests.integration.execution.house import House, house
 from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.execution.test_telling import stored
+from tests.metrics import value
 from tests.waiting import until
 
 
@@ -96,6 +97,7 @@ class Broken:
         """Whether RESULTS is another stream after so many looks."""
         for _ in range(looks):
             await self.stores.look()
+            assert value("blockyard_stream_bytes_limit", stream=TASKS) > 0
         info = await self.bus.stream_info(RESULTS)
         if info is None:
             return True

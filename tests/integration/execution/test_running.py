@@ -10,6 +10,14 @@ from blockyard.runner.v1.task_pb2 import Task
 
 from tests.integration.execution.house import house
 from tests.integration.execution.protocol_runner import running
+from tests.metrics import value
+
+COUNTED = {
+    "blockyard_executions_started_total": {},
+    "blockyard_executions_ended_total": {"status": "completed"},
+    "blockyard_execution_seconds_count": {},
+    "blockyard_node_executions_total": {"status": "completed"},
+}
 
 
 def add(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
@@ -35,6 +43,7 @@ async def test_a_chain_runs_to_its_results_with_all_its_events(postgres: Postgre
         await built.add_replica()
         async with running(built.bus, {"add": add}):
             client = built.client()
+            before = {name: value(name, **labels) for name, labels in COUNTED.items()}
             execution = await client.start(inputs={"first": 2**62})
             events = await client.events(execution.id)
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -44,6 +53,8 @@ async def test_a_chain_runs_to_its_results_with_all_its_events(postgres: Postgre
             ended = await client.get(execution.id)
             assert ended.status == ExecutionStatus.EXECUTION_STATUS_COMPLETED
             assert ended.node_executions == 4
+            counted = {name: value(name, **labels) - before[name] for name, labels in COUNTED.items()}
+            assert counted == dict.fromkeys(COUNTED, 1) | {"blockyard_node_executions_total": 4}
 
 
 async def test_a_fan_out_is_collected_in_its_order(postgres: PostgresServer) -> None:

@@ -25,6 +25,7 @@ from tests.integration.execution.protocol_runner import Held, Silent, running
 from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
 from tests.integration.execution.test_lost_commits import looking
 from tests.integration.execution.test_recovery import begin, count_down, loop
+from tests.metrics import value
 from tests.waiting import until
 
 
@@ -81,8 +82,16 @@ async def test_an_orderly_end_gives_the_partitions_up_at_once(postgres: Postgres
         first = await built.add_replica()
         execution = await built.client().start()
         await until(lambda: rows.fetchval("SELECT count(*) FROM turns"), "it has begun")
+        await until(lambda: value("blockyard_tasks_runnable", pool="default") == 1, "a task that waits is counted")
+        assert value("blockyard_tasks_oldest_seconds", pool="default") > 0
+        assert value("blockyard_partitions_held") == value("blockyard_partitions") == 4
         await close(built, first)
         assert await rows.fetchval("SELECT count(*) FROM replicas") == 0
+        # What others hold by now is not told of here any more.
+        for metric in ("blockyard_partitions_held", "blockyard_executions_loaded"):
+            assert value(metric) == 0
+        for metric in ("blockyard_tasks_runnable", "blockyard_tasks_oldest_seconds"):
+            assert value(metric, pool="default") == 0
         await built.add_replica()
         async with running(built.bus, {"work": echo}):
             await built.client().events(execution.id)

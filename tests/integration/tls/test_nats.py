@@ -1,6 +1,7 @@
 """TLS to NATS: who is taken for NATS, who is let in, what is logged of it, and files that change meanwhile."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ from structlog.testing import capture_logs
 
 from services.common.bus import connect
 from services.common.errors import StartRefused
+from services.common.expiry import EXPIRY
 from services.common.nats_access import NatsAccess
 from services.common.tls import TlsFiles
 from tests.integration.tls.conftest import World
+from tests.metrics import value
 from tests.stack.certificates import HOUR, Pair
 from tests.waiting import until
 
@@ -50,7 +53,10 @@ async def trouble(url: str, access: NatsAccess) -> str:
 async def test_with_certificates_of_one_authority_there_is_a_connection(world: World, tmp_path: Path) -> None:
     async with nats(tmp_path, world, world.ours.sign("nats")) as server:
         assert server.url.startswith("tls://")
+        EXPIRY.clear()
         await connected(server.url, NatsAccess(tls=world.files(world.ours.sign("execution"))))
+    ends = value("blockyard_certificate_expiry_timestamp_seconds", of="nats")
+    assert 0 < ends - time.time() < HOUR.total_seconds() + 1
 
 
 async def test_a_nats_whose_certificate_has_expired_is_not_used(world: World, tmp_path: Path) -> None:

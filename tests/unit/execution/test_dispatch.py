@@ -174,3 +174,20 @@ def test_what_is_lost_is_sent_again_within_the_window() -> None:
             dispatcher.again(sent)
     assert len(users(dispatcher.take(1.0))) == 10
     assert dispatcher.take(1.0) == []
+
+
+def test_how_long_the_oldest_has_waited_is_known_by_pool() -> None:
+    dispatcher = Dispatcher(limits(), runners(slots=1), "me")
+    queue(dispatcher, live("anna", 3))
+    first = dispatcher.waiting_longest()["default"]
+    queue(dispatcher, live("anna", 1, priority=1))
+    # The window is two: the one of priority goes, and one of the oldest.
+    assert len(users(dispatcher.take(0.0))) == 2
+    assert dispatcher.waiting() == {"default": 2}
+    assert dispatcher.waiting_longest()["default"] >= first
+    dispatcher.take(0.0)
+    for place in list(dispatcher.in_flight):
+        dispatcher.forget(place)
+    dispatcher.take(0.0)
+    assert dispatcher.waiting() == {"default": 0}
+    assert dispatcher.waiting_longest() == {"default": 0}

@@ -7,9 +7,9 @@ from services.runner.metrics import RunMetrics
 
 
 def test_runs_are_counted_by_outcome_and_duration() -> None:
-    metrics, registry = RunMetrics({"blockyard_runner_slots": ("Slots", lambda: 64)}), CollectorRegistry()
-    metrics.counters["blockyard_runner_cache_hits"] = ("Hits", lambda: 3)
-    metrics.listed["blockyard_runner_blocks_left_out"] = ("Left out", "block", lambda: ["BadBlock"])
+    metrics, registry = RunMetrics(), CollectorRegistry()
+    metrics.numbers.update(blockyard_runner_slots=lambda: 64, blockyard_runner_cache_hits=lambda: 3)
+    metrics.lists["blockyard_runner_blocks_left_out"] = lambda: ["BadBlock"]
     metrics.register(registry)
 
     metrics.ended(Outcome.OUTCOME_COMPLETED, 50)
