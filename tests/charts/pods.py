@@ -51,12 +51,45 @@ class Pod:
     address: str
     labels: Mapping[str, str]
     spec: Json
+    owner: Json
+    """The object that it is a pod of; itself if there is none."""
+    listed: bool = True
+    """Whether Services lead to it."""
     containers: dict[str, ChildProcess] = field(default_factory=dict)
 
     def inner(self, container: str) -> psutil.Process:
         """The process that the kubelet would send signals to: the first one within the container."""
         (monitor,) = psutil.Process(self.containers[container].pid).children()
         return monitor.children()[0] if monitor.name() == "bwrap" else monitor
+
+    async def end(self) -> list[str]:
+        """Ends it as the kubelet does, each container after its hook; returns those that had to be killed."""
+        grace = self.spec.get("terminationGracePeriodSeconds", 30)
+        ends = await asyncio.gather(*(self._end(container, grace) for container in self.spec["containers"]))
+        return [name for name in ends if name]
+
+    async def _end(self, container: Json, grace: float) -> str:
+        name: str = container["name"]
+        process = self.containers[name]
+        try:
+            async with asyncio.timeout(grace):
+                await self._before_end(container.get("lifecycle", {}).get("preStop", {}))
+                self.inner(name).terminate()
+                await process.ended(grace)
+        except TimeoutError:
+            pass
+        if not process.alive():
+            return ""
+        await process.kill()
+        return name
+
+    async def _before_end(self, hook: Json) -> None:
+        if "sleep" in hook:
+            await asyncio.sleep(hook["sleep"]["seconds"])
+        elif "httpGet" in hook:
+            ports = {port["name"]: port["containerPort"] for one in self.spec["containers"] for port in one["ports"]}
+            async with httpx2.AsyncClient(timeout=None) as client:
+                await client.get(f"http://{self.address}:{ports[hook['httpGet']['port']]}{hook['httpGet']['path']}")
 
     async def ready(self) -> bool:
         """Whether all readiness probes hold; what has none is ready while it runs."""
@@ -87,9 +120,10 @@ class Pod:
 class Cluster:
     """The objects of a chart, and the pods that run of them."""
 
-    def __init__(self, folder: Path, network: str, objects: Sequence[Json]) -> None:
-        """`network` are the first two numbers of addresses, such as "127.7"."""
+    def __init__(self, folder: Path, network: str, objects: Sequence[Json], database_url: str) -> None:
+        """`network` are the first two numbers of addresses, such as "127.7"; `database_url` is a superuser's."""
         self.folder = folder
+        self.database_url = database_url
         self.objects = {(one["kind"], one["metadata"]["name"]): one for one in objects}
         self.hooks = [one for one in objects if "helm.sh/hook" in one["metadata"].get("annotations", {})]
         """Pods that are started by hand."""
@@ -97,6 +131,8 @@ class Cluster:
         self._network = network
         self._proxies: dict[str, list[asyncio.Server]] = {}
         self._given = 0
+        self._addresses: dict[str, str] = {}
+        """Of Services, by name."""
 
     def of_kind(self, kind: str) -> list[Json]:
         """All objects of a kind."""
@@ -108,7 +144,8 @@ class Cluster:
             for one in self.of_kind(kind):
                 for _ in range(one["spec"].get("replicas", 1)):
                     self.plan(one)
-        await self._name_services()
+        self._name_services()
+        await self._start_proxies()
         for pod in self.pods.values():
             await self.run(pod)
         for pod in self.pods.values():
@@ -123,11 +160,38 @@ class Cluster:
         self._given += 1
         template = owner["spec"].get("template") or owner
         of = owner["metadata"]["name"]
-        count = sum(1 for name in self.pods if name.rpartition("-")[0] == of)
+        count = sum(1 for pod in self.pods.values() if pod.owner is owner)
         labels = template["metadata"].get("labels", {})
-        pod = Pod(f"{of}-{count}", f"{self._network}.1.{self._given}", labels, template["spec"])
+        pod = Pod(f"{of}-{count}", f"{self._network}.1.{self._given}", labels, template["spec"], owner)
         self.pods[pod.name] = pod
         return pod
+
+    async def replace(self, pod: Pod) -> list[str]:
+        """Replaces a pod as its controller does in a rolling update; returns the containers that had to be killed.
+
+        That of a Deployment ends when its successor has been ready for as long as its owner asks; that of a StatefulSet
+        ends first, and comes back by its name, with its volumes.
+        """
+        if pod.owner["kind"] == "Deployment":
+            successor = self.plan(pod.owner)
+            successor.listed = False
+            await self._join(successor)
+            await asyncio.sleep(pod.owner["spec"].get("minReadySeconds", 0))
+            return await self._leave(pod)
+        killed = await self._leave(pod)
+        await self._join(pod)
+        return killed
+
+    async def _join(self, pod: Pod) -> None:
+        await self.run(pod)
+        await until(pod.ready, f"pod {pod.name} is ready", 120)
+        pod.listed = True
+        self._name_services()
+
+    async def _leave(self, pod: Pod) -> list[str]:
+        pod.listed = False
+        self._name_services()
+        return await pod.end()
 
     async def run(self, pod: Pod) -> None:
         """Runs its init containers to their ends, and begins its containers."""
@@ -154,27 +218,48 @@ class Cluster:
         return "".join(process.log_file.read_text() for process in pod.containers.values())
 
     def selected(self, service: Json) -> list[Pod]:
-        """The pods of a Service."""
+        """The pods that a Service leads to."""
         selector = service["spec"]["selector"].items()
-        return [pod for pod in self.pods.values() if selector <= pod.labels.items()]
+        return [pod for pod in self.pods.values() if pod.listed and selector <= pod.labels.items()]
 
-    async def _name_services(self) -> None:
+    def address_of(self, service: str) -> str:
+        """host:port of the first port of a Service that has an address of its own."""
+        return f"{self._addresses[service]}:{self.objects['Service', service]['spec']['ports'][0]['port']}"
+
+    def _name_services(self) -> None:
+        """Writes the names of Services and of their pods for all pods, also for those that run."""
         lines = ["127.0.0.1 localhost"]
         for at, service in enumerate(self.of_kind("Service"), 1):
-            name, pods = service["metadata"]["name"], self.selected(service)
+            name = service["metadata"]["name"]
             if service["spec"].get("clusterIP") == "None":
+                pods = self.selected(service)
                 lines += [f"{pod.address} {name}" for pod in pods]
                 lines += [f"{pod.address} {pod.name}.{name}" for pod in pods]
-            elif pods:
-                address = f"{self._network}.2.{at}"
-                lines.append(f"{address} {name}")
-                self._proxies[name] = [await self._proxy(address, port, pods) for port in service["spec"]["ports"]]
-        (self.folder / "hosts").write_text("\n".join(lines) + "\n")
+            else:
+                self._addresses[name] = f"{self._network}.2.{at}"
+                lines.append(f"{self._addresses[name]} {name}")
+        names = "\n".join(lines).encode() + b"\n"
+        # The file itself is what they have, and nobody may find it empty.
+        file = os.open(self.folder / "hosts", os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(file, names, 0)
+            os.truncate(file, len(names))
+        finally:
+            os.close(file)
 
-    async def _proxy(self, address: str, port: Json, pods: Sequence[Pod]) -> asyncio.Server:
+    async def _start_proxies(self) -> None:
+        for name, address in self._addresses.items():
+            service = self.objects["Service", name]
+            if self.selected(service):
+                self._proxies[name] = [await self._proxy(address, port, service) for port in service["spec"]["ports"]]
+
+    async def _proxy(self, address: str, port: Json, service: Json) -> asyncio.Server:
         """What kube-proxy does for an address that stands for several pods."""
         ports = {
-            one["name"]: one["containerPort"] for pod in pods for c in pod.spec["containers"] for one in c["ports"]
+            one["name"]: one["containerPort"]
+            for pod in self.selected(service)
+            for c in pod.spec["containers"]
+            for one in c["ports"]
         }
         turn = iter(range(sys.maxsize))
 
@@ -189,6 +274,7 @@ class Cluster:
                 writer.close()
 
         async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            pods = self.selected(service)
             pod = pods[next(turn) % len(pods)]
             there = await asyncio.open_connection(pod.address, ports[port["targetPort"]])
             await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
@@ -230,20 +316,21 @@ class Cluster:
     def _environment(self, pod: Pod, container: Json) -> dict[str, str]:
         made = {"PATH": f"{BINARIES}:/usr/bin:/bin", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         for source in container.get("envFrom", ()):
-            made |= self._secret(source["secretRef"]["name"])
+            made |= self.secret(source["secretRef"]["name"])
         for variable in container.get("env", ()):
             value = variable.get("value")
             if value is None:
                 source = variable["valueFrom"]
                 if "secretKeyRef" in source:
-                    value = self._secret(source["secretKeyRef"]["name"])[source["secretKeyRef"]["key"]]
+                    value = self.secret(source["secretKeyRef"]["name"])[source["secretKeyRef"]["key"]]
                 else:
                     value = {"metadata.name": pod.name, "status.podIP": pod.address}[source["fieldRef"]["fieldPath"]]
             value = _VARIABLE.sub(lambda match: made.get(match[1], match[0]), value)
             made[variable["name"]] = value.replace(EVERYWHERE, pod.address)
         return made
 
-    def _secret(self, name: str) -> dict[str, str]:
+    def secret(self, name: str) -> dict[str, str]:
+        """The values of a Secret, by key."""
         return {key: base64.b64decode(value).decode() for key, value in self.objects["Secret", name]["data"].items()}
 
     def _volume(self, pod: Pod, volume: Json) -> Path:
@@ -255,7 +342,7 @@ class Cluster:
         folder = self._folder("volumes", pod.name, volume["name"])
         content: dict[str, str] = {}
         if "secret" in volume:
-            found = self._secret(volume["secret"]["secretName"])
+            found = self.secret(volume["secret"]["secretName"])
             items = volume["secret"].get("items")
             content = {item["path"]: found[item["key"]] for item in items} if items else found
         elif "configMap" in volume:

@@ -1,0 +1,1 @@
+"""A rolling restart of every pod of the chart, as processes, under load: what fails, what is repeated, what waits."""
