@@ -29,6 +29,7 @@ MATRIX: dict[str, Mapping[str, Json]] = {
     "defaults": {},
     **{name: _example(name) for name in EXAMPLE_NAMES},
     "external": EXTERNAL,
+    "without a doctor": {"doctor": {"enabled": False}},
     "external without certificates": {
         **EXTERNAL,
         "nats": {"enabled": False, "external": {"url": "nats://nats:4222"}, "passwordsSecret": "nats-passwords"},

@@ -73,7 +73,14 @@ def containers(objects: Sequence[Json]) -> list[tuple[Json, Json]]:
 
 def pod_spec(one: Json) -> Json:
     """The specification of an object's pods; empty if it has none."""
+    return template(one).get("spec") or {}
+
+
+def template(one: Json) -> Json:
+    """What an object makes its pods of; empty if it has none."""
     if one["kind"] == "Pod":
-        return one["spec"]
+        return one
     spec = one.get("spec") or {}
-    return (spec.get("template") or {}).get("spec") or {}
+    if one["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    return spec.get("template") or {}

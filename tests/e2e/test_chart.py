@@ -1,9 +1,10 @@
-"""The chart's pods run, as processes that speak TLS with each other, and a graph runs on them."""
+"""The chart's pods run as processes that speak TLS with each other; a graph runs on them, and a doctor is content."""
 
 from pathlib import Path
 from typing import Any
 
 from tests.charts.clusters import cluster, secret
+from tests.charts.pods import Cluster
 from tests.charts.rendering import RELEASE
 from tests.stack.certificates import Authority
 from tests.waiting import until
@@ -28,11 +29,18 @@ def certificates(folder: Path) -> list[dict[str, Any]]:
     return made
 
 
-async def test_a_graph_runs_on_the_pods_of_the_chart(tmp_path: Path) -> None:
+async def test_a_graph_runs_on_the_pods_of_the_chart_and_its_doctor_finds_them_well(tmp_path: Path) -> None:
     async with cluster(tmp_path, SMALL, certificates(tmp_path)) as built:
         (test,) = built.hooks
-        trial = built.plan(test)
-        await built.run(trial)
-        (process,) = trial.containers.values()
-        await until(lambda: not process.alive(), "the trial ends", 60)
-        assert process.exit_code == 0, built.log(trial)
+        await ends_well(built, test)
+        (doctor,) = built.of_kind("CronJob")
+        await ends_well(built, {**doctor["spec"]["jobTemplate"], "metadata": doctor["metadata"]})
+
+
+async def ends_well(built: Cluster, owner: Any) -> None:
+    """Makes a pod of this owner, whose containers all end, each with 0."""
+    pod = built.plan(owner)
+    await built.run(pod)
+    processes = pod.containers.values()
+    await until(lambda: not any(process.alive() for process in processes), f"{pod.name} ends", 60)
+    assert {process.exit_code for process in processes} == {0}, built.log(pod)

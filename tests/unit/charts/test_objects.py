@@ -10,7 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from tests.charts.matrix import MATRIX
-from tests.charts.rendering import containers, pod_spec, render
+from tests.charts.rendering import containers, pod_spec, render, template
 
 Json = Any  # what stands in manifests
 VERSIONS = ("1.30", "1.37")
@@ -49,10 +49,6 @@ def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
 
 def workloads(objects: list[Json]) -> list[Json]:
     return [one for one in objects if pod_spec(one)]
-
-
-def template(one: Json) -> Json:
-    return one if one["kind"] == "Pod" else one["spec"]["template"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -228,13 +224,43 @@ def test_runners_hold_their_own_secret_alone(objects: list[Json]) -> None:
             assert keys == ["runner-secret"]
 
 
+def test_the_doctor_has_what_each_process_has_and_no_container_more(objects: list[Json], values: Json) -> None:
+    def of(container: Json) -> Json:
+        names = {"env", "envFrom", "image", "securityContext"}
+        return {key: value for key, value in container.items() if key in names}
+
+    found = of_kind(objects, "CronJob")
+    if not values.get("doctor", {}).get("enabled", True):
+        assert not found
+        return
+    (doctor,) = found.values()
+    assert doctor["spec"]["suspend"] is True
+    spec = pod_spec(doctor)
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    processes = {
+        template(one)["metadata"]["labels"]["app.kubernetes.io/component"]: pod_spec(one)
+        for one in of_kind(objects, "Deployment").values()
+    }
+    looked_at = {container["name"]: container for container in spec["containers"]}
+    assert looked_at.keys() == processes.keys() - {"edge"}
+    for name, container in looked_at.items():
+        (own,) = processes[name]["containers"]
+        assert of(container) == of(own)
+        assert container["command"] == ["blockyard", "doctor"]
+        of_process = {volume["name"]: volume for volume in processes[name]["volumes"]}
+        mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        assert {path: {**volume, "name": ""} for path, volume in mounted.items()} == {
+            mount["mountPath"]: {**of_process[mount["name"]], "name": ""} for mount in own["volumeMounts"]
+        }
+
+
 def test_every_part_has_a_certificate_for_its_service_when_there_is_tls(objects: list[Json], values: Json) -> None:
     enabled = values.get("internalTls", {}).get("enabled", False)
     certificates = {one["spec"]["secretName"]: one["spec"] for one in of_kind(objects, "Certificate").values()}
     for one in workloads(objects):
         part = template(one)["metadata"]["labels"]["app.kubernetes.io/component"]
         mounted = [volume["secret"]["secretName"] for volume in pod_spec(one)["volumes"] if volume["name"] == "tls"]
-        if part not in ("migrate", "postgresql", "test"):
+        if part not in ("migrate", "postgresql", "test", "doctor"):
             assert len(mounted) == enabled, one["metadata"]["name"]
         for secret in mounted:
             if secret in certificates and one["kind"] != "Pod":
