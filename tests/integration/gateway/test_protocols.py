@@ -33,6 +33,7 @@ from services.common.errors import NotFound
 from services.gateway.contract import public_methods
 from tests.integration.gateway.conftest import TIMEOUT_SECONDS, Front
 from tests.integration.gateway.upstream import Context, answering, failing
+from tests.metrics import OF_THE_EDGE
 from tests.waiting import until
 
 GET = "graph.v1.GraphService/GetGraph"
@@ -189,7 +190,13 @@ async def test_what_a_call_was_is_said_by_the_edge_and_not_by_who_calls(front: F
 async def test_probes_and_metrics_are_apart_and_nothing_else_of_the_administration_is(front: Front) -> None:
     observed = f"http://127.0.0.1:{front.edge.observation_port}"
     assert (await front.client.get(f"{observed}/ready")).text == "LIVE\n"
-    assert "envoy_http_downstream_rq_total" in (await front.client.get(f"{observed}/metrics")).text
+    await front.whole()
+    metrics = (await front.client.get(f"{observed}/metrics")).text
+    for one in OF_THE_EDGE:
+        assert f"# TYPE {one.name} {one.kind}\n" in metrics
+        for name in one.samples():
+            first = metrics.partition(f"\n{name}{{")[2].partition("}")[0]
+            assert set(one.labels) <= set(re.findall(r"(\w+)=", first)), name
     for path in ("/config_dump", "/quitquitquit", "/stats"):
         assert (await front.client.post(f"{observed}{path}")).status_code == 404
         assert (await front.client.get(path)).status_code == 404
