@@ -161,8 +161,10 @@ class Owner:
         self.vigil.outage()
         info = await patiently(lambda: self.bus.stream_info(TASKS))
         self.dispatcher.newest_sequence = info.last_sequence if info is not None else 0
-        for lease in leases:
-            await self._open(lease)
+        # Executions of all of them stand still until theirs is open.
+        async with asyncio.TaskGroup() as opening:
+            for lease in leases:
+                opening.create_task(self._open(lease))
         self.dispatcher.share = self.leases.share
         await self.residence.look([lease.partition for lease in leases], None)
 
@@ -189,7 +191,7 @@ class Owner:
         for partition in partitions:
             for subscription in self.subscriptions.pop(partition, ()):
                 subscription.unsubscribe()
-            await self.results.close(partition)
+        await self.results.close(partitions)
         async with self.driver.lock:
             for live in [live for live in self.driver.live.values() if live.partition in going]:
                 self.driver.remove(live)

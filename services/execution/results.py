@@ -1,7 +1,7 @@
 """The consumers of RESULTS, one for each partition held here, named by its epoch (rule 24)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class Results:
 
     async def open(self, lease: PartitionLease) -> None:
         """Begins to take a partition's results: unacknowledged ones of its last owner come at once."""
-        await self.close(lease.partition)
+        await self.close([lease.partition])
         await self.bus.delete_consumers(RESULTS, f"partition-{lease.partition}-")
         stack = AsyncExitStack()
         self._open[lease.partition] = stack
@@ -62,16 +62,16 @@ class Results:
         )
         self.background.start(self._wait_for_head(lease, name), "wait for the head of results")
 
-    async def close(self, partition: int) -> None:
-        """Takes no more of a partition's results."""
-        stack = self._open.pop(partition, None)
-        if stack is not None:
-            await stack.aclose()
+    async def close(self, partitions: Iterable[int]) -> None:
+        """Takes no more results of these partitions."""
+        stacks = [self._open.pop(partition) for partition in partitions if partition in self._open]
+        async with asyncio.TaskGroup() as closing:
+            for stack in stacks:
+                closing.create_task(stack.aclose())
 
     async def close_all(self) -> None:
         """Takes no more results."""
-        for partition in list(self._open):
-            await self.close(partition)
+        await self.close(list(self._open))
 
     def _reopen_later(self, lease: PartitionLease, why: str) -> None:
         self.background.start(self._reopen(lease, why), "reopen results")
@@ -81,7 +81,7 @@ class Results:
         while self.leases.held.get(lease.partition) == lease:
             try:
                 await self.stream_lost()
-                await self.close(lease.partition)
+                await self.close([lease.partition])
                 await self.open(lease)
                 return
             except BusError as error:
