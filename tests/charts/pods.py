@@ -166,17 +166,18 @@ class Cluster:
         self.pods[pod.name] = pod
         return pod
 
-    async def replace(self, pod: Pod) -> list[str]:
+    async def replace(self, pod: Pod, *, hurry: bool = False) -> list[str]:
         """Replaces a pod as its controller does in a rolling update; returns the containers that had to be killed.
 
-        That of a Deployment ends when its successor has been ready for as long as its owner asks; that of a StatefulSet
-        ends first, and comes back by its name, with its volumes.
+        That of a Deployment ends when its successor has been ready for as long as its owner asks, or at once in a
+        hurry; that of a StatefulSet ends first, and comes back by its name, with its volumes.
         """
         if pod.owner["kind"] == "Deployment":
             successor = self.plan(pod.owner)
             successor.listed = False
             await self._join(successor)
-            await asyncio.sleep(pod.owner["spec"].get("minReadySeconds", 0))
+            if not hurry:
+                await asyncio.sleep(pod.owner["spec"].get("minReadySeconds", 0))
             return await self._leave(pod)
         killed = await self._leave(pod)
         await self._join(pod)

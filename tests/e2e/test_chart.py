@@ -1,18 +1,27 @@
-"""The chart's pods run as processes that speak TLS with each other; a graph runs on them, and a doctor is content."""
+"""The chart's pods run as processes that speak TLS with each other: a doctor finds them well, and graphs run on them
+while pods are replaced.
+"""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import blockyard
+
+from services.common.identity import user_token
 from tests.charts.clusters import cluster, secret
 from tests.charts.pods import Cluster
 from tests.charts.rendering import RELEASE
+from tests.rollout.evidence import repeated
+from tests.rollout.load import chain
 from tests.stack.certificates import Authority
 from tests.waiting import until
 
 PARTS = ("graph", "execution", "credentials", "account", "notification", "edge", "nats", "runner")
 SMALL: dict[str, Any] = {
-    "defaults": {"replicas": 1},
     "execution": {"replicas": 2},
+    "defaults": {"replicas": 1, "env": {"BLOCKYARD_DRAIN_SECONDS": 1}},
+    "edge": {"settings": {"drain_seconds": 1}},
     "nats": {"storage": {"size": "1Gi"}},
     "internalTls": {"enabled": True, "existingSecrets": {part: f"{part}-tls" for part in PARTS}},
 }
@@ -29,12 +38,13 @@ def certificates(folder: Path) -> list[dict[str, Any]]:
     return made
 
 
-async def test_a_graph_runs_on_the_pods_of_the_chart_and_its_doctor_finds_them_well(tmp_path: Path) -> None:
+async def test_a_graph_runs_on_the_pods_of_the_chart_whose_doctor_finds_them_well(tmp_path: Path) -> None:
     async with cluster(tmp_path, SMALL, certificates(tmp_path)) as built:
         (test,) = built.hooks
         await ends_well(built, test)
         (doctor,) = built.of_kind("CronJob")
         await ends_well(built, {**doctor["spec"]["jobTemplate"], "metadata": doctor["metadata"]})
+        await replace_pods_under_load(built)
 
 
 async def ends_well(built: Cluster, owner: Any) -> None:
@@ -44,3 +54,24 @@ async def ends_well(built: Cluster, owner: Any) -> None:
     processes = pod.containers.values()
     await until(lambda: not any(process.alive() for process in processes), f"{pod.name} ends", 60)
     assert {process.exit_code for process in processes} == {0}, built.log(pod)
+
+
+async def replace_pods_under_load(built: Cluster) -> None:
+    """Executions go on, each node of them once, while a pod of each kind that they need is replaced."""
+    token = user_token(built.secret(f"{RELEASE}-blockyard-tokens")["jwt-secret"], "user", "user", 600)
+    async with blockyard.connect(built.address_of(f"{RELEASE}-blockyard-edge"), token) as client:
+        graph = await client.graphs.create(chain())
+        ended = asyncio.Event()
+
+        async def run() -> None:
+            while not ended.is_set():
+                assert await client.run(graph, {"value": 1}, 60) == {"value": [1]}
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(run())
+            for component in ("execution", "runner-default", "edge"):
+                pod = built.pods[f"{RELEASE}-blockyard-{component}-0"]
+                assert await built.replace(pod, hurry=True) == []
+            ended.set()
+    assert await repeated(built.database_url) == []
