@@ -53,7 +53,7 @@ from services.execution.repository.retention import Retention
 from services.execution.repository.templates import TemplateRepository
 from services.execution.repository.turns import TurnRepository
 from services.execution.repository.values import ValueRepository
-from services.execution.retiring import retire
+from services.execution.retiring import archive_of, retire
 from services.execution.run_checks import RunJudge, TaskApi
 from services.execution.schedules.building import Pools
 from services.execution.schedules.building import build as build_schedules
@@ -183,7 +183,8 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
         )
     )
     checks = {"postgresql": lambda: database.is_healthy(pool), "owner": lambda: _drives(present)}
-    process.hold("retention", retire(Retention(pool), large_values, settings.retention_days))
+    archive = archive_of(settings.retention_archive_url, pool, large_values)
+    process.hold("retention", retire(Retention(pool), large_values, settings.retention_days, archive))
 
     async def own() -> None:
         while True:

@@ -1,12 +1,22 @@
 """Settings of the execution service: environment variables with the prefix BLOCKYARD_."""
 
 from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.common.config import DatabaseSettings, RateText, ServiceSettings
+from services.common.config import PREFIX, DatabaseSettings, RateText, ServiceSettings
 from services.common.derived_secrets import DerivingKeys
 
 
-class ExecutionSettings(ServiceSettings, DatabaseSettings):
+class RetentionSettings(BaseSettings):
+    """For how long executions are kept, and what becomes of them then."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
+    retention_archive_url: str = Field("", description="Where they are written to before they are dropped, if anywhere")
+
+
+class ExecutionSettings(ServiceSettings, DatabaseSettings, RetentionSettings):
     """What an operator can set. Times in seconds, sizes in bytes."""
 
     partitions: int = Field(64, ge=1, le=1024, description="Partitions of new executions; others there are stay")
@@ -43,7 +53,6 @@ class ExecutionSettings(ServiceSettings, DatabaseSettings):
     trigger_deliveries: int = Field(100, ge=1, le=10_000, description="Latest deliveries of a trigger that are listed")
     user_triggers: int = Field(1_000, ge=1, description="Triggers of a user at most")
     event_bytes: int = Field(64 << 20, ge=1 << 20, description="Events held for publishing; past that rows keep them")
-    retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
     tasks_stream_bytes: int = Field(1 << 30, ge=1 << 20, description="Size of the stream TASKS")
     results_stream_bytes: int = Field(4 << 30, ge=1 << 20, description="Size of the stream RESULTS")
     events_stream_bytes: int = Field(4 << 30, ge=1 << 20, description="Size of the stream EVENTS")

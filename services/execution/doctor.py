@@ -27,6 +27,7 @@ def checks(settings: ExecutionSettings, patient: Patient) -> list[Check]:
         *peers_of(settings, "execution").checks("graph", "credentials", "account"),
         *identity_provider(settings),
         *blob_store(settings.blob_url),
+        *blob_store(settings.retention_archive_url, "archive", "BLOCKYARD_RETENTION_ARCHIVE_URL"),
         Check("partitions", partial(_partitions, patient), ["schema"]),
         Check("executions", partial(_executions, patient), ["schema"]),
         Check("tasks", partial(_tasks, patient), [f"stream {TASKS}"]),

@@ -5,12 +5,19 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 
-from services.common.blobs import BlobError
+from services.common.blobs import BlobError, BlobStore
 from services.common.database import TROUBLE
+from services.execution.archive import Archive
+from services.execution.history import History
+from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues
+from services.execution.loading import Loader
+from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.retention import Ended, Retention
+from services.execution.repository.turns import TurnRepository
 
 log = structlog.get_logger()
 
@@ -23,12 +30,21 @@ DELETIONS = 16
 """Executions whose blobs are deleted at once."""
 
 
-async def retire(retention: Retention, large_values: LargeValues, days: float) -> None:
+def archive_of(url: str, pool: "asyncpg.Pool[asyncpg.Record]", large_values: LargeValues) -> Archive | None:
+    """Where executions are written to before they are dropped; None if they are not."""
+    if not url:
+        return None
+    executions = ExecutionRepository(pool)
+    history = History(executions, Inspector(Loader(TurnRepository(pool))), large_values)
+    return Archive(BlobStore(url), executions, history)
+
+
+async def retire(retention: Retention, large_values: LargeValues, days: float, archive: Archive | None = None) -> None:
     """Works until it is cancelled."""
     while True:
         try:
             await retention.make_partitions()
-            dropped = await drop_old(retention, large_values, datetime.now(UTC) - timedelta(days=days))
+            dropped = await drop_old(retention, large_values, datetime.now(UTC) - timedelta(days=days), archive=archive)
             if dropped:
                 log.info("executions past retention were dropped", executions=dropped)
         except (*TROUBLE, BlobError) as error:
@@ -36,11 +52,19 @@ async def retire(retention: Retention, large_values: LargeValues, days: float) -
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def drop_old(retention: Retention, large_values: LargeValues, before: datetime, at_once: int = SLICE) -> int:
+async def drop_old(
+    retention: Retention,
+    large_values: LargeValues,
+    before: datetime,
+    at_once: int = SLICE,
+    archive: Archive | None = None,
+) -> int:
     """Deletes the executions of weeks past that ended before a moment; returns how many those were.
 
     A week whose executions had all ended then is dropped. Where one had not, it holds the week: what there is of the
     others is deleted row by row, of many short ones at once, so that it holds nothing but empty pages.
+
+    With an archive, nothing is deleted before it is written there.
 
     May end anywhere, and be run by several replicas: blobs go before the row that leads to them, rows before the
     tables of their week, and what is gone already is no error.
@@ -51,6 +75,8 @@ async def drop_old(retention: Retention, large_values: LargeValues, before: date
         last: UUID | None = None
         while ended := await retention.ended(week, before, last, at_once):
             execution_ids = [each.execution_id for each in ended]
+            if archive is not None:
+                await archive.keep(execution_ids)
             await _delete_blobs(large_values, execution_ids)
             for some in _portions(ended) if held else ():
                 await retention.delete_history(some)

@@ -20,9 +20,9 @@ LITTLE = 0.05
 """A disk with less room than both of these is nearly full."""
 
 
-def blob_store(url: str) -> list[Check]:
-    """A value can be written, read and deleted; and there is room, if it is a folder."""
-    return [Check("blob store", partial(_write_and_read, url), ["settings"], seconds=12)]
+def blob_store(url: str, name: str = "blob store", variable: str = "BLOCKYARD_BLOB_URL") -> list[Check]:
+    """A value can be written, read and deleted; and there is room, if it is a folder. Nothing, if there is no URL."""
+    return [Check(name, partial(_write_and_read, url, variable), ["settings"], seconds=12)] if url else []
 
 
 def disk(name: str, folder: Path) -> list[Check]:
@@ -30,10 +30,10 @@ def disk(name: str, folder: Path) -> list[Check]:
     return [Check(name, partial(_room, folder), ["settings"])]
 
 
-async def _write_and_read(url: str) -> AsyncIterator[Told]:
+async def _write_and_read(url: str, variable: str) -> AsyncIterator[Told]:
     where = _place(url)
     advice = (
-        "BLOCKYARD_BLOB_URL must lead to a folder that all replicas and runners share and may write to, or to a bucket "
+        f"{variable} must lead to a folder that all replicas and runners share and may write to, or to a bucket "
         "that their credentials may read, write and delete in."
     )
     try:

@@ -199,6 +199,13 @@ class ExecutionRepository:
         )
         return execution_row(row) if row else None
 
+    async def of_ids(self, execution_ids: Sequence[UUID]) -> list[ExecutionRow]:
+        """Those of these executions that are there, whoever's they are."""
+        rows = await self._pool.fetch(
+            f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE execution_id = ANY($1::uuid[])", list(execution_ids)
+        )
+        return [execution_row(row) for row in rows]
+
     async def page(self, of: ExecutionFilter, before: UUID | None, limit: int) -> list[ExecutionRow]:
         """A user's executions, newest first, below `before`."""
         rows = await self._pool.fetch(

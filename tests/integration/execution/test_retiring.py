@@ -1,8 +1,14 @@
 """What is past retention goes, its blobs too; what is alive or young stays (rules 15 and 21)."""
 
 import asyncio
+import gzip
+import json
+import os
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -10,15 +16,18 @@ import pytest
 from blockyard.dev.postgres import PostgresServer
 from blockyard.egress import open_egress
 from blockyard.files import Access, FileMissing, FilePlace, Files
+from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.common.ids import first_id, new_id
 from services.execution.large_values import LargeValues
 from services.execution.repository.retention import TABLES, WEEK, WEEKS_AHEAD, Retention, week_of
-from services.execution.retiring import DELETED_AT_ONCE, drop_old, retire
+from services.execution.retiring import DELETED_AT_ONCE, archive_of, drop_old, retire
 from services.runner.files import BlobFiles
 from tests.integration.execution.house import House, house
+from tests.integration.execution.protocol_runner import running
 from tests.integration.execution.test_lost_commits import looking
+from tests.stack.postgres import as_role
 from tests.waiting import until
 
 ENDED, RUNNING = 4, 2
@@ -282,4 +291,79 @@ async def test_a_held_week_goes_in_few_statements_but_a_large_execution_in_its_o
         assert await drop_old(Retention(pool), LargeValues(blob_store(built)), before) == 20
         assert asked == [ended[:7], [large], ended[8:]]
         assert await histories(rows) == {alive}
+        await pool.close()
+
+
+def add(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    yield "result", inputs["a"] + 1
+
+
+def archived(built: House, execution_id: UUID | str) -> list[dict[str, Any]]:
+    """The lines of an execution's file in the archive."""
+    (file,) = (built.folder / "archive").glob(f"*/{execution_id}.jsonl.gz")
+    return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+async def test_executions_are_written_to_the_archive_before_they_go_with_all_services_down(
+    postgres: PostgresServer,
+) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        graph = built.graph()
+        graph.input("first")
+        graph.node("one", "add")
+        graph.output("last")
+        graph.link("first.result", "one.a")
+        graph.link("one.result", "last.value")
+        built.catalogue.add(graph)
+        replica = await built.add_replica()
+        async with running(built.bus, {"add": add}):
+            client = built.client()
+            execution_id = (await client.start(inputs={"first": 2**62})).id
+            events = await client.events(execution_id)
+        await replica.close()
+        now = datetime.now(UTC)
+        old = await execution_of(rows, now - timedelta(days=80), ENDED)
+        places = {name: (built.folder / name).as_uri() for name in ("blobs", "archive")}
+
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.execution.retire", "--days", "70"),
+            env={
+                **os.environ,
+                "BLOCKYARD_DATABASE_URL": as_role(built.database_url, "execution"),
+                "BLOCKYARD_BLOB_URL": places["blobs"],
+                "BLOCKYARD_RETENTION_ARCHIVE_URL": places["archive"],
+            },
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await program.communicate()
+        assert (program.returncode, told) == (0, b"1 executions past retention were dropped.\n")
+        assert [line["execution"]["id"] for line in archived(built, old)] == [str(old)]
+        left = [str(row["execution_id"]) for row in await rows.fetch("SELECT execution_id FROM executions")]
+        assert left == [execution_id]
+
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        large_values = LargeValues(blob_store(built))
+        archive = archive_of(places["archive"], pool, large_values)
+        assert await drop_old(Retention(pool), large_values, now + 2 * WEEK, archive=archive) == 1
+        await pool.close()
+        execution, *rest = archived(built, execution_id)
+        assert execution["execution"]["inputs"] == {"first": 2**62}
+        nodes = [line["node_execution"] for line in rest if "node_execution" in line]
+        assert [node["outputs"] for node in nodes if node["node_id"] == "one"] == [{"result": [2**62 + 1]}]
+        told_events = [line["event"] for line in rest if "event" in line]
+        assert [int(event["sequence"]) for event in told_events] == [event.sequence for event in events]
+        assert 2**62 + 1 in [event.get("value") for event in told_events]
+
+
+async def test_nothing_goes_while_the_archive_cannot_be_written(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        await execution_of(rows, datetime.now(UTC) - timedelta(days=80), ENDED)
+        large_values = LargeValues(blob_store(built))
+        archive = archive_of((built.folder / "archive").as_uri(), pool, large_values)
+        (built.folder / "archive").rmdir()
+        (built.folder / "archive").write_text("no folder")
+        with pytest.raises(BlobStoreAway):
+            await drop_old(Retention(pool), large_values, datetime.now(UTC) - timedelta(days=30), archive=archive)
+        assert await rows.fetchval("SELECT count(*) FROM executions") == 1
         await pool.close()
