@@ -2,9 +2,11 @@
 
 The pods are processes of this machine (tests/charts/pods.py), restarted one after the other as their controllers do:
 the successor of a Deployment's pod is ready first, hooks and signals come as from the kubelet, and Services lead
-elsewhere meanwhile. Ends with 1 if anything failed, was repeated or had to be killed.
+elsewhere meanwhile. With `--together` all of them roll at once, as `helm upgrade` does with a new image. Ends with 1 if
+anything failed, was repeated or had to be killed.
 """
 
+import argparse
 import asyncio
 import shutil
 import statistics
@@ -43,12 +45,12 @@ class Restart:
     killed: Sequence[str]
 
 
-async def roll(built: Cluster, load: Load) -> tuple[list[Restart], float]:
+async def roll(built: Cluster, load: Load, *, together: bool) -> tuple[list[Restart], float]:
     """Restarts all pods under load; returns the restarts, and when the first began."""
     token = user_token(built.secret(f"{RELEASE}-blockyard-tokens")["jwt-secret"], "rollout", "user", TOKEN_SECONDS)
     edge = built.address_of(f"{RELEASE}-blockyard-edge")
     ended = asyncio.Event()
-    restarts = []
+    restarts: list[Restart] = []
     async with (
         counting(load) as url,
         blockyard.connect(edge, token) as client,
@@ -59,19 +61,32 @@ async def roll(built: Cluster, load: Load) -> tuple[list[Restart], float]:
         try:
             await asyncio.sleep(CALM_SECONDS)
             first = time.time()
-            for pod in _pods_to_restart(built):
-                began = time.time()
-                killed = await built.replace(pod)
-                restarts.append(Restart(pod.name, began, time.time(), killed))
-                print(f"{pod.name}: {restarts[-1].ended - began:.0f} s", flush=True)
+            async with asyncio.TaskGroup() as rolling:
+                for pods in _pods_to_restart(built):
+                    task = rolling.create_task(_restart(built, pods, restarts))
+                    if not together:
+                        await task
             await asyncio.sleep(CALM_SECONDS)
         finally:
             ended.set()
     return restarts, first
 
 
-def _pods_to_restart(built: Cluster) -> list[Pod]:
-    return [pod for pod in built.pods.values() if pod.owner["kind"] in ("Deployment", "StatefulSet")]
+def _pods_to_restart(built: Cluster) -> list[list[Pod]]:
+    """By their owners."""
+    owners: dict[str, list[Pod]] = {}
+    for pod in built.pods.values():
+        if pod.owner["kind"] in ("Deployment", "StatefulSet"):
+            owners.setdefault(pod.owner["metadata"]["name"], []).append(pod)
+    return list(owners.values())
+
+
+async def _restart(built: Cluster, pods: Sequence[Pod], restarts: list[Restart]) -> None:
+    for pod in pods:
+        began = time.time()
+        killed = await built.replace(pod)
+        restarts.append(Restart(pod.name, began, time.time(), killed))
+        print(f"{pod.name}: {restarts[-1].ended - began:.0f} s", flush=True)
 
 
 def longest(found: Sequence[Gap], began: float, ended: float) -> int:
@@ -110,23 +125,28 @@ def say(restarts: Sequence[Restart], first: float, load: Load, found: Sequence[G
     return not any(findings.values())
 
 
-async def run(folder: Path) -> bool:
+async def run(folder: Path, *, together: bool) -> bool:
     """True if nothing failed."""
     load = Load()
     async with cluster(folder, VALUES) as built:
-        restarts, first = await roll(built, load)
+        restarts, first = await roll(built, load, together=together)
         found = await gaps(built.database_url, load.chains)
         return say(restarts, first, load, found, await repeated(built.database_url))
 
 
 def main() -> int:
     """The exit code."""
+    parser = argparse.ArgumentParser(
+        prog="./task rollout --", description="Restarts every pod of the chart under load."
+    )
+    parser.add_argument("--together", action="store_true", help="all at once, each part one pod after the other")
+    options = parser.parse_args()
     keep_files_in_memory()
     folder = Path(tempfile.mkdtemp(prefix="blockyard-rollout-"))
     folder.chmod(0o755)
     well = False
     try:
-        well = asyncio.run(run(folder))
+        well = asyncio.run(run(folder, together=options.together))
     finally:
         if well:
             shutil.rmtree(folder, ignore_errors=True)
