@@ -1,6 +1,5 @@
 """Settings of a runner: environment variables with the prefix BLOCKYARD_."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pydantic import Field, field_validator
 
 from services.common.config import LogSettings, ProcessSettings, Seconds, Secret
 from services.common.pools import POOL
+from services.runner.room import MOST, room_for_processes
 
 
 class BlockSettings(LogSettings):
@@ -30,7 +30,7 @@ class RunnerSettings(ProcessSettings, BlockSettings):
     slots: int = Field(64, ge=1, le=10_000, description="Runs at once; those that only compute are not counted")
     threads: int = Field(32, ge=1, le=1_000, description="Runs of blocks with a plain `run` at once")
     processes: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Runs of cpu-bound blocks at once"
+        default_factory=room_for_processes, ge=1, le=MOST, description="Runs of cpu-bound blocks at once"
     )
     stuck_threads: int = Field(8, ge=1, description="Threads that cannot be ended, before the process starts anew")
 
