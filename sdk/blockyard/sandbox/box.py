@@ -1,21 +1,20 @@
-"""One running sandbox: its processes, the pipes to it, and its folders, held from outside.
+"""One running sandbox: its processes, the pipes to it, and its folders, held from outside of what runs in it.
 
-All of its processes are in a process namespace whose first process is bubblewrap's: killed, it takes the others along,
-and bubblewrap outside ends after it. So once that has ended nothing is alive.
+How the first program inside is started, held and killed is a matter of the ways to make a sandbox: each has a `Box` of
+its own (`BubblewrapBox`, `ContainerBox`).
 """
 
 import asyncio
 import json
 import os
-import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from blockyard.sandbox import collecting, usage, view
-from blockyard.sandbox.advice import refusal
+from blockyard.sandbox import collecting, usage
 from blockyard.sandbox.capture import Capture
 from blockyard.sandbox.errors import SandboxUnavailable
 from blockyard.sandbox.program import End, Limits
@@ -25,7 +24,6 @@ KILL_SECONDS = 5.0
 WATCH_SECONDS = 0.05
 _REPORT_LIMIT = 1 << 20
 _SETUP_LIMIT = 1 << 16
-_NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup", "mnt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Pipes:
     setup_output: int
 
 
-class Box:
+class Box(ABC):
     """Made by `async with`; whatever happens inside of that, its processes are dead afterwards."""
 
     def __init__(self, limits: Limits) -> None:
@@ -49,14 +47,37 @@ class Box:
         self.stderr = Capture(limits.output, self.changed)
         self.setup_output = Capture(_SETUP_LIMIT, self.changed)
         self.report = Capture(_REPORT_LIMIT, self.changed)
-        self.work = self.result = -1
-        self._proc = self._first = self._info = self._go = -1
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.work = self.result = self.proc = -1
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._go = -1
         self._receiving: list[int] = []
         self._held = ExitStack()
         self._given = ExitStack()
         self.pipes = self._given_pipes()
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Opens `proc`, `work` and `result` once it is sure that the program is held.
+
+        Raises SandboxUnavailable or OSError.
+        """
+
+    @abstractmethod
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kills all of its processes, of which `process` is the one that was begun."""
+
+    @abstractmethod
+    def notice_end(self, process: subprocess.Popen[bytes]) -> None:
+        """Has `has_ended` called when that process has ended."""
+
+    @abstractmethod
+    def refusal(self, reason: str) -> str:
+        """The sentence for a sandbox that could not be set up for this reason, with what to do."""
+
+    @abstractmethod
+    def refusal_inside(self, reason: str) -> str:
+        """The sentence for one that the first program inside refused."""
 
     async def __aenter__(self) -> "Box":
         return self
@@ -72,95 +93,49 @@ class Box:
             self._given.close()
             self._held.close()
 
-    def give(self, content: bytes) -> int:
-        """A descriptor that the sandbox reads this from."""
-        descriptor = self._given_away(os.memfd_create("sandbox"))
-        written = 0
-        while written < len(content):
-            written += os.write(descriptor, content[written:])
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return descriptor
-
-    async def start(
-        self, program: str, arguments: Sequence[str], command: Sequence[str], given: Iterable[int], user: int | None
-    ) -> None:
-        """Starts bubblewrap, up to where the program inside waits for `go`. Raises SandboxUnavailable.
-
-        `program` is bubblewrap's path, `command` what it runs inside, `given` the descriptors that its arguments name,
-        and `user` the number of the user to become first, if this is root.
-        """
+    async def begin(self, begin: Callable[[], subprocess.Popen[bytes]]) -> None:
+        """Begins it, up to where the program inside waits for `go`. Raises SandboxUnavailable."""
         await self._connect()
-        self._info = self._held_open(os.memfd_create("info"))
-        words = ("--info-fd", str(self._info), *arguments)
-        every = self.give(b"".join(os.fsencode(word) + b"\0" for word in words))
         try:
-            self._process = self._begin(program, every, command, given, user)
+            self.process = begin()
         except (OSError, subprocess.SubprocessError) as error:
-            raise SandboxUnavailable(refusal(str(error))) from error
+            raise SandboxUnavailable(self.refusal(str(error))) from error
         self._given.close()
-        self._notice_end(self._process)
+        self.notice_end(self.process)
         await self._ready()
 
-    def _begin(
-        self, program: str, arguments: int, command: Sequence[str], given: Iterable[int], user: int | None
-    ) -> subprocess.Popen[bytes]:
-        # By its descriptor, since that user may not be able to enter the folder that it is in.
-        executable = self._given_away(os.open(program, os.O_RDONLY | os.O_CLOEXEC))
-        pipes = self.pipes
-        rights: dict[str, Any] = {}
-        if user is not None:
-            rights = {"user": user, "group": user, "extra_groups": []}
-            # Programs open their own output by its name, /dev/stderr.
-            for descriptor in (pipes.stdout, pipes.stderr, pipes.setup_output):
-                os.fchown(descriptor, user, user)
-        return subprocess.Popen(
-            ["bwrap", "--args", str(arguments), "--", *command],
-            executable=f"/proc/self/fd/{executable}",
-            stdin=subprocess.DEVNULL,
-            stdout=pipes.stdout,
-            stderr=pipes.stderr,
-            pass_fds=[*given, arguments, executable, self._info, pipes.go, pipes.report, pipes.setup_output],
-            env={},
-            cwd="/",
-            start_new_session=True,
-            **rights,
-        )
+    def has_ended(self) -> None:
+        """The process that was begun has ended."""
+        self.changed.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def go(self) -> None:
         """The program may run: looks first whether it is held as it should be. Raises SandboxUnavailable."""
         try:
-            self._hold()
+            self.hold()
         except OSError as error:
-            raise SandboxUnavailable(refusal(str(error))) from error
+            raise SandboxUnavailable(self.refusal(str(error))) from error
         self.stdout.content.clear()
         self.stderr.content.clear()
         os.write(self._go, b"g")
-
-    def _hold(self) -> None:
-        first = _first_process(os.pread(self._info, 4096, 0))
-        self._first = self._held_open(os.pidfd_open(first))
-        _check_held(first)
-        # From here on the folders stay, and stay the same, whatever becomes of the processes and of their paths.
-        self._proc = self._held_open(collecting.open_folder(f"/proc/{first}/root/proc"))
-        self.work = self._held_open(collecting.open_folder(f"/proc/{first}/root{view.WORK}"))
-        self.result = self._held_open(collecting.open_folder(f"/proc/{first}/root{view.RESULT}"))
 
     async def watch(self) -> End:
         """Waits until the program has ended by itself, or must be ended for the reason given."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.limits.seconds
-        while not self._ended.done():
+        while not self.ended.done():
             # Not woken by what it writes: a program that writes a lot would have itself watched all the time.
-            await asyncio.wait([self._ended], timeout=WATCH_SECONDS)
+            await asyncio.wait([self.ended], timeout=WATCH_SECONDS)
             if self._overflowed():
                 return End.TOO_MUCH_OUTPUT
-            if self._ended.done():
+            if self.ended.done():
                 break
             if loop.time() >= deadline:
                 return End.OUT_OF_TIME
-            if usage.threads(self._proc) > self.limits.processes:
+            if usage.threads(self.proc) > self.limits.processes:
                 return End.TOO_MANY_PROCESSES
-            if usage.memory_above(self._proc, self.limits.memory):
+            if usage.memory_above(self.proc, self.limits.memory):
                 return End.OUT_OF_MEMORY
             if collecting.entries_in(self.work) > self.limits.folder_entries:
                 return End.TOO_MANY_FILES
@@ -169,15 +144,15 @@ class Box:
 
     async def stop(self) -> None:
         """Kills what is left of it, and waits until all of that is dead and all of its output is here."""
-        if self._process is None:
+        if self.process is None:
             return
-        self._kill(self._process)
+        self.kill(self.process)
         with suppress(TimeoutError):
             async with asyncio.timeout(KILL_SECONDS):
-                await asyncio.shield(self._ended)
-        if not self._ended.done():
-            self._process.kill()
-            await asyncio.shield(self._ended)
+                await asyncio.shield(self.ended)
+        if not self.ended.done():
+            self.process.kill()
+            await asyncio.shield(self.ended)
         await self._drained()
 
     def messages(self) -> list[dict[str, Any]]:
@@ -198,67 +173,41 @@ class Box:
 
     def _given_pipes(self) -> Pipes:
         reading, writing = os.pipe()
-        self._go = self._held_open(writing)
-        return Pipes(self._given_away(reading), self._outgoing(), self._outgoing(), self._outgoing(), self._outgoing())
+        self._go = self.held_open(writing)
+        return Pipes(self.given_away(reading), self._outgoing(), self._outgoing(), self._outgoing(), self._outgoing())
 
     def _outgoing(self) -> int:
         reading, writing = os.pipe()
         self._receiving.append(reading)
-        return self._given_away(writing)
+        return self.given_away(writing)
 
     async def _connect(self) -> None:
         for capture in (self.report, self.stdout, self.stderr, self.setup_output):
             await capture.connect(self._receiving.pop(0))
 
-    def _held_open(self, descriptor: int) -> int:
+    def held_open(self, descriptor: int) -> int:
         """Closed at the end."""
         self._held.callback(os.close, descriptor)
         return descriptor
 
-    def _given_away(self, descriptor: int) -> int:
+    def given_away(self, descriptor: int) -> int:
         """Closed here once the sandbox has it."""
         self._given.callback(os.close, descriptor)
         return descriptor
-
-    def _notice_end(self, process: subprocess.Popen[bytes]) -> None:
-        loop = asyncio.get_running_loop()
-        watched = os.pidfd_open(process.pid)
-
-        def ended() -> None:
-            loop.remove_reader(watched)
-            os.close(watched)
-            process.wait()
-            self.changed.set()
-            if not self._ended.done():
-                self._ended.set_result(None)
-
-        loop.add_reader(watched, ended)
 
     async def _ready(self) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not self.messages():
-                    if self._ended.done():
+                    if self.ended.done():
                         await self._drained()
-                        raise SandboxUnavailable(refusal(_last_line(self.stderr.text())))
+                        raise SandboxUnavailable(self.refusal(_last_line(self.stderr.text())))
                     await self.changed.wait()
                     self.changed.clear()
             if refused := self.messages()[0].get("refused"):
-                raise SandboxUnavailable(
-                    f"code cannot run here without protection: {refused}. To do: run the runner as an ordinary user "
-                    "of the machine or as its root, but not as its root under another name in a user namespace."
-                )
+                raise SandboxUnavailable(self.refusal_inside(str(refused)))
         except TimeoutError:
             raise SandboxUnavailable(f"the sandbox was not ready within {START_SECONDS:g} seconds") from None
-
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        if self._ended.done():
-            return
-        if self._first < 0:
-            process.kill()
-            return
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._first, signal.SIGKILL)
 
     async def _drained(self) -> None:
         # All who could write are dead, so the pipes' ends are near.
@@ -271,20 +220,4 @@ class Box:
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "bubblewrap ended at once"
-
-
-def _first_process(info: bytes) -> int:
-    described: Mapping[str, Any] = json.loads(info)
-    return int(described["child-pid"])
-
-
-def _check_held(process: int) -> None:
-    """Raises SandboxUnavailable if the process is not in namespaces of its own, or makes calls unfiltered."""
-    for namespace in _NAMESPACES:
-        if os.readlink(f"/proc/{process}/ns/{namespace}") == os.readlink(f"/proc/self/ns/{namespace}"):
-            raise SandboxUnavailable(refusal(f"bubblewrap made no {namespace} namespace"))
-    with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
-        status = dict(line.split(":", 1) for line in file)
-    if (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) != ("1", "2"):
-        raise SandboxUnavailable(refusal("bubblewrap set no filter for system calls"))
+    return lines[-1][:300] if lines else "it ended at once"

@@ -2,33 +2,26 @@
 
 import asyncio
 import json
-import keyword
 import os
 import platform
-import re
-import secrets
 import shutil
+import signal
 import stat
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from blockyard.sandbox import collecting, seccomp, view
+from blockyard.sandbox import collecting, running, seccomp, view
+from blockyard.sandbox.advice import refusal
 from blockyard.sandbox.box import Box
-from blockyard.sandbox.errors import ProgramInvalid, SandboxUnavailable
-from blockyard.sandbox.languages import Start, find_bash, find_python, script, start_of
-from blockyard.sandbox.program import MEBIBYTE, End, Language, Limits, Outcome, Program
+from blockyard.sandbox.errors import SandboxUnavailable
+from blockyard.sandbox.program import Limits, Outcome, Program
 
 # Each may take more than half a gigabyte of memory.
 AT_ONCE = 4
-MAX_CODE_BYTES = MEBIBYTE
-MAX_SETUP_COMMANDS = 100
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WITH_GLOBALS = frozenset({Language.PYTHON, Language.JAVASCRIPT})
-# A runner that is root becomes one of these users, which own nothing, before it starts a sandbox.
-_FIRST_USER, _USERS = 0x6A000000, 0x10000
-# Interpreters reserve many times what they use.
-_ADDRESSES = 8
+_NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup", "mnt")
 
 
 class BubblewrapSandbox:
@@ -41,14 +34,14 @@ class BubblewrapSandbox:
 
     async def run(self, program: Program, limits: Limits) -> Outcome:
         """See `Sandbox.run`. Nothing is left of it on the machine, files included."""
-        _check(program)
+        running.check(program)
         if sys.platform != "linux":
             raise SandboxUnavailable(f"code cannot run here: its sandbox needs Linux, and this is {platform.system()}")
         bwrap = self._bwrap or find_bwrap()
-        user = _FIRST_USER + secrets.randbelow(_USERS) if os.geteuid() == 0 else None
+        user = view.any_user() if os.geteuid() == 0 else None
 
         def reachable(path: str) -> bool:
-            return os.access(path, os.R_OK) if user is None else _open_to_all(path)
+            return os.access(path, os.R_OK) if user is None else open_to_all(path)
 
         async with self._places:
             return await self._run(program, limits, bwrap, user, reachable)
@@ -56,41 +49,119 @@ class BubblewrapSandbox:
     async def _run(
         self, program: Program, limits: Limits, bwrap: str, user: int | None, reachable: Callable[[str], bool]
     ) -> Outcome:
-        start = start_of(program.language, program.code, limits, reachable)
-        python, bash = find_python(reachable), find_bash(reachable) if program.setup_commands else ""
-        steps = _steps(program, start, bash)
-        async with Box(limits) as box:
-            files = {path: box.give(text) for path, text in _files(program, start, _job(box, limits, steps)).items()}
+        plan = running.plan(program, limits, reachable)
+        async with BubblewrapBox(limits) as box:
+            contents = running.files(program, plan, running.job(box, plan, must_limit_processes=True))
+            files = {path: box.give(content) for path, content in {**contents, **view.base_files()}.items()}
             rules = box.give(seccomp.filter_program())
-            mounts = dict.fromkeys((*python.mounts, *start.mounts))
+            mounts = dict.fromkeys((*plan.python.mounts, *plan.start.mounts))
             arguments = view.arguments(limits, mounts, list(files.items()), rules)
-            command = [python.path, "-I", "-S", "-B", "/blockyard/start.py"]
-            await box.start(bwrap, arguments, command, [*files.values(), rules], user)
-            box.go()
-            end = await box.watch()
-            await box.stop()
-            return _outcome(box, end, [step["name"] for step in steps])
+            await box.start(bwrap, arguments, plan.command, [*files.values(), rules], user)
+            return await running.carry_out(box, plan)
 
 
-def _check(program: Program) -> None:
-    """Raises ProgramInvalid."""
-    size = len(program.code.encode(errors="replace"))
-    if size > MAX_CODE_BYTES:
-        raise ProgramInvalid(f"the code has {size} bytes; the limit is {MAX_CODE_BYTES}")
-    if len(program.setup_commands) > MAX_SETUP_COMMANDS:
-        raise ProgramInvalid(f"{len(program.setup_commands)} setup commands; the limit is {MAX_SETUP_COMMANDS}")
-    for number, command in enumerate(program.setup_commands):
-        if "\0" in command:
-            raise ProgramInvalid(f"setup_commands[{number}]: holds a NUL character")
-    for name, value in program.variables.items():
-        if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-            raise ProgramInvalid(f"variables: {name!r} cannot be the name of a variable")
-        if program.language not in _WITH_GLOBALS and "\0" in _environment_value(value):
-            raise ProgramInvalid(f"variables.{name}: holds a NUL character")
+class BubblewrapBox(Box):
+    """All of its processes are in a process namespace whose first process is bubblewrap's: killed, it takes the others
+    along, and bubblewrap outside ends after it. So once that has ended nothing is alive.
+    """
 
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._first = self._info = -1
 
-def _environment_value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    async def __aenter__(self) -> "BubblewrapBox":
+        return self
+
+    def give(self, content: bytes) -> int:
+        """A descriptor that the sandbox reads this from."""
+        descriptor = self.given_away(os.memfd_create("sandbox"))
+        written = 0
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    async def start(
+        self, program: str, arguments: Sequence[str], command: Sequence[str], given: Iterable[int], user: int | None
+    ) -> None:
+        """Starts bubblewrap, up to where the program inside waits for `go`. Raises SandboxUnavailable.
+
+        `program` is bubblewrap's path, `command` what it runs inside, `given` the descriptors that its arguments name,
+        and `user` the number of the user to become first, if this is root.
+        """
+        self._info = self.held_open(os.memfd_create("info"))
+        words = ("--info-fd", str(self._info), *arguments)
+        every = self.give(b"".join(os.fsencode(word) + b"\0" for word in words))
+        await self.begin(lambda: self._begin(program, every, command, given, user))
+
+    def _begin(
+        self, program: str, arguments: int, command: Sequence[str], given: Iterable[int], user: int | None
+    ) -> subprocess.Popen[bytes]:
+        # By its descriptor, since that user may not be able to enter the folder that it is in.
+        executable = self.given_away(os.open(program, os.O_RDONLY | os.O_CLOEXEC))
+        pipes = self.pipes
+        rights: dict[str, Any] = {}
+        if user is not None:
+            rights = {"user": user, "group": user, "extra_groups": []}
+            # Programs open their own output by its name, /dev/stderr.
+            for descriptor in (pipes.stdout, pipes.stderr, pipes.setup_output):
+                os.fchown(descriptor, user, user)
+        return subprocess.Popen(
+            ["bwrap", "--args", str(arguments), "--", *command],
+            executable=f"/proc/self/fd/{executable}",
+            stdin=subprocess.DEVNULL,
+            stdout=pipes.stdout,
+            stderr=pipes.stderr,
+            pass_fds=[*given, arguments, executable, self._info, pipes.go, pipes.report, pipes.setup_output],
+            env={},
+            cwd="/",
+            start_new_session=True,
+            **rights,
+        )
+
+    def hold(self) -> None:
+        """See `Box.hold`."""
+        first = _first_process(os.pread(self._info, 4096, 0))
+        self._first = self.held_open(os.pidfd_open(first))
+        _check_held(first)
+        # From here on the folders stay, and stay the same, whatever becomes of the processes and of their paths.
+        self.proc = self.held_open(collecting.open_folder(f"/proc/{first}/root/proc"))
+        self.work = self.held_open(collecting.open_folder(f"/proc/{first}/root{view.WORK}"))
+        self.result = self.held_open(collecting.open_folder(f"/proc/{first}/root{view.RESULT}"))
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """See `Box.kill`."""
+        if self.ended.done():
+            return
+        if self._first < 0:
+            process.kill()
+            return
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)
+
+    def notice_end(self, process: subprocess.Popen[bytes]) -> None:
+        """See `Box.notice_end`."""
+        loop = asyncio.get_running_loop()
+        watched = os.pidfd_open(process.pid)
+
+        def ended() -> None:
+            loop.remove_reader(watched)
+            os.close(watched)
+            process.wait()
+            self.has_ended()
+
+        loop.add_reader(watched, ended)
+
+    def refusal(self, reason: str) -> str:
+        """See `Box.refusal`."""
+        return refusal(reason)
+
+    def refusal_inside(self, reason: str) -> str:
+        """See `Box.refusal_inside`."""
+        return (
+            f"code cannot run here without protection: {reason}. To do: run the runner as an ordinary user "
+            "of the machine or as its root, but not as its root under another name in a user namespace."
+        )
 
 
 def find_bwrap() -> str:
@@ -113,7 +184,7 @@ def find_bwrap() -> str:
     return found
 
 
-def _open_to_all(path: str) -> bool:
+def open_to_all(path: str) -> bool:
     """Whether a user who owns nothing can open it."""
     try:
         if not os.stat(path).st_mode & stat.S_IROTH:
@@ -126,66 +197,17 @@ def _open_to_all(path: str) -> bool:
     return True
 
 
-def _steps(program: Program, start: Start, bash: str) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = [
-        {"name": f"setup_commands[{number}]", "command": [bash, "-c", command], "environment": {}}
-        for number, command in enumerate(program.setup_commands)
-    ]
-    variables = {} if program.language in _WITH_GLOBALS else program.variables
-    environment = {name: _environment_value(value) for name, value in variables.items()}
-    return [*steps, {"name": "code", "command": list(start.command), "environment": environment}]
+def _first_process(info: bytes) -> int:
+    described: Mapping[str, Any] = json.loads(info)
+    return int(described["child-pid"])
 
 
-def _job(box: Box, limits: Limits, steps: list[dict[str, Any]]) -> str:
-    pipes = box.pipes
-    rlimits = {
-        "RLIMIT_CORE": 0,
-        "RLIMIT_CPU": limits.cpu_seconds,
-        "RLIMIT_DATA": limits.memory,
-        "RLIMIT_AS": limits.memory * _ADDRESSES,
-        "RLIMIT_FSIZE": limits.file_size,
-        "RLIMIT_NOFILE": limits.open_files,
-        "RLIMIT_NPROC": limits.processes,
-        "RLIMIT_MEMLOCK": 0,
-        "RLIMIT_MSGQUEUE": 0,
-        "RLIMIT_SIGPENDING": limits.processes * 4,
-    }
-    job = {"go": pipes.go, "report": pipes.report, "setup_output": pipes.setup_output}
-    return json.dumps({**job, "limits": rlimits, "steps": steps})
-
-
-def _files(program: Program, start: Start, job: str) -> dict[str, bytes]:
-    """Content by path of what the sandbox can read and not write."""
-    texts = {
-        "start.py": script("start.py"),
-        "job.json": job,
-        "variables.json": json.dumps(dict(program.variables)),
-        **start.files,
-    }
-    texts = {f"/blockyard/{name}": text for name, text in texts.items()}
-    return {path: text.encode(errors="replace") for path, text in {**texts, **view.base_files()}.items()}
-
-
-def _outcome(box: Box, end: End, names: list[str]) -> Outcome:
-    reports = [message for message in box.messages() if message.get("step") in names]
-    last = reports[-1] if reports else {}
-    step, code, start_error = last.get("step", ""), last.get("exit_code"), last.get("start_error", "")
-    if end is not End.EXITED:
-        # It was stopped in the step after the one that was the last to end.
-        step, code, start_error = names[min(len(reports), len(names) - 1)], None, ""
-    limits = box.limits
-    finished = end is End.EXITED
-    return Outcome(
-        sandbox_id=f"sandbox-{secrets.token_hex(8)}",
-        end=end,
-        step=step,
-        exit_code=code if isinstance(code, int) else None,
-        stdout=box.stdout.text(),
-        stderr=box.stderr.text(),
-        setup_output=box.setup_output.text(),
-        start_error=start_error if isinstance(start_error, str) else "",
-        result=collecting.read_result(box.result, limits.file_size) if finished else {},
-        files=collecting.collect(box.work, view.TEMPORARY, limits.collected_files, limits.file_size)
-        if finished
-        else (),
-    )
+def _check_held(process: int) -> None:
+    """Raises SandboxUnavailable if the process is not in namespaces of its own, or makes calls unfiltered."""
+    for namespace in _NAMESPACES:
+        if os.readlink(f"/proc/{process}/ns/{namespace}") == os.readlink(f"/proc/self/ns/{namespace}"):
+            raise SandboxUnavailable(refusal(f"bubblewrap made no {namespace} namespace"))
+    with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
+        status = dict(line.split(":", 1) for line in file)
+    if (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) != ("1", "2"):
+        raise SandboxUnavailable(refusal("bubblewrap set no filter for system calls"))

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from blockyard.sandbox.program import SandboxFile
@@ -64,9 +65,14 @@ def read_result(folder: int, limit: int) -> dict[str, Any]:
         return {}
     finally:
         os.close(descriptor)
-    if not isinstance(forms, dict):
+    return known_forms(forms)
+
+
+def known_forms(found: Any) -> dict[str, Any]:
+    """Of what may be anything the forms that a value can have; empty if it is something else."""
+    if not isinstance(found, dict):
         return {}
-    return {form: value for form, value in forms.items() if _is_form(form, value)}
+    return {form: value for form, value in found.items() if _is_form(form, value)}
 
 
 def _is_form(form: str, value: Any) -> bool:
@@ -95,7 +101,9 @@ def _files(folder: int, prefix: str, skipped: str, depth: int) -> Iterator[tuple
 
 def _open_up(folder: int) -> None:
     """Its owner may have closed it to everybody, this process included; it is this process's user, or it is root."""
-    os.fchmod(folder, 0o700)
+    # In a container the folder is a volume, which neither this user nor the program's owns and can close.
+    with suppress(PermissionError):
+        os.fchmod(folder, 0o700)
 
 
 def _open(name: str, flags: int, folder: int) -> int | None:

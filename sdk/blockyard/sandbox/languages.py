@@ -98,7 +98,7 @@ def find_bash(reachable: Callable[[str], bool]) -> str:
 def _find(name: str, title: str, reachable: Callable[[str], bool]) -> Interpreter:
     found = shutil.which(name, path=SYSTEM_PATH) or shutil.which(name)
     if found is None:
-        raise LanguageUnavailable(f"{title} is not installed on this runner: there is no program called {name}")
+        raise LanguageUnavailable(f"{title} is not installed where code runs: there is no program called {name}")
     real = os.path.realpath(found)
     if not reachable(real):
         raise LanguageUnavailable(f"{title}: the user of the sandbox cannot open {real}; install it in /usr")

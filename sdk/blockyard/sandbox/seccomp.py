@@ -131,10 +131,11 @@ class _Machine:
 _MACHINES = {"x86_64": _Machine(0xC000003E, 0), "aarch64": _Machine(0xC00000B7, 1)}
 
 
-def filter_program(machine: str | None = None) -> bytes:
+def filter_program(machine: str | None = None, *, internet: bool = True) -> bytes:
     """The filter as an array of struct sock_filter, for this machine or the one named as `uname -m` does.
 
-    A denied call fails with EPERM. A call of another machine's kind (32-bit, x32) ends the process.
+    A denied call fails with EPERM. A call of another machine's kind (32-bit, x32) ends the process. Without `internet`
+    there are local sockets alone, whatever network there is.
     """
     name = machine or platform.machine()
     if name not in _MACHINES:
@@ -142,10 +143,10 @@ def filter_program(machine: str | None = None) -> bytes:
             f"code cannot run here: there is no list of system calls for {name!r} machines, only for "
             f"{' and '.join(sorted(_MACHINES))}. Run the blocks for code on one of these."
         )
-    return b"".join(_instructions(_MACHINES[name]))
+    return b"".join(_instructions(_MACHINES[name], (_UNIX, _INTERNET, _INTERNET_6) if internet else (_UNIX,)))
 
 
-def _instructions(machine: _Machine) -> list[bytes]:
+def _instructions(machine: _Machine, families: tuple[int, ...]) -> list[bytes]:
     code = [
         _instruction(_LOAD, _MACHINE),
         _instruction(_JUMP_EQUAL, machine.audit_number, yes=1),
@@ -163,7 +164,7 @@ def _instructions(machine: _Machine) -> list[bytes]:
     code += _denied(_CLONE_3[machine.column], errno.ENOSYS)
     code += _denied_with_bits(_CLONE[machine.column], _NEW_NAMESPACES)
     # Others reach past the network namespace (vsock) or into rarely used parts of the kernel.
-    code += _allowed_only(_SOCKET[machine.column], (_UNIX, _INTERNET, _INTERNET_6))
+    code += _allowed_only(_SOCKET[machine.column], families)
     code += _allowed_only(_SOCKETPAIR[machine.column], (_UNIX,))
     code += _denied_values(_IOCTL[machine.column], 1, (_TIOCSTI, _TIOCLINUX))
     return [*code, _instruction(_RETURN, _ALLOW)]

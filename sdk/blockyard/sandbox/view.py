@@ -1,6 +1,7 @@
 """What a sandbox sees: the arguments for bubblewrap."""
 
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ USER_INSIDE = "1000"
 WORK, RESULT = "/work", "/result"
 # Made inside of the working folder, so that one limit holds for both.
 TEMPORARY = ".tmp"
+# Users that own nothing anywhere: whom a sandbox runs as where that can be chosen.
+_FIRST_USER, _USERS = 0x6A000000, 0x10000
 _SHARED_MEMORY_SIZE = 16 * MEBIBYTE
 _ACCOUNT = {
     "passwd": f"sandbox:x:{USER_INSIDE}:{USER_INSIDE}:sandbox:{WORK}:/bin/sh\n",
@@ -22,9 +25,14 @@ _NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup")
 _SETTINGS = ("alternatives", "ld.so.cache", "localtime", "R")
 
 
-def base_files() -> dict[str, str]:
-    """Text by path, for every sandbox."""
-    return {f"/etc/{name}": text for name, text in _ACCOUNT.items()}
+def any_user() -> int:
+    """One of these users: to the kernel's limits a sandbox is then a user of its own."""
+    return _FIRST_USER + secrets.randbelow(_USERS)
+
+
+def base_files() -> dict[str, bytes]:
+    """Content by path, for every sandbox."""
+    return {f"/etc/{name}": text.encode() for name, text in _ACCOUNT.items()}
 
 
 def arguments(
@@ -34,7 +42,7 @@ def arguments(
     made = [f"--unshare-{namespace}" for namespace in _NAMESPACES]
     made += ["--uid", USER_INSIDE, "--gid", USER_INSIDE, "--hostname", "sandbox"]
     made += ["--cap-drop", "ALL", "--new-session", "--die-with-parent", "--seccomp", str(filter_descriptor)]
-    made += _system()
+    made += system()
     for path in mounts:
         made += ["--ro-bind", path, path]
     for path, descriptor in files:
@@ -46,12 +54,13 @@ def arguments(
     made += ["--symlink", f"{WORK}/{TEMPORARY}", "/tmp"]
     # The two that hold the others are in memory and without a limit of their own.
     made += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    for name, value in _environment().items():
+    for name, value in environment().items():
         made += ["--setenv", name, value]
     return [*made, "--chdir", WORK]
 
 
-def _system() -> list[str]:
+def system() -> list[str]:
+    """The machine's programs and libraries, and of its settings what they are started through."""
     made = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/nix/store", "/nix/store"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         folder = Path("/", name)
@@ -65,7 +74,8 @@ def _system() -> list[str]:
     return made
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables of its processes."""
     return {
         "PATH": SYSTEM_PATH,
         "HOME": WORK,

@@ -112,4 +112,4 @@ async def test_language_that_is_not_here_is_said() -> None:
         return
     message = await failure(CodeExecutionBlock(), code="6 * 7", language="r")
 
-    assert message == "R is not installed on this runner: there is no program called Rscript"
+    assert message == "R is not installed where code runs: there is no program called Rscript"

@@ -29,7 +29,7 @@ PROGRAMS = {
 async def test_language_runs_where_its_interpreter_is(language: Language) -> None:
     program = Program(HELLO[language], language)
     if shutil.which(PROGRAMS[language]) is None:
-        with pytest.raises(LanguageUnavailable, match="is not installed on this runner"):
+        with pytest.raises(LanguageUnavailable, match="is not installed where code runs"):
             await attempts.run(program)
         return
 

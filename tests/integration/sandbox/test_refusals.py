@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from blockyard.sandbox import BubblewrapSandbox, Limits, Program, SandboxUnavailable
-from blockyard.sandbox.box import _check_held
-from blockyard.sandbox.bubblewrap import find_bwrap
+from blockyard.sandbox.bubblewrap import _check_held, find_bwrap
 
 from tests.integration.sandbox.attempts import namespaces_work
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from blockyard.sandbox import LanguageUnavailable
-from blockyard.sandbox.bubblewrap import _open_to_all
+from blockyard.sandbox.bubblewrap import open_to_all
 from blockyard.sandbox.languages import Interpreter, _find, _java_source, find_python, start_of
 from blockyard.sandbox.program import Language, Limits
 
@@ -67,7 +67,7 @@ def test_program_that_is_not_there_is_said() -> None:
     with pytest.raises(LanguageUnavailable) as refused:
         _find("no-such-program", "Some", lambda path: True)
 
-    assert str(refused.value) == "Some is not installed on this runner: there is no program called no-such-program"
+    assert str(refused.value) == "Some is not installed where code runs: there is no program called no-such-program"
 
 
 def test_interpreter_that_the_sandbox_cannot_open_is_said() -> None:
@@ -75,18 +75,18 @@ def test_interpreter_that_the_sandbox_cannot_open_is_said() -> None:
         start_of(Language.BASH, "true", Limits(), lambda path: False)
 
 
-def test_file_is_open_to_all_only_if_its_folders_are() -> None:
-    assert _open_to_all("/usr/bin/env")
-    assert not _open_to_all("/no/such/file")
+def test_file_isopen_to_all_only_if_its_folders_are() -> None:
+    assert open_to_all("/usr/bin/env")
+    assert not open_to_all("/no/such/file")
     # Not below pytest's folder, which is closed itself.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         file = Path(folder, "file")
         file.write_text("x")
         file.chmod(0o644)
-        assert not _open_to_all(str(file))
+        assert not open_to_all(str(file))
 
         Path(folder).chmod(0o711)
-        assert _open_to_all(str(file))
+        assert open_to_all(str(file))
 
         file.chmod(0o600)
-        assert not _open_to_all(str(file))
+        assert not open_to_all(str(file))

@@ -3,6 +3,8 @@
 It has the rights of the code that it starts, no more, so what it reports is as good as that code's word.
 """
 
+import base64
+import ctypes
 import json
 import os
 import resource
@@ -10,6 +12,7 @@ import signal
 from typing import Any
 
 JOB = "/blockyard/job.json"
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 
 
 def main() -> None:
@@ -18,10 +21,13 @@ def main() -> None:
         job = json.load(file)
     go, report, setup_output = job["go"], job["report"], job["setup_output"]
     _close_others({0, 1, 2, go, report, setup_output})
-    if not _processes_can_be_limited():
+    if job["must_limit_processes"] and not _processes_can_be_limited():
         _say(report, {"refused": "the kernel sets no limit to the processes of this user"})
         return
     _limit(job["limits"])
+    if job.get("filter") and not _filter_calls(base64.b64decode(job["filter"])):
+        _say(report, {"refused": "the kernel takes no filter for system calls from this process"})
+        return
     _say(report, {"ready": True})
     # Nothing comes if whoever started this is gone.
     if os.read(go, 1) != b"g":
@@ -69,6 +75,21 @@ def _limit(limits: dict[str, int]) -> None:
     os.nice(10)
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
+
+
+class _Filter(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _filter_calls(instructions: bytes) -> bool:
+    """Whether the kernel holds this process, and all that it starts, to the filter."""
+    library = ctypes.CDLL(None)
+    rules = _Filter(len(instructions) // 8, instructions)
+    if library.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return False
+    return bool(library.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(rules), 0, 0) == 0)
 
 
 def _run(step: dict[str, Any], report: int, setup_output: int) -> bool:
