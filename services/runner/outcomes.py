@@ -2,7 +2,7 @@
 
 import time
 
-from blockyard.block import BlockError, BlockExecutionError, Context
+from blockyard.block import BlockError, BlockExecutionError, BlockInterrupted, Context
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.runner.v1.result_pb2 import Finish, Outcome
 from blockyard.values import encode
@@ -38,9 +38,11 @@ def completed(run: Run, context: Context | None = None) -> Finish:
 
 
 def failed(run: Run, error: BaseException, context: Context | None = None) -> Finish:
-    """The run ended with an error."""
+    """The run ended with an error; with that of what it ran on, it goes back."""
     reason, message = judge(error)
     message = without_secrets(run, message)
+    if isinstance(error, BlockInterrupted):
+        return not_begun(run, message)
     finish = Finish(outcome=FAILED, error=message, reason=reason, duration_us=_duration_us(run))
     _report(finish, run, context)
     return finish
@@ -75,7 +77,7 @@ def ended_process(death: Death) -> Finish:
 
 
 def not_begun(run: Run, why: str) -> Finish:
-    """Nothing of the block has happened: the task goes back, unless its owner has granted this one run of it."""
+    """Nothing of the block has happened, or counts: the task goes back, unless its owner has granted this one run."""
     reason = NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
     return Finish(outcome=FAILED, error=why, reason=reason) if run.claimed else returned(why, reason)
 

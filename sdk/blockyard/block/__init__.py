@@ -21,6 +21,7 @@ from blockyard.block.errors import (
     BlockError,
     BlockExecutionError,
     BlockInputError,
+    BlockInterrupted,
     BlockOutputError,
 )
 from blockyard.block.fields import CredentialsField, CredentialsReference, SchemaField
@@ -42,6 +43,7 @@ __all__ = [
     "BlockExecutionError",
     "BlockInfo",
     "BlockInputError",
+    "BlockInterrupted",
     "BlockOutput",
     "BlockOutputError",
     "BlockSchema",

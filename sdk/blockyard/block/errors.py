@@ -23,6 +23,12 @@ class BlockInputError(BlockError):
     reason: ClassVar[str] = "INPUT_INVALID"
 
 
+class BlockInterrupted(BlockError):
+    """What the block ran on went away beneath it, whatever its inputs: the run goes back, and the block runs again."""
+
+    reason: ClassVar[str] = "RUNNER_LOST"
+
+
 class BlockOutputError(BlockError):
     """The block yielded what its schema does not allow."""
 

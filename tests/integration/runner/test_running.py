@@ -93,6 +93,21 @@ async def test_a_failure_has_its_reason_and_its_earlier_outputs(
     assert ended.on("value") == ["before"]
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [("InterruptedBlock", Outcome.OUTCOME_RETURNED), ("InterruptedPaymentBlock", Outcome.OUTCOME_FAILED)],
+)
+async def test_a_run_whose_ground_went_away_goes_back_unless_it_may_not_be_repeated(
+    shared_house: House, name: str, outcome: "Outcome.ValueType"
+) -> None:
+    ended = await shared_house.owner.run(shared_house.block(name))
+
+    assert ended.finish is not None
+    assert ended.finish.outcome == outcome
+    assert ended.finish.reason == NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
+    assert ended.finish.error == "the sandbox was evicted"
+
+
 async def test_inputs_that_do_not_fit_are_told_by_pin(shared_house: House) -> None:
     ended = await shared_house.owner.run(shared_house.block("CountingBlock"), count=-1)
 

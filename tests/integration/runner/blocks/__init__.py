@@ -15,6 +15,7 @@ from blockyard.block import (
     BlockCost,
     BlockCostType,
     BlockExecutionError,
+    BlockInterrupted,
     BlockOutput,
     BlockSchema,
     CachePolicy,
@@ -97,6 +98,20 @@ class StreamingBlock(_TestBlockBase):
             yield "value", f"{number}{input_data.text}"
         await asyncio.sleep(input_data.seconds)
         yield "value", "last"
+
+
+class InterruptedBlock(_TestBlockBase):
+    """What it runs on goes away."""
+
+    effect_of_class = Effect.IDEMPOTENT
+
+    async def run(self, input_data: _Input) -> BlockOutput:
+        yield "value", "before"
+        raise BlockInterrupted("the sandbox was evicted")
+
+
+class InterruptedPaymentBlock(InterruptedBlock):
+    effect_of_class = Effect.ONCE
 
 
 class FailingBlock(_TestBlockBase):
