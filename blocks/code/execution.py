@@ -14,6 +14,7 @@ from blockyard.block import (
     Block,
     BlockCategory,
     BlockExecutionError,
+    BlockInterrupted,
     BlockOutput,
     BlockSchema,
     Context,
@@ -31,14 +32,15 @@ from blockyard.sandbox import (
     Program,
     SandboxError,
     SandboxFile,
+    SandboxLost,
     open_sandbox,
     unavailable_reason,
 )
 from typing_extensions import TypedDict
 
 MAX_TIMEOUT_SECONDS = 600
-# To set a sandbox up and to take it down, beside the time that the code has.
-_AROUND_SECONDS = 60
+# To set a sandbox up and to take it down, beside the time that the code has: in a cluster an image may be pulled first.
+_AROUND_SECONDS = 240
 # Of what code wrote on stderr, the end: there a message says what is the matter.
 _SHOWN_CHARACTERS = 2000
 
@@ -119,6 +121,8 @@ class CodeBlockBase(Block):
         limits = Limits(seconds=timeout, cpu_seconds=timeout)
         try:
             outcome = await self.run_program(program, limits, context)
+        except SandboxLost as error:
+            raise BlockInterrupted(str(error)) from error
         except SandboxError as error:
             raise BlockExecutionError(str(error)) from error
         if not outcome.succeeded:

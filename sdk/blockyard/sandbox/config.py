@@ -9,7 +9,9 @@ from blockyard.sandbox.bubblewrap import AT_ONCE, BubblewrapSandbox
 from blockyard.sandbox.errors import SandboxError, SandboxUnavailable
 from blockyard.sandbox.program import Limits, Program, Sandbox
 
+WAY_VARIABLE = "BLOCKYARD_SANDBOX"
 AT_ONCE_VARIABLE = "BLOCKYARD_SANDBOXES"
+BUBBLEWRAP, KUBERNETES = "bubblewrap", "kubernetes"
 
 
 def at_once_from_environment(environment: Mapping[str, str] = os.environ) -> int:
@@ -22,10 +24,26 @@ def at_once_from_environment(environment: Mapping[str, str] = os.environ) -> int
     return int(text)
 
 
+def way_from_environment(environment: Mapping[str, str] = os.environ) -> str:
+    """How sandboxes are made. Raises SandboxUnavailable if there is no such way."""
+    way = environment.get(WAY_VARIABLE, "").strip() or BUBBLEWRAP
+    if way not in (BUBBLEWRAP, KUBERNETES):
+        raise SandboxUnavailable(f"{WAY_VARIABLE}: expected {BUBBLEWRAP} or {KUBERNETES}, got {way!r}")
+    return way
+
+
 @asynccontextmanager
 async def open_sandbox() -> AsyncIterator[Sandbox]:
-    """The sandbox of this machine, as a resource that all blocks of a runner share."""
-    yield BubblewrapSandbox(at_once=at_once_from_environment())
+    """The sandbox of this machine, or of its cluster, as a resource that all blocks of a runner share."""
+    at_once = at_once_from_environment()
+    if way_from_environment() == BUBBLEWRAP:
+        yield BubblewrapSandbox(at_once=at_once)
+        return
+    # What it needs is not wanted elsewhere.
+    from blockyard.sandbox.cluster import sandbox, settings
+
+    async with sandbox.opened(settings.from_environment(), at_once) as opened:
+        yield opened
 
 
 def unavailable_reason() -> str:
@@ -35,7 +53,7 @@ def unavailable_reason() -> str:
     except SandboxUnavailable as refusal:
         return str(refusal)
     except SandboxError:
-        # Such as a language that is not installed: others may be.
+        # Such as a language that is not installed: others may be. Or a cluster that is busy: it may have room later.
         return ""
     return ""
 

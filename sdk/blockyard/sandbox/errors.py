@@ -15,3 +15,7 @@ class LanguageUnavailable(SandboxError):
 
 class ProgramInvalid(SandboxError):
     """The program cannot be what was meant: too large, or with a name that no variable can have."""
+
+
+class SandboxLost(SandboxError):
+    """What the sandbox ran on went away, or had no place: not the program's fault, which may be run again."""
