@@ -216,6 +216,48 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairedStream:
+    """A stream of NATS after a repair."""
+
+    name: str
+    repair: str
+    """found, changed or made."""
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair of the streams did, and what is missing yet."""
+
+    streams: tuple[RepairedStream, ...]
+    partitions: int
+    unheld_partitions: int
+    """Those that no living replica holds."""
+    deaf_partitions: int
+    """Those whose results nobody takes."""
+    unpublished_turns: int
+    whole: bool
+
+    @classmethod
+    def from_proto(cls, proto: execution_service_pb2.RepairStreamsResponse) -> "Repair":
+        """The value of a message."""
+        streams = tuple(RepairedStream(one.name, _repair_name(one.repair), one.messages) for one in proto.streams)
+        return cls(
+            streams,
+            proto.partitions,
+            proto.unheld_partitions,
+            proto.deaf_partitions,
+            proto.unpublished_turns,
+            proto.whole,
+        )
+
+
+def _repair_name(number: int) -> str:
+    names = {value.number: value.name for value in execution_service_pb2.StreamRepair.DESCRIPTOR.values}
+    return names.get(number, "unknown").removeprefix("STREAM_REPAIR_").lower()
+
+
+@dataclass(frozen=True, slots=True)
 class GraphRecord:
     """A graph as it is stored, at one version. `content` has its nodes and links; in lists it has none."""
 

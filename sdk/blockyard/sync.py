@@ -235,6 +235,7 @@ class Executions(_Blocking[ExecutionsClient]):
     wait = _blocking(ExecutionsClient.wait)
     explain = _blocking(ExecutionsClient.explain)
     resume_node = _blocking(ExecutionsClient.resume_node)
+    repair_streams = _blocking(ExecutionsClient.repair_streams)
     _start = _blocking(ExecutionsClient.start)
 
     def start(

@@ -24,6 +24,7 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     _PRESETS + "DeletePreset": ("presets", "preset_id", ""),
     _EXECUTION + "StopExecution": ("executions", "execution_id", ""),
     _EXECUTION + "StopExecutions": ("graphs", "graph_id", ""),
+    _EXECUTION + "RepairStreams": ("", "", ""),
     _EXECUTION + "ResumeNode": ("executions", "execution_id", ""),
     _SCHEDULES + "CreateSchedule": ("schedules", "", "schedule.id"),
     _SCHEDULES + "UpdateSchedule": ("schedules", "schedule.id", ""),

@@ -38,6 +38,7 @@ class Permission(Enum):
     MANAGE_CREDITS = auto()
     READ_AUDIT = auto()
     MANAGE_VAULT = auto()
+    MANAGE_EXECUTIONS = auto()
     READ_NOTIFICATIONS = auto()
     WRITE_NOTIFICATIONS = auto()
 
@@ -62,7 +63,13 @@ _WRITE = frozenset(
     }
 )
 _MANAGE = frozenset(
-    {Permission.MANAGE_USERS, Permission.MANAGE_CREDITS, Permission.READ_AUDIT, Permission.MANAGE_VAULT}
+    {
+        Permission.MANAGE_USERS,
+        Permission.MANAGE_CREDITS,
+        Permission.READ_AUDIT,
+        Permission.MANAGE_VAULT,
+        Permission.MANAGE_EXECUTIONS,
+    }
 )
 
 ROLES: dict[Role, frozenset[Permission]] = {
@@ -107,6 +114,7 @@ PERMISSIONS: dict[str, Permission] = {
     "/blockyard.execution.v1.ExecutionService/ExplainExecution": Permission.READ_EXECUTIONS,
     "/blockyard.execution.v1.ExecutionService/ResumeNode": Permission.RUN_EXECUTIONS,
     "/blockyard.execution.v1.ExecutionService/RunBlock": Permission.RUN_EXECUTIONS,
+    "/blockyard.execution.v1.ExecutionService/RepairStreams": Permission.MANAGE_EXECUTIONS,
     "/blockyard.execution.v1.ScheduleService/CreateSchedule": Permission.RUN_EXECUTIONS,
     "/blockyard.execution.v1.ScheduleService/GetSchedule": Permission.READ_EXECUTIONS,
     "/blockyard.execution.v1.ScheduleService/ListSchedules": Permission.READ_EXECUTIONS,

@@ -44,11 +44,13 @@ from services.execution.owner import Owner, owning, patiently
 from services.execution.planning import Limits
 from services.execution.purse import Purse
 from services.execution.records import ExecutionRow, NewExecution
+from services.execution.repairing import Repair
 from services.execution.repository.charges import ChargeRepository
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.feeds import FeedRepository
 from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.looking import StandingRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.templates import TemplateRepository
 from services.execution.repository.turns import TurnRepository
@@ -60,6 +62,7 @@ from services.execution.schedules.building import build as build_schedules
 from services.execution.secret_inputs import SecretInputs
 from services.execution.settling import Settlement
 from services.execution.starting import Starter, StartLimits
+from services.execution.streams import limits_of
 from services.execution.values import ValueApi
 from services.execution.watching import Watchers
 from services.execution.webhooks.building import trigger_api
@@ -115,6 +118,10 @@ class Present:
 
     def holder(self, execution_id: UUID, number: int) -> str:
         return (self.owner.runners.holder((execution_id.bytes, number)) or "") if self.owner else ""
+
+    async def streams_lost(self) -> None:
+        if self.owner is not None:
+            await self.owner.streams_lost()
 
     def _hint(self, execution_id: UUID, partition: int) -> None:
         self.bus.publish_now(hint_subject(partition), hint_payload(execution_id))
@@ -176,6 +183,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
             watchers=watchers,
             bus=bus,
             token_secret=secret,
+            repair=Repair(bus, StandingRepository(pool), limits_of(settings).configurations(), present.streams_lost),
             purse=starter.purse,
             local=present.holds,
             commanded=present.commanded,

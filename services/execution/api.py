@@ -27,6 +27,7 @@ from services.execution.history import ANSWER_BYTES, History
 from services.execution.inspection import Inspector
 from services.execution.purse import Purse
 from services.execution.records import ExecutionFilter, ExecutionRow, OutputPlace, Progress, Watched
+from services.execution.repairing import Repair
 from services.execution.repository.children import ChildRepository
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.leases import LeaseRepository
@@ -64,6 +65,7 @@ class Parts:
     watchers: Watchers
     bus: Bus
     token_secret: str
+    repair: Repair
     purse: Purse | None
     """None where credits are not counted."""
     local: Callable[[int], bool]
@@ -334,6 +336,12 @@ class ExecutionApi(ExecutionServiceServicer):
                 node = await _aside(found.size, translation.node_message, row.execution_id, found, request.value_format)
                 answer.node_execution.CopyFrom(node)
         return answer
+
+    async def RepairStreams(
+        self, request: messages.RepairStreamsRequest, context: Context
+    ) -> messages.RepairStreamsResponse:
+        """Makes streams that are missing, and says what else is."""
+        return translation.repair_message(await self._parts.repair.run())
 
     async def _own(self, text: str) -> ExecutionRow:
         row = await self._parts.executions.get(translation.execution_id(text), current_caller().user_id)

@@ -51,6 +51,14 @@ class BlockUnavailable(Unavailable):
     """No runner can run the block at this moment. Start a runner that has it, and try again."""
 
 
+class StreamsAway(Unavailable):
+    """NATS is away. Try again."""
+
+
+class StreamNotMade(FailedPrecondition):
+    """NATS does not let a stream be as the settings say."""
+
+
 class InputsInvalid(InvalidArgument):
     """The inputs do not fit the input schema of the graph or the block."""
 

@@ -15,7 +15,16 @@ from blockyard.execution.v1.block_run_pb2 import (
     SetupRequirements,
 )
 from blockyard.execution.v1.execution_pb2 import AbsentValue, Execution, LineageEntry, NodeExecution
-from blockyard.execution.v1.execution_service_pb2 import AbsentResult, GetExecutionResultsResponse, ValueFormat
+from blockyard.execution.v1.execution_service_pb2 import (
+    STREAM_REPAIR_CHANGED,
+    STREAM_REPAIR_FOUND,
+    STREAM_REPAIR_MADE,
+    AbsentResult,
+    GetExecutionResultsResponse,
+    RepairedStream,
+    RepairStreamsResponse,
+    ValueFormat,
+)
 from blockyard.values import parse
 from google.protobuf.struct_pb2 import NullValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,7 +37,14 @@ from services.execution.errors import ExecutionNotFound, InputsInvalid
 from services.execution.history import Absence, Found, Result
 from services.execution.large_values import LARGEST
 from services.execution.records import ExecutionRow, Progress
+from services.execution.repairing import Repaired, StreamState
 from services.execution.telling import timestamp
+
+_REPAIRS = {
+    StreamState.FOUND: STREAM_REPAIR_FOUND,
+    StreamState.CHANGED: STREAM_REPAIR_CHANGED,
+    StreamState.MADE: STREAM_REPAIR_MADE,
+}
 
 LONGEST_STATS = 256 << 10
 """Bytes of stats that an answer has; more are left out."""
@@ -297,6 +313,20 @@ class ResultPage:
             answer.results_json = lists_json(self._json)
         else:
             answer.results.CopyFrom(self._struct)
+
+
+def repair_message(repaired: Repaired) -> RepairStreamsResponse:
+    """What a repair did, as clients see it."""
+    return RepairStreamsResponse(
+        streams=[
+            RepairedStream(name=one.name, repair=_REPAIRS[one.state], messages=one.messages) for one in repaired.streams
+        ],
+        partitions=repaired.partitions,
+        unheld_partitions=repaired.unheld,
+        deaf_partitions=repaired.deaf,
+        unpublished_turns=repaired.unpublished,
+        whole=repaired.whole,
+    )
 
 
 def lists_json(values: Mapping[str, Iterable[bytes]]) -> bytes:

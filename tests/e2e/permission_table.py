@@ -105,6 +105,7 @@ EXPECTED: dict[str, Row] = {
     EXECUTIONS + "RunBlock": row(
         WRITERS, block_id="TextProcessingBlock", inputs={"text": "hello", "operation": "upper"}
     ),
+    EXECUTIONS + "RepairStreams": row(ADMINS),
     TRIGGERS + "CreateTrigger": row(WRITERS, "others", trigger=HOOK),
     TRIGGERS + "GetTrigger": row(READERS, "others", **OF_TRIGGER),
     TRIGGERS + "ListTriggers": row(READERS),

@@ -1,11 +1,16 @@
-"""`blockyard admin`: the keys of the vault, for administrators."""
+"""`blockyard admin`: the keys of the vault and the streams of NATS, for administrators."""
+
+import asyncio
+import time
 
 import click
 
 from blockyard.cli.output import Output, as_json, when
-from blockyard.client import Client, Rotation
-from blockyard.errors import BlockyardError, FieldViolation
+from blockyard.client import Client, Repair, Rotation
+from blockyard.errors import BlockyardError, FieldViolation, Unavailable
 
+LOOK_SECONDS = 1.0
+"""Between two looks whether streams are whole."""
 STANDSTILLS = 5
 """Calls in a row that wrap nothing, after which something is wrong."""
 
@@ -117,3 +122,77 @@ def _finish(output: Output, reached: list[Rotation], json_wanted: bool) -> None:
             "or let their owners replace them",
             violations=[FieldViolation("", one) for one in unreadable],
         )
+
+
+@admin.command()
+@click.option(
+    "--wait",
+    "seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="How long to wait until all is whole.",
+)
+@as_json
+@click.pass_obj
+def repair(output: Output, seconds: float, json_wanted: bool) -> None:
+    """Makes the streams of NATS anew that are gone or are others than the settings say, and waits until they are whole.
+
+    All that belongs into them is in PostgreSQL or with runners, and is sent again. It may be run at any time: where
+    nothing is missing, nothing is done. It ends with 1 if something is still missing when the time is over.
+    """
+    done: dict[str, str] = {}
+    """What became of each stream over all looks."""
+    begun = time.monotonic()
+
+    async def work() -> Repair | None:
+        async with output.client() as client:
+            while True:
+                last = await _look(client)
+                for stream in last.streams if last is not None else ():
+                    if done.setdefault(stream.name, stream.repair) == "found":
+                        done[stream.name] = stream.repair
+                left = seconds - (time.monotonic() - begun)
+                if (last is not None and last.whole) or left <= 0:
+                    return last
+                if not json_wanted:
+                    click.echo(_missing(last), err=True)
+                await asyncio.sleep(min(LOOK_SECONDS, left))
+
+    last = output.run(work())
+    if json_wanted:
+        output.json({"whole": last is not None and last.whole, "repairs": done, "last": last})
+    else:
+        for name, became in done.items():
+            output.line(f"stream {name:<8} {_SAID.get(became, became)}")
+    if last is None or not last.whole:
+        raise BlockyardError(f"not whole after {seconds:g} s: {_missing(last)}; `blockyard doctor` says why")
+    if not json_wanted:
+        output.line(f"all is whole: {last.partitions} partitions take results, and every event is published")
+
+
+_SAID = {"found": "was there", "changed": "has the right settings again", "made": "was made anew"}
+
+
+async def _look(client: Client) -> Repair | None:
+    """None while NATS, or the execution service, is away."""
+    try:
+        return await client.executions.repair_streams()
+    except Unavailable as error:
+        click.echo(str(error), err=True)
+        return None
+
+
+def _missing(last: Repair | None) -> str:
+    if last is None:
+        return "NATS or the execution service is away"
+    missing = [
+        f"{number:,} {what}"
+        for number, what in (
+            (last.unheld_partitions, "partitions are held by no replica"),
+            (last.deaf_partitions, "partitions take no results yet"),
+            (last.unpublished_turns, "turns have events to be published"),
+        )
+        if number
+    ]
+    return ", ".join(missing) or "streams were made, and are looked at again"

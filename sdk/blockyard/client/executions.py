@@ -20,6 +20,7 @@ from blockyard.records import (
     Explanation,
     Json,
     NodeExecution,
+    Repair,
     Results,
     absence_name,
     json_object,
@@ -264,6 +265,18 @@ class ExecutionsClient:
             request_id=request_id or str(uuid.uuid4()),
         )
         await self._call(self._stub.ResumeNode, request, messages.ResumeNodeResponse, repeatable=True)
+
+    async def repair_streams(self) -> Repair:
+        """Makes streams of NATS that are missing, and says what else is missing yet. For administrators. Call it again
+        until it is `whole`: what belongs into the streams comes within seconds."""
+        answer = await self._call(
+            self._stub.RepairStreams,
+            messages.RepairStreamsRequest(),
+            messages.RepairStreamsResponse,
+            repeatable=True,
+            deadline=max(self._call.deadline, STOP_DEADLINE),
+        )
+        return Repair.from_proto(answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,7 @@ class JetStream:
 
     async def ensure_stream(self, configuration: Mapping[str, Any]) -> StreamInfo:
         """Make the stream, or bring the one that is there to this configuration."""
-        name = configuration["name"]
-        configuration = {**configuration, "num_replicas": self._stream_replicas}
+        name, configuration = configuration["name"], self.wanted(configuration)
         try:
             answer = await self.ask(f"STREAM.CREATE.{name}", configuration)
         except JetStreamRefused as error:
@@ -113,6 +112,15 @@ class JetStream:
                 raise
             answer = await self.ask(f"STREAM.UPDATE.{name}", configuration)
         return _stream_info(answer)
+
+    def wanted(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration as it is asked for here, with the servers that keep the stream."""
+        return {**configuration, "num_replicas": self._stream_replicas}
+
+    async def configuration(self, name: str) -> dict[str, Any]:
+        """The configuration that a stream has. Raises StreamMissing."""
+        there: dict[str, Any] = (await self.ask(f"STREAM.INFO.{name}"))["config"]
+        return there
 
     async def stream_info(self, name: str) -> StreamInfo | None:
         """The stream's state; None when it is not there."""
@@ -199,6 +207,11 @@ class JetStream:
         except (ConsumerMissing, StreamMissing, NoResponders):
             return False
         return True
+
+
+def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """In what a stream is another than it should be."""
+    return [f"{key} is {there.get(key)} and not {value}" for key, value in wanted.items() if there.get(key) != value]
 
 
 def _stream_info(answer: Mapping[str, Any]) -> StreamInfo:

@@ -15,6 +15,7 @@ from services.common.bus import Bus
 from services.common.bus.client import BusClient
 from services.common.bus.connection import too_small, user_of
 from services.common.bus.errors import BusError, NoResponders, RequestTimeout, StreamMissing
+from services.common.bus.jetstream import differences
 from services.common.bus.publishing import DEFAULT_MAX_IN_FLIGHT
 from services.common.config import ProcessSettings
 from services.common.doctor.findings import Check, Told, ok, warning, wrong
@@ -26,7 +27,6 @@ VIOLATION = "permissions violation"
 REACHING = 4.0
 ANSWERING = 3.0
 """Seconds to connect, and to answer a question: less than what a check has."""
-SETTINGS_OF_STREAMS = ("subjects", "storage", "retention", "discard", "max_bytes", "max_age", "num_replicas")
 RIGHTS = (
     "Give the user the rights of nats_users.yaml (sdk/blockyard/dev; in the chart below files/), then let the server "
     "read its configuration again."
@@ -159,8 +159,8 @@ class Messaging:
         except StreamMissing:
             yield wrong(
                 f"there is no stream {name}",
-                "The execution service makes it within seconds and fills it from PostgreSQL, if it runs and NATS is "
-                "its own.",
+                "The execution service makes it within seconds and fills it from PostgreSQL, if it runs: "
+                "`blockyard admin repair` has it done at once, and waits for it.",
             )
             return
         except NotAllowed as error:
@@ -172,13 +172,8 @@ class Messaging:
         except BusError as error:
             yield wrong(str(error), "Look at the log of NATS: a cluster may have lost its majority.")
             return
-        wanted = {**wanted, "num_replicas": self._settings.nats_access().stream_replicas}
         there, state = answer["config"], answer["state"]
-        differing = [
-            f"{key} is {there.get(key)} and not {wanted[key]}"
-            for key in SETTINGS_OF_STREAMS
-            if key in wanted and there.get(key) != wanted[key]
-        ]
+        differing = differences(there, self.bus.jetstream.wanted(wanted))
         if differing:
             yield wrong(
                 f"the stream {name} is another than it should be: {'; '.join(differing)}",

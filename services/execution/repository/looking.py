@@ -48,6 +48,25 @@ class StandingRepository:
         assert row is not None
         return PartitionStanding(**row)
 
+    async def unpublished(self) -> int:
+        """Turns with events that are not known to be in the stream, over all partitions."""
+        count: int = await self._pool.fetchval(
+            """
+            SELECT coalesce(sum(later.turns), 0)::bigint FROM partitions p CROSS JOIN LATERAL (
+                SELECT count(*) AS turns FROM turns t
+                WHERE t.partition = p.partition AND t.feed_sequence > p.published_through AND t.events <> ''
+            ) later
+            """
+        )
+        return count
+
+    async def held(self) -> set[int]:
+        """Partitions that living replicas hold."""
+        rows = await self._pool.fetch(
+            "SELECT partition FROM partitions p JOIN replicas r ON r.replica_id = p.owner AND r.expires_at > now()"
+        )
+        return {row["partition"] for row in rows}
+
     async def executions(self, overdue_seconds: float) -> ExecutionStanding:
         """How executions stand that have not ended."""
         row = await self._pool.fetchrow(

@@ -13,6 +13,7 @@ from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as accounts
 from blockyard.cli.application import application
 from blockyard.credentials.v1 import credentials_service_pb2 as vault
+from blockyard.execution.v1 import execution_service_pb2 as executions
 from click.testing import CliRunner, Result
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
@@ -230,3 +231,28 @@ def test_every_group_says_what_it_is_for(command: str) -> None:
     done = blockyard(command, "--help")
     assert done.exit_code == 0
     assert len(done.output.splitlines()) > 5
+
+
+def repair(made: bool, whole: bool, unpublished: int = 0) -> executions.RepairStreamsResponse:
+    kind = executions.STREAM_REPAIR_MADE if made else executions.STREAM_REPAIR_FOUND
+    streams = [executions.RepairedStream(name="TASKS", repair=kind)]
+    return executions.RepairStreamsResponse(streams=streams, partitions=4, unpublished_turns=unpublished, whole=whole)
+
+
+def test_a_repair_waits_until_all_is_whole_and_says_what_was_made(offices: Script) -> None:
+    offices.repairs = [repair(True, False, 7), repair(False, True)]
+    done = blockyard("admin", "repair", "--wait", "0.05")
+    assert (done.exit_code, len(offices.calls)) == (0, 2)
+    assert done.stderr.splitlines()[-1] == "7 turns have events to be published"
+    assert done.stdout.splitlines() == [
+        "stream TASKS    was made anew",
+        "all is whole: 4 partitions take results, and every event is published",
+    ]
+
+
+def test_a_repair_that_takes_too_long_says_what_is_missing(offices: Script) -> None:
+    offices.repairs = [repair(False, False, 7)]
+    done = blockyard("admin", "repair", "--wait", "0", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["whole"] is False
+    assert "not whole after 0 s: 7 turns have events to be published; `blockyard doctor` says why" in done.stderr

@@ -105,6 +105,8 @@ class Script:
     graphs: dict[str, graph_pb2.Graph] = field(default_factory=dict)
     starts: list[execution_messages.StartExecutionRequest] = field(default_factory=list)
     block_runs: list[execution_messages.RunBlockRequest] = field(default_factory=list)
+    repairs: list[execution_messages.RepairStreamsResponse] = field(default_factory=list)
+    """Answers of RepairStreams; the last one is given again and again."""
     notifications: NotificationScript = field(default_factory=NotificationScript)
     office: Office = field(default_factory=Office)
     """What the vault and the account service have."""
@@ -169,6 +171,13 @@ class Services(GraphServiceServicer, BlockServiceServicer, ExecutionServiceServi
         request.graph.id, request.graph.version = GRAPH_ID, 1
         self._script.graphs[GRAPH_ID] = request.graph
         return graph_messages.CreateGraphResponse(graph=request.graph)
+
+    async def RepairStreams(
+        self, request: execution_messages.RepairStreamsRequest, context: Any
+    ) -> execution_messages.RepairStreamsResponse:
+        await self.begin("RepairStreams", context)
+        repairs = self._script.repairs
+        return repairs.pop(0) if len(repairs) > 1 else repairs[0]
 
     async def GetGraph(self, request: graph_messages.GetGraphRequest, context: Any) -> graph_messages.GetGraphResponse:
         await self.begin("GetGraph", context)

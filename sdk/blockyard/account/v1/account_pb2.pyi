@@ -110,6 +110,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Look at one's webhooks and what is sent by e-mail."""
     PERMISSION_WRITE_NOTIFICATIONS: _Permission.ValueType  # 15
     """Make and change webhooks, and say what is sent by e-mail."""
+    PERMISSION_MANAGE_EXECUTIONS: _Permission.ValueType  # 16
+    """Repair the streams that executions run on."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What methods need of their callers. A role has some of them, and an API key those of its role that it was made with."""
@@ -146,6 +148,8 @@ PERMISSION_READ_NOTIFICATIONS: Permission.ValueType  # 14
 """Look at one's webhooks and what is sent by e-mail."""
 PERMISSION_WRITE_NOTIFICATIONS: Permission.ValueType  # 15
 """Make and change webhooks, and say what is sent by e-mail."""
+PERMISSION_MANAGE_EXECUTIONS: Permission.ValueType  # 16
+"""Repair the streams that executions run on."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 class _CreditTransactionKind:

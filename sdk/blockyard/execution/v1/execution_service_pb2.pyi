@@ -110,6 +110,34 @@ DECISION_REJECT: Decision.ValueType  # 5
 """The data goes on over the pin rejected_data."""
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
+class _StreamRepair:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StreamRepairEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StreamRepair.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STREAM_REPAIR_UNSPECIFIED: _StreamRepair.ValueType  # 0
+    """Never used."""
+    STREAM_REPAIR_FOUND: _StreamRepair.ValueType  # 1
+    """It was there, as it should be."""
+    STREAM_REPAIR_CHANGED: _StreamRepair.ValueType  # 2
+    """It was there with another configuration, and has the right one now."""
+    STREAM_REPAIR_MADE: _StreamRepair.ValueType  # 3
+    """It was missing, and was made."""
+
+class StreamRepair(_StreamRepair, metaclass=_StreamRepairEnumTypeWrapper):
+    """What became of a stream."""
+
+STREAM_REPAIR_UNSPECIFIED: StreamRepair.ValueType  # 0
+"""Never used."""
+STREAM_REPAIR_FOUND: StreamRepair.ValueType  # 1
+"""It was there, as it should be."""
+STREAM_REPAIR_CHANGED: StreamRepair.ValueType  # 2
+"""It was there with another configuration, and has the right one now."""
+STREAM_REPAIR_MADE: StreamRepair.ValueType  # 3
+"""It was missing, and was made."""
+Global___StreamRepair: _TypeAlias = StreamRepair  # noqa: Y015
+
 @_typing.final
 class StartExecutionRequest(_message.Message):
     """What to start."""
@@ -1049,3 +1077,94 @@ class RunBlockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunBlockResponse: _TypeAlias = RunBlockResponse  # noqa: Y015
+
+@_typing.final
+class RepairStreamsRequest(_message.Message):
+    """There is nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairStreamsRequest: _TypeAlias = RepairStreamsRequest  # noqa: Y015
+
+@_typing.final
+class RepairedStream(_message.Message):
+    """A stream of NATS."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REPAIR_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    repair: Global___StreamRepair.ValueType
+    """What became of it."""
+    messages: _builtins.int
+    """Messages in it now."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        repair: Global___StreamRepair.ValueType = ...,
+        messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "name", b"name", "repair", b"repair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairedStream: _TypeAlias = RepairedStream  # noqa: Y015
+
+@_typing.final
+class RepairStreamsResponse(_message.Message):
+    """What was done, and what is not yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAMS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    UNHELD_PARTITIONS_FIELD_NUMBER: _builtins.int
+    DEAF_PARTITIONS_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_TURNS_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    partitions: _builtins.int
+    """Partitions of executions."""
+    unheld_partitions: _builtins.int
+    """Partitions that no living replica holds."""
+    deaf_partitions: _builtins.int
+    """Partitions whose results nobody takes, since their consumer is missing."""
+    unpublished_turns: _builtins.int
+    """Turns whose events are not known to be in the stream."""
+    whole: _builtins.bool
+    """Whether nothing is missing any more."""
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___RepairedStream]:
+        """All streams of this installation."""
+
+    def __init__(
+        self,
+        *,
+        streams: _abc.Iterable[Global___RepairedStream] | None = ...,
+        partitions: _builtins.int = ...,
+        unheld_partitions: _builtins.int = ...,
+        deaf_partitions: _builtins.int = ...,
+        unpublished_turns: _builtins.int = ...,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deaf_partitions", b"deaf_partitions", "partitions", b"partitions", "streams", b"streams", "unheld_partitions", b"unheld_partitions", "unpublished_turns", b"unpublished_turns", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairStreamsResponse: _TypeAlias = RepairStreamsResponse  # noqa: Y015

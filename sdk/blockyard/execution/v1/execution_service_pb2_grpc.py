@@ -95,6 +95,11 @@ class ExecutionServiceStub:
                 request_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.SerializeToString,
                 response_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.FromString,
                 _registered_method=True)
+        self.RepairStreams = channel.unary_unary(
+                '/blockyard.execution.v1.ExecutionService/RepairStreams',
+                request_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsRequest.SerializeToString,
+                response_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionServiceServicer:
@@ -188,6 +193,15 @@ class ExecutionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RepairStreams(self, request, context):
+        """Makes the streams of NATS that are missing or other than they should be, has what belongs into them sent and
+        published again, and says how far that is. Safe at any time, and to be called again until `whole`: all of it comes
+        by itself too, within some seconds. For administrators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -250,6 +264,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.RunBlock,
                     request_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.FromString,
                     response_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.SerializeToString,
+            ),
+            'RepairStreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairStreams,
+                    request_deserializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsRequest.FromString,
+                    response_serializer=blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -577,6 +596,33 @@ class ExecutionService:
             '/blockyard.execution.v1.ExecutionService/RunBlock',
             blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockRequest.SerializeToString,
             blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RunBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairStreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blockyard.execution.v1.ExecutionService/RepairStreams',
+            blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsRequest.SerializeToString,
+            blockyard_dot_execution_dot_v1_dot_execution__service__pb2.RepairStreamsResponse.FromString,
             options,
             channel_credentials,
             insecure,

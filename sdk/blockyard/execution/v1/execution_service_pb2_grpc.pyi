@@ -62,6 +62,11 @@ class ExecutionServiceStub:
     it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
     answer says then what it needs, and nothing is started.
     """
+    RepairStreams: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.RepairStreamsRequest, _execution_service_pb2.RepairStreamsResponse]
+    """Makes the streams of NATS that are missing or other than they should be, has what belongs into them sent and
+    published again, and says how far that is. Safe at any time, and to be called again until `whole`: all of it comes
+    by itself too, within some seconds. For administrators.
+    """
 
 @_typing.type_check_only
 class ExecutionServiceAsyncStub(ExecutionServiceStub):
@@ -96,6 +101,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
     it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
     answer says then what it needs, and nothing is started.
+    """
+    RepairStreams: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.RepairStreamsRequest, _execution_service_pb2.RepairStreamsResponse]  # type: ignore[assignment]
+    """Makes the streams of NATS that are missing or other than they should be, has what belongs into them sent and
+    published again, and says how far that is. Safe at any time, and to be called again until `whole`: all of it comes
+    by itself too, within some seconds. For administrators.
     """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -200,6 +210,17 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Runs one block without a graph, and waits for its end. The run is an execution like any other: once it is accepted
         it reaches a terminal status, whatever becomes of the call. A block that lacks credentials is not an error: the
         answer says then what it needs, and nothing is started.
+        """
+
+    @_abc_1.abstractmethod
+    def RepairStreams(
+        self,
+        request: _execution_service_pb2.RepairStreamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_execution_service_pb2.RepairStreamsResponse, _abc.Awaitable[_execution_service_pb2.RepairStreamsResponse]]:
+        """Makes the streams of NATS that are missing or other than they should be, has what belongs into them sent and
+        published again, and says how far that is. Safe at any time, and to be called again until `whole`: all of it comes
+        by itself too, within some seconds. For administrators.
         """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
