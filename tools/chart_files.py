@@ -1,6 +1,7 @@
 """Writes what the chart repeats of the code: `python -m tools.chart_files`. A test tells when it is to be run again.
 
 files/schema-hash      names the newest migrations: the Job that applies them has it in its name
+files/grpc-services    the services that the edge lets clients of gRPC call
 files/nats_users.yaml  who may do what on NATS
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 from blockyard.dev import nats_users
 
 from services.common import schema_history
+from services.gateway import routes
 
 FILES = Path(__file__).parents[1] / "charts" / "blockyard" / "files"
 HASH_DIGITS = 8
@@ -23,6 +25,7 @@ def contents() -> dict[str, str]:
     newest = "".join(f"{service} {schema_history.newest_revision(service)}\n" for service in migrated)
     return {
         "schema-hash": f"{hashlib.sha256(newest.encode()).hexdigest()[:HASH_DIGITS]}\n",
+        "grpc-services": "".join(f"{service}\n" for service in sorted(routes.services())),
         "nats_users.yaml": nats_users.DATA.read_text(encoding="utf-8"),
     }
 

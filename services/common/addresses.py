@@ -1,4 +1,4 @@
-"""From which address a call came: the connection's, or what proxies that are trusted say of it."""
+"""How addresses are written; and from which one a call came: the connection's, or what trusted proxies say of it."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,6 +12,11 @@ Address = IPv4Address | IPv6Address
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Networks that a setting lists, parted by commas. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Both in one, as gRPC reads it: addresses of IPv6 stand in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(maxsize=4096)

@@ -35,6 +35,13 @@ def _rate(text: str) -> str:
     return text
 
 
+def _stream_replicas(number: int) -> int:
+    # Of an even number one more must agree, and no more may be away.
+    if number not in (1, 3, 5):
+        raise ValueError("streams are kept by 1, 3 or 5 servers")
+    return number
+
+
 def _networks(text: str) -> str:
     parse_networks(text)
     return text
@@ -78,7 +85,7 @@ class ProcessSettings(LogSettings):
     nats_certificate: Path | None = None
     """Proves this process to NATS (PEM)."""
     nats_key: Path | None = None
-    nats_stream_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    nats_stream_replicas: Annotated[int, AfterValidator(_stream_replicas)] = 1
     """Servers of NATS that keep each stream: 1, 3 or 5. Nothing is lost with one, but waits for it."""
 
     tls_certificate: Path | None = None

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import tasks, tls
+from services.common.addresses import host_and_port
 from services.common.admission import admitting
 from services.common.audit import Recorder
 from services.common.callers import Identities
@@ -47,7 +48,7 @@ class Listening:
     @property
     def address(self) -> str:
         """As gRPC clients take it."""
-        return f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
 
 @asynccontextmanager
@@ -129,7 +130,7 @@ def _options(settings: ProcessSettings) -> list[tuple[str, int]]:
 
 
 def _bind(server: grpc.aio.Server, settings: ProcessSettings) -> int:
-    address = f"{settings.host}:{settings.port}"
+    address = host_and_port(settings.host, settings.port)
     try:
         if settings.tls_certificate is None:
             port = server.add_insecure_port(address)
@@ -148,7 +149,7 @@ async def _serve_health_alone(settings: ProcessSettings, health: Health) -> grpc
         return None
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    address = f"{settings.host}:{settings.health_port}"
+    address = host_and_port(settings.host, settings.health_port)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:

@@ -13,6 +13,7 @@ import prometheus_client
 import structlog
 
 from services.common import expiry
+from services.common.addresses import host_and_port
 from services.common.config import ProcessSettings
 from services.common.errors import StartRefused
 
@@ -28,7 +29,7 @@ def start(service: str, settings: ProcessSettings) -> None:
         try:
             prometheus_client.start_http_server(settings.metrics_port, settings.host)
         except OSError as error:
-            address = f"{settings.host}:{settings.metrics_port}"
+            address = host_and_port(settings.host, settings.metrics_port)
             raise StartRefused(f"Metrics cannot be served on {address}: {error.strerror}.") from None
     if settings.tls_certificate is not None:
         expiry.watch(settings.tls_certificate)

@@ -20,6 +20,7 @@ from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common import backoff
+from services.common.addresses import host_and_port
 from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
 from services.common.database import TROUBLE
 from services.common.tasks import end
@@ -318,7 +319,7 @@ async def owning(
         lease_rows,
         settings.database_url.get_secret_value(),
         secrets.token_hex(16),
-        f"{settings.host}:{settings.port}",
+        host_and_port(settings.host, settings.port),
         settings.lease_seconds,
         settings.partitions,
         lambda: bus.publish_now(BALANCE_SUBJECT, b""),

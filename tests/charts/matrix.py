@@ -66,6 +66,24 @@ MATRIX: dict[str, Mapping[str, Json]] = {
     "edge with tls": {"edge": {"tls": {"secretName": "edge-tls"}, "service": {"type": "LoadBalancer"}}},
     "node port": {"edge": {"service": {"type": "NodePort", "nodePort": 30080, "externalTrafficPolicy": "Local"}}},
     "ingress for any host": {"edge": {"ingress": {"enabled": True}}},
+    "ingress with one of its own for gRPC": {
+        "edge": {
+            "ingress": {
+                "enabled": True,
+                "className": "nginx",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"},
+                "grpcAnnotations": {"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"},
+                "hosts": ["blockyard.example.org"],
+                "tls": [{"hosts": ["blockyard.example.org"], "secretName": "shown"}],
+            }
+        }
+    },
+    "nothing but IPv6": {"listenAddress": "::", "nats": {"replicas": 3}},
+    "identity provider": {
+        "defaults": {"env": {"BLOCKYARD_JWKS_URL": "https://id.example.org/keys", "BLOCKYARD_JWT_ISSUER": "id"}},
+        "edge": {"networks": ["10.244.0.0/16", "fd00::/8"]},
+        "networkPolicy": {"identityProviderEgress": [{"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]}]},
+    },
     "gateway": {"edge": {"gateway": {"enabled": True, "parentRefs": [{"name": "public"}]}}},
     "cluster of nats with subscribers": {"nats": {"replicas": 3, "subscribers": ["anna", "b.c"]}},
     "hpa": _pool(kind="hpa", maxReplicas=3),

@@ -3,9 +3,10 @@
 {{- $prefix := include "blockyard.fullname" . -}}
 {{- $rights := .Files.Get "files/nats_users.yaml" | fromYaml -}}
 {{- $users := include "blockyard.natsUserNames" . | fromYamlArray -}}
+{{- $everywhere := contains ":" .Values.listenAddress | ternary (printf "[%s]" .Values.listenAddress) .Values.listenAddress -}}
 server_name: $SERVER_NAME
-listen: "0.0.0.0:4222"
-http: "0.0.0.0:8222"
+listen: "{{ $everywhere }}:4222"
+http: "{{ $everywhere }}:8222"
 max_payload: 8MB
 # A consumer that is slow for a moment is not cut off.
 max_pending: 256MB
@@ -23,7 +24,7 @@ jetstream {
 {{- if gt (int .Values.nats.replicas) 1 }}
 cluster {
   name: {{ $prefix }}
-  listen: "0.0.0.0:6222"
+  listen: "{{ $everywhere }}:6222"
   authorization {user: route, password: $ROUTE_PASSWORD}
   {{- if .Values.internalTls.enabled }}
   tls {cert_file: /etc/blockyard/tls/tls.crt, key_file: /etc/blockyard/tls/tls.key, ca_file: /etc/blockyard/tls/ca.crt, verify: true}
@@ -100,4 +101,13 @@ accounts {
 {{/* An id of a user as one word of a subject: blockyard.feeds.user_word. */}}
 {{- define "blockyard.userWord" -}}
 {{ . | replace "." "%2E" }}
+{{- end }}
+
+{{/* What Go's memory may come to, in bytes: four fifths of the limit, beyond which the process is killed. */}}
+{{- define "blockyard.goMemory" -}}
+{{- with (.limits | default dict).memory -}}
+{{- $text := include "blockyard.text" . -}}
+{{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (index $factors (regexFind "[A-Za-z]*$" $text)) 0.8 | int64 -}}
+{{- end -}}
 {{- end }}

@@ -64,7 +64,7 @@ postgresql://{{ index $ 1 }}@{{ required "postgresql.external.host must be set w
 {{- define "blockyard.plainEnvironment" -}}
 {{- $root := index . 0 -}}
 {{- $ports := include "blockyard.ports" $root | fromYaml -}}
-BLOCKYARD_HOST: 0.0.0.0
+BLOCKYARD_HOST: {{ $root.Values.listenAddress | quote }}
 BLOCKYARD_PORT: {{ $ports.grpc | quote }}
 BLOCKYARD_METRICS_PORT: {{ $ports.metrics | quote }}
 BLOCKYARD_HEALTH_PORT: {{ $ports.health | quote }}

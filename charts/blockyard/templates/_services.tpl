@@ -25,6 +25,9 @@ containers:
       {{- include "blockyard.secretVariable" (list "PGPASSWORD" (include "blockyard.postgresqlSecret" $) $name) | nindent 6 }}
       {{- $settings := include "blockyard.plainEnvironment" (list $ $of.calls) | fromYaml }}
       {{- $_ := set $settings "BLOCKYARD_SERVICE" $name }}
+      {{- with $.Values.edge.networks }}
+      {{- $_ := set $settings "BLOCKYARD_TRUSTED_PROXIES" (join "," .) }}
+      {{- end }}
       {{- $_ := set $settings "BLOCKYARD_DATABASE_URL" (include "blockyard.databaseUrl" (list $ $name)) }}
       {{- if $of.nats }}
       {{- $settings = merge $settings (include "blockyard.natsEnvironment" (list $ $name) | fromYaml) }}

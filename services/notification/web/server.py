@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ExceptionHandler
 
 from services.common import grpc_server, tasks, tls
+from services.common.addresses import host_and_port
 from services.common.errors import BlockyardError, NotFound, StartRefused
 from services.notification.config import NotificationSettings
 from services.notification.web.errors import error_response
@@ -88,7 +89,7 @@ async def serve(settings: NotificationSettings, routes: Sequence[BaseRoute]) -> 
 async def _port(server: uvicorn.Server, serving: "asyncio.Task[None]", settings: NotificationSettings) -> int:
     while not server.started:
         if serving.done():
-            address = f"{settings.host}:{settings.web_port}"
+            address = host_and_port(settings.host, settings.web_port)
             raise StartRefused(f"The web server cannot listen on {address}: the port is taken, or not local.")
         await asyncio.sleep(0.01)
     port = int(server.servers[0].sockets[0].getsockname()[1])

@@ -21,6 +21,6 @@ def test_an_example_makes_what_it_made(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_helm_has_nothing_to_say_against_it(name: str) -> None:
-    lint = [helm(), "lint", "--strict", str(CHART), "--values", "-"]
+    lint = [str(helm()), "lint", "--strict", str(CHART), "--values", "-"]
     done = subprocess.run(lint, input=json.dumps(MATRIX[name]), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -297,7 +297,7 @@ def test_with_tls_nothing_is_called_in_plain_text(objects: list[Json], values: J
             assert variables["BLOCKYARD_NATS_CA"]
         if container["name"] == "configuration":
             assert {f"BLOCKYARD_EDGE_SERVICE_{what}" for what in ("CERTIFICATE", "KEY", "CA")} <= variables.keys()
-    for service in of_kind(objects, "Service").values():
+    for name, service in of_kind(objects, "Service").items():
         for port in service["spec"]["ports"]:
-            if port["name"] in ("grpc", "web"):
+            if port["name"] in ("grpc", "web") and not name.endswith("-edge"):
                 assert port["appProtocol"] == "https"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.matrix import EXTERNAL
-from tests.charts.rendering import CHART, ChartRefused, render
+from services.gateway import routes
+from tests.charts.matrix import EXTERNAL, MATRIX
+from tests.charts.rendering import CHART, ChartRefused, containers, render
 
 Json = Any  # what stands in values
 VALUES = (CHART / "values.yaml").read_text()
@@ -33,6 +34,14 @@ VALUES = (CHART / "values.yaml").read_text()
         ({"postgresql": {"enabled": False}}, "postgresql.external"),
         ({**EXTERNAL, "nats": {"enabled": False}}, "nats.external.url must be set"),
         ({"nats": {"enabled": False, "external": {"url": "nats://user:password@nats"}}}, "/nats/external/url"),
+        ({"nats": {"external": {"streamReplicas": 2}}}, "/nats/external/streamReplicas"),
+        ({"listenAddress": "127.0.0.1"}, "/listenAddress"),
+        ({"edge": {"networks": ["10.0.0.0"]}}, "/edge/networks/0"),
+        ({"defaults": {"env": {"BLOCKYARD_JWKS_URL": "https://id"}}}, "networkPolicy.identityProviderEgress must say"),
+        (
+            {"graph": {"extraEnv": [{"name": "BLOCKYARD_JWKS_URL"}]}},
+            "graph could not fetch the keys that tokens are checked by",
+        ),
         ({"internalTls": {"enabled": True}}, "internalTls needs certManager.enabled, existingSecret"),
         ({"internalTls": {"enabled": True, "existingSecrets": {"graph": "a"}}}, "existingSecrets.account"),
         ({"internalTls": {"existingSecrets": {"grpah": "a"}}}, "grpah"),
@@ -67,3 +76,57 @@ def test_secrets_that_would_be_lost_cannot_be_rendered_anew() -> None:
     fixed = {name for name, one in secrets.items() if one.get("immutable")}
     assert fixed == {"b-blockyard-tokens", "b-blockyard-vault-keys"}
     assert all(one["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for one in secrets.values())
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"memory": "1Gi"}, "858993459"),
+        ({"memory": "512M"}, "409600000"),
+        ({"memory": 1000000000}, "800000000"),
+        ({}, None),
+    ],
+)
+def test_nats_collects_garbage_before_it_is_killed(limits: Json, expected: str | None) -> None:
+    # Maps are merged: null takes the memory out.
+    limits = limits or {"memory": None}
+    objects = render({"nats": {"resources": {"limits": limits}}})
+    (container,) = (
+        container
+        for one, container in containers(objects)
+        if one["kind"] == "StatefulSet" and container["name"] == "nats"
+    )
+    found = {one["name"]: one.get("value") for one in container["env"]}
+    assert found.get("GOMEMLIMIT") == expected
+
+
+def test_services_believe_the_edge_alone_of_the_addresses_of_clients() -> None:
+    objects = render(MATRIX["identity provider"])
+    believed = {
+        one["metadata"]["name"]: variable["value"]
+        for one, container in containers(objects)
+        if one["kind"] == "Deployment"
+        for variable in container.get("env", ())
+        if variable["name"] == "BLOCKYARD_TRUSTED_PROXIES"
+    }
+    services = ("account", "credentials", "execution", "graph", "notification")
+    assert believed == {f"b-blockyard-{name}": "10.244.0.0/16,fd00::/8" for name in services}
+
+
+@pytest.mark.parametrize("name", ["gateway", "ingress with one of its own for gRPC"])
+def test_calls_of_grpc_go_to_the_port_where_http_2_is_spoken(name: str) -> None:
+    objects = render(MATRIX[name])
+    (edge,) = (one for one in objects if one["kind"] == "Service" and one["metadata"]["name"].endswith("-edge"))
+    spoken = {port["port"]: port["appProtocol"] for port in edge["spec"]["ports"]}
+    assert spoken == {80: "http", 50051: "kubernetes.io/h2c"}
+    taken: dict[str, int] = {}
+    for one in objects:
+        if one["kind"] == "HTTPRoute":
+            for rule in one["spec"]["rules"]:
+                (backend,) = rule["backendRefs"]
+                assert len(rule["matches"]) <= 8
+                taken |= {match["path"]["value"]: backend["port"] for match in rule["matches"]}
+        elif one["kind"] == "Ingress":
+            for path in one["spec"]["rules"][0]["http"]["paths"]:
+                taken[path["path"]] = path["backend"]["service"]["port"]["number"]
+    assert taken == {"/": 80, **{f"/{service}": 50051 for service in routes.services()}}

@@ -37,6 +37,16 @@ def test_an_empty_variable_counts_as_not_set(environment: pytest.MonkeyPatch) ->
     assert config.load(Settings).port == 50051
 
 
+@pytest.mark.parametrize("number", ["0", "2", "4", "7"])
+def test_streams_are_kept_by_an_odd_number_of_servers(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    environment.setenv("BLOCKYARD_NATS_STREAM_REPLICAS", number)
+    with pytest.raises(SystemExit):
+        config.load(Settings)
+    assert "streams are kept by 1, 3 or 5 servers" in capsys.readouterr().err
+
+
 def test_everything_wrong_is_said_at_once(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     environment.setenv("BLOCKYARD_PORT", "http")
     environment.setenv("BLOCKYARD_JWT_SECRET", "hunter2")

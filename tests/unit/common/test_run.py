@@ -163,6 +163,16 @@ async def test_metrics_are_served_beside_the_service() -> None:
     assert "blockyard_grpc_server_call_seconds" in text
 
 
+async def test_a_service_listens_on_addresses_of_ipv6() -> None:
+    metrics, health = free_port(), free_port()
+    async with sample(HOST="::1", METRICS_PORT=str(metrics), HEALTH_PORT=str(health)) as service:
+        await service.wait_for("started")
+        (listening,) = (event for event in service.events() if event["event"] == "listening")
+        for port in (metrics, health, listening["port"]):
+            _, writer = await asyncio.open_connection("::1", port)
+            writer.close()
+
+
 async def test_a_metrics_port_that_is_taken_is_refused_in_a_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
