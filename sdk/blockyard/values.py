@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 BLOB_KEY = "blockyard:blob"
 NO_JSON = "The value is no JSON: its runner made it wrongly."
@@ -82,7 +81,7 @@ def _encode_uncommon(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
+    if _is_model(value):
         return value.model_dump()
     if isinstance(value, set | frozenset):
         # In an order of its own: a pure block's outputs must not differ from process to process.
@@ -90,6 +89,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be turned into JSON")
+
+
+def _is_model(value: Any) -> bool:
+    """Whether it is one of pydantic's, which is not imported for it: it is a quarter of what a client would import."""
+    return hasattr(type(value), "model_dump")
 
 
 def _checked(value: Any) -> Any:
@@ -104,7 +108,7 @@ def _checked(value: Any) -> Any:
         return [_checked(item) for item in value]
     if isinstance(value, Enum):
         return _checked(value.value)
-    if isinstance(value, BaseModel | set | frozenset | Mapping):
+    if _is_model(value) or isinstance(value, set | frozenset | Mapping):
         return _checked(_plain(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _checked(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -6,7 +6,6 @@ complete; 130 interrupted.
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -68,6 +67,8 @@ class _Application(click.Group):
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # here, since it imports a parser of mails
+
     try:
         installed = version("blockyard")
     except PackageNotFoundError:
@@ -75,12 +76,25 @@ def _version() -> str:
     return f"blockyard {installed}, Python {sys.version.split()[0]}"
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(_version())
+        ctx.exit()
+
+
 @click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--address", metavar="HOST:PORT", help="Where Blockyard is; by default the stack of `blockyard dev`.")
 @click.option(
     "--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Seconds that a call may take."
 )
-@click.version_option(_version(), message="%(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def application(ctx: click.Context, address: str | None, timeout: float) -> None:
     """Runs agent workflows: graphs of blocks, executed durably.

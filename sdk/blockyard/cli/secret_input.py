@@ -5,10 +5,12 @@ which every user of the machine can read and every shell remembers.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,12 +25,12 @@ secret_file_option = click.option(
 )
 
 
-def read_secret(label: str, file: str | None) -> SecretStr:
+def read_secret(label: str, file: str | None) -> "SecretStr":
     """A secret text: from the file without the line break at its end, or typed twice into nothing."""
-    return SecretStr(_from_file(file)) if file else _typed(label)
+    return _secret(_from_file(file)) if file else _typed(label)
 
 
-def read_headers(names: Sequence[str], file: str | None) -> dict[str, SecretStr]:
+def read_headers(names: Sequence[str], file: str | None) -> "dict[str, SecretStr]":
     """Values of headers: from lines `Name: value` of a file, or typed one after the other."""
     if not file:
         if not names:
@@ -41,19 +43,25 @@ def read_headers(names: Sequence[str], file: str | None) -> dict[str, SecretStr]
         name, colon, value = line.partition(":")
         if not colon or not name.strip():  # the line itself is not shown: it may be a secret
             raise click.BadParameter(f"line {number} is not of the form `Name: value`", param_hint="--secret-file")
-        headers[name.strip()] = SecretStr(value.strip())
+        headers[name.strip()] = _secret(value.strip())
     missing = [name for name in names if name.lower() not in {given.lower() for given in headers}]
     if missing:
         raise click.BadParameter(f"has no value for {', '.join(missing)}", param_hint="--secret-file")
     return headers
 
 
-def _typed(label: str) -> SecretStr:
+def _typed(label: str) -> "SecretStr":
     if not sys.stdin.isatty():
         raise click.UsageError(
             "a secret is asked for on a terminal alone; give --secret-file FILE, or --secret-file - for standard input"
         )
-    return SecretStr(click.prompt(label, hide_input=True, confirmation_prompt=True, err=True))
+    return _secret(click.prompt(label, hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _secret(text: str) -> "SecretStr":
+    from pydantic import SecretStr  # here, since it is a quarter of what each command would import
+
+    return SecretStr(text)
 
 
 def _from_file(file: str) -> str:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as messages
 from blockyard.records import moment
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 
 class UserRole(Enum):
@@ -110,7 +112,14 @@ class NewApiKey:
     """A key that was made now. `key` prints as stars; `key.get_secret_value()` is the key, which nobody shows again."""
 
     record: ApiKeyRecord
-    key: SecretStr
+    key: "SecretStr"
+
+    @classmethod
+    def from_proto(cls, proto: messages.CreateApiKeyResponse) -> "NewApiKey":
+        """Reads the message."""
+        from pydantic import SecretStr  # here, since it is a quarter of what a client would import
+
+        return cls(ApiKeyRecord.from_proto(proto.api_key), SecretStr(proto.key))
 
 
 PERMISSIONS = {

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import SecretStr
 
 from blockyard.account.v1 import account_pb2
 from blockyard.account.v1 import account_service_pb2 as messages
@@ -80,7 +79,7 @@ class AccountClient(_Part):
             name=name, permissions=[_permission(one) for one in permissions], expire_time=timestamp(expires)
         )
         answer = await self._call(self._stub.CreateApiKey, request, messages.CreateApiKeyResponse, repeatable=False)
-        return NewApiKey(ApiKeyRecord.from_proto(answer.api_key), SecretStr(answer.key))
+        return NewApiKey.from_proto(answer)
 
     async def list_keys(self, *, user_id: str = "", page_size: int = 0) -> AsyncIterator[ApiKeyRecord]:
         """API keys, newest first. Administrators may name another user."""

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from blockyard.credentials.v1 import credential_pb2
 from blockyard.credentials.v1 import credentials_service_pb2 as messages
 from blockyard.records import moment
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr  # a quarter of what a client would import
 
 
 class CredentialType(Enum):
@@ -63,7 +65,7 @@ class TestVerdict(Enum):
 class ApiKeySecret:
     """One secret text."""
 
-    api_key: str | SecretStr = field(repr=False)
+    api_key: "str | SecretStr" = field(repr=False)
 
     def to_proto(self) -> credential_pb2.CredentialSecret:
         """The message."""
@@ -75,7 +77,7 @@ class UserPasswordSecret:
     """A user name and a password."""
 
     username: str
-    password: str | SecretStr = field(repr=False)
+    password: "str | SecretStr" = field(repr=False)
 
     def to_proto(self) -> credential_pb2.CredentialSecret:
         """The message."""
@@ -88,7 +90,7 @@ class HostHeadersSecret:
     """Headers by name for requests to a host: `api.example.com`, `*.example.com`, either with `:port`."""
 
     host: str
-    headers: Mapping[str, str | SecretStr] = field(repr=False)
+    headers: "Mapping[str, str | SecretStr]" = field(repr=False)
 
     def to_proto(self) -> credential_pb2.CredentialSecret:
         """The message."""
@@ -99,8 +101,8 @@ class HostHeadersSecret:
 CredentialSecret = ApiKeySecret | UserPasswordSecret | HostHeadersSecret
 
 
-def _revealed(secret: str | SecretStr) -> str:
-    return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+def _revealed(secret: "str | SecretStr") -> str:
+    return secret if isinstance(secret, str) else secret.get_secret_value()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
-from pydantic import SecretStr
 
 from blockyard import values
 from blockyard.calls import Caller
@@ -21,6 +20,8 @@ from blockyard.execution.v1.start_template_pb2 import StartTemplate
 from blockyard.records import Json, json_object, moment
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from blockyard.execution.v1.trigger_service_pb2_grpc import TriggerServiceAsyncStub  # there for type checkers alone
 
 TriggerKind = Literal["generic", "github"]
@@ -86,7 +87,14 @@ class NewTrigger:
     """A trigger with its secret, which nobody is told again."""
 
     record: TriggerRecord
-    secret: SecretStr
+    secret: "SecretStr"
+
+    @classmethod
+    def from_proto(cls, proto: messages.CreateTriggerResponse | messages.RotateTriggerSecretResponse) -> "NewTrigger":
+        """Reads the message."""
+        from pydantic import SecretStr  # here, since it is a quarter of what a client would import
+
+        return cls(TriggerRecord.from_proto(proto.trigger), SecretStr(proto.secret))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +184,7 @@ class TriggersClient:
         trigger.secret_credential_id = secret_credential
         request = messages.CreateTriggerRequest(trigger=trigger, request_id=request_id or str(uuid.uuid4()))
         answer = await self._call(self._stub.CreateTrigger, request, messages.CreateTriggerResponse, repeatable=True)
-        return NewTrigger(TriggerRecord.from_proto(answer.trigger), SecretStr(answer.secret))
+        return NewTrigger.from_proto(answer)
 
     async def get(self, trigger_id: str) -> TriggerRecord:
         """A trigger."""
@@ -238,7 +246,7 @@ class TriggersClient:
         answer = await self._call(
             self._stub.RotateTriggerSecret, request, messages.RotateTriggerSecretResponse, repeatable=False
         )
-        return NewTrigger(TriggerRecord.from_proto(answer.trigger), SecretStr(answer.secret))
+        return NewTrigger.from_proto(answer)
 
     async def delete(self, trigger_id: str) -> None:
         """Deletes a trigger. Executions that it has started go on."""
