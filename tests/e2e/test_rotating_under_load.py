@@ -18,7 +18,7 @@ from tests.e2e.leaking.blocks import PROVIDER
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-EXECUTIONS = 1_000
+EXECUTIONS = 500
 CREDENTIALS = 20
 
 

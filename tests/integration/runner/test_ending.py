@@ -116,7 +116,7 @@ async def test_a_hang_in_c_code_in_a_thread_costs_the_process_and_is_blamed_on_n
 async def test_a_runner_that_was_stopped_for_a_while_goes_on(broken_house: House) -> None:
     owner, block = broken_house.owner, broken_house.block("CountingBlock")
     runner = await broken_house.add_runner(event_loop_seconds=0.5)
-    tasks = [owner.task(block, count=20_000) for _ in range(100)]
+    tasks = [owner.task(block, count=20_000) for _ in range(20)]
     await owner.send(*tasks)
     await owner.until(lambda: bool(owner.runs), "the first result")
 
