@@ -1,6 +1,5 @@
 """Ledgers on a fresh database of the account service, as several replicas would have them, and charges for them."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,11 +21,11 @@ from services.account.repository.charge_weeks import ChargeWeekRepository
 from services.account.repository.credits import CreditRepository, UserCredits
 from services.account.repository.ledger import LedgerRepository
 from services.account.repository.verification import Discrepancy, verify
-from services.common import audit, bus, database, migrate
+from services.common import audit, bus, database
 from services.common.ids import first_id, new_id
 from services.common.notice_rows import NoticeRepository
 from services.common.notices import NoticePublisher
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 KEPT = KeptWeeks(days=400)
 RULES = HoldRules(seconds=30, undivided=20)
@@ -109,8 +108,7 @@ class House:
 async def house(postgres: PostgresServer) -> AsyncIterator[House]:
     """A fresh database with the tables of the account service."""
     async with AsyncExitStack() as stack:
-        database_url = stack.enter_context(fresh_database(postgres.url))
-        await asyncio.to_thread(migrate.migrate, database_url, ["account"])
+        database_url = stack.enter_context(migrated_database(postgres.url, "account"))
         yield House(database_url, stack)
 
 

@@ -1,6 +1,5 @@
 """The account service in this process on a real PostgreSQL, and callers of it."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,10 +18,10 @@ from blockyard.dev.postgres import PostgresServer
 
 from services.account.__main__ import start
 from services.account.config import AccountSettings
-from services.common import identity, migrate, run
+from services.common import identity, run
 from tests import signing
 from tests.integration.graph.service import Refusal, refusal
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 STUBS = (AccountServiceStub, IdentityServiceStub, LedgerServiceStub)
 
@@ -86,8 +85,7 @@ class Service:
 async def account_service(postgres: PostgresServer, **settings: Any) -> AsyncIterator[Service]:
     """A service on a fresh database."""
     async with AsyncExitStack() as stack:
-        database_url = stack.enter_context(fresh_database(postgres.url))
-        await asyncio.to_thread(migrate.migrate, database_url, ["account"])
+        database_url = stack.enter_context(migrated_database(postgres.url, "account"))
         yield await stack.enter_async_context(replica(database_url, **settings))
 
 

@@ -16,11 +16,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from services.common import grpc_client, migrate
+from services.common import grpc_client
 from services.common.admission import RemoteRecorder
 from tests import signing
 from tests.integration.account.service import Service, account_service, replica
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 from tests.waiting import until
 
 ACCOUNT = "blockyard.account.v1.AccountService/"
@@ -291,8 +291,7 @@ async def test_entries_that_find_no_partition_wait_until_there_is_one(postgres: 
 
 async def test_a_start_asks_again_for_room_that_was_not_made(postgres: PostgresServer) -> None:
     asking = "query LIKE 'SELECT account_audit.keep%' AND wait_event_type = 'Lock'"
-    with fresh_database(postgres.url) as url:
-        await asyncio.to_thread(migrate.migrate, url, ["account"])
+    with migrated_database(postgres.url, "account") as url:
         holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
 
         async def starts() -> None:

@@ -1,6 +1,5 @@
 """The vault in this process on a real PostgreSQL, and callers of it."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,12 +19,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from services.common import identity, migrate, run
+from services.common import identity, run
 from services.credentials.__main__ import start
 from services.credentials.config import CredentialsSettings
 from tests import signing
 from tests.integration.credentials.neighbours import Neighbours, neighbours
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +131,9 @@ class Ground:
 async def ground(postgres: PostgresServer) -> AsyncIterator[Ground]:
     """A fresh database, and a folder of keys of its own."""
     async with AsyncExitStack() as stack:
-        database_url = stack.enter_context(fresh_database(postgres.url))
+        database_url = stack.enter_context(migrated_database(postgres.url, "credentials"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blockyard-keys-")))
         house = await stack.enter_async_context(neighbours())
-        await asyncio.to_thread(migrate.migrate, database_url, ["credentials"])
         yield Ground(database_url, folder, house)
 
 

@@ -1,10 +1,9 @@
 """The execution service in this process, between a real PostgreSQL, a real NATS, and a small catalogue and runner."""
 
-import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +17,13 @@ from blockyard.execution.v1 import execution_service_pb2 as messages
 from blockyard.execution.v1.execution_pb2 import Execution
 from blockyard.execution.v1.execution_service_pb2_grpc import ExecutionServiceStub
 
-from services.common import identity, migrate, run
+from services.common import identity, run
 from services.common.bus import Bus, connect
 from services.execution.__main__ import start
 from services.execution.config import ExecutionSettings
 from tests import signing
 from tests.integration.execution.catalogue import GraphBuilder, MemoryCatalogue, serving
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 SECRET = signing.JWT_SECRET
 
@@ -148,12 +147,13 @@ class Client:
 
 
 @asynccontextmanager
-async def house(postgres: PostgresServer, **settings: Any) -> AsyncIterator[House]:
-    """A fresh database and NATS; replicas are added by the test."""
+async def house(
+    postgres: PostgresServer, services: Sequence[str] = ("execution",), **settings: Any
+) -> AsyncIterator[House]:
+    """A fresh database with the schemas of these services, and NATS; replicas are added by the test."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blockyard-", ignore_cleanup_errors=True)))
-        database_url = stack.enter_context(fresh_database(postgres.url))
-        await asyncio.to_thread(migrate.migrate, database_url, ["execution"], {"execution": None})
+        database_url = stack.enter_context(migrated_database(postgres.url, *services))
         server = await start_nats(folder / "nats")
         stack.push_async_callback(server.kill)
         bus = await stack.enter_async_context(connect(server.url, "test"))

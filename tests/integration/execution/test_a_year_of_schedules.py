@@ -15,7 +15,6 @@ import asyncpg
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 
-from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.execution.repository.executions import ExecutionRepository
@@ -27,7 +26,7 @@ from services.execution.schedules.records import CatchUp, Firing, FiringStatus, 
 from services.execution.schedules.scheduler import QUEUED, Scheduler
 from services.execution.starting import StartRequest
 from tests.integration.execution.stored_starts import new_execution
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 SEED = 20260101
@@ -211,8 +210,7 @@ def schedule_of(case: Case) -> Schedule:
 
 @asynccontextmanager
 async def a_year(postgres: PostgresServer) -> AsyncIterator[Year]:
-    with fresh_database(postgres.url) as url:
-        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+    with migrated_database(postgres.url, "execution") as url:
         # Replicas die here, and PostgreSQL does not: nothing has to wait for the disk.
         settings = {"search_path": "execution", "synchronous_commit": "off", "timezone": "UTC"}
         async with asyncpg.create_pool(as_role(url, "execution"), max_size=12, server_settings=settings) as pool:

@@ -12,7 +12,6 @@ import asyncpg
 from blockyard.dev.postgres import PostgresServer
 from blockyard.execution.v1.start_template_pb2 import StartTemplate
 
-from services.common import migrate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.execution.errors import InputsInvalid
@@ -25,7 +24,7 @@ from services.execution.schedules.records import PAUSED, CatchUp, FiringStatus, 
 from services.execution.schedules.scheduler import OVERLAPS, Scheduler
 from services.execution.starting import StartRequest
 from tests.integration.execution.stored_starts import stored
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 from tests.waiting import until
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -34,8 +33,7 @@ MINUTE = timedelta(minutes=1)
 
 @asynccontextmanager
 async def database(postgres: PostgresServer) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
-    with fresh_database(postgres.url) as url:
-        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+    with migrated_database(postgres.url, "execution") as url:
         settings = {"search_path": "execution", "timezone": "UTC"}
         async with asyncpg.create_pool(
             as_role(url, "execution"), min_size=1, max_size=3, server_settings=settings

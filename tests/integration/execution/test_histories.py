@@ -1,6 +1,5 @@
 """Recorded histories as rows of the database: what an earlier release has written is loaded (rule 14)."""
 
-import asyncio
 from hashlib import sha256
 from uuid import UUID
 
@@ -8,14 +7,13 @@ import asyncpg
 import pytest
 from blockyard.dev.postgres import PostgresServer
 
-from services.common import migrate
 from services.common.ids import new_id
 from services.execution.loading import CannotLoad, Loader
 from services.execution.records import Snapshot
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
 from tests.histories.recording import History, files, read
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 
 async def store(rows: asyncpg.Pool, history: History, after: int = 0) -> UUID:
@@ -45,8 +43,7 @@ async def store(rows: asyncpg.Pool, history: History, after: int = 0) -> UUID:
 
 
 async def test_recorded_histories_load_from_rows_whole_and_from_their_snapshots(postgres: PostgresServer) -> None:
-    with fresh_database(postgres.url) as url:
-        await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
+    with migrated_database(postgres.url, "execution") as url:
         async with asyncpg.create_pool(as_role(url, "execution"), min_size=1, max_size=2) as rows:
             await Retention(rows).make_partitions()
             turns = TurnRepository(rows)

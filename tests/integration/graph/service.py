@@ -1,6 +1,5 @@
 """The graph service in this process on a real PostgreSQL, and callers of it."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -20,11 +19,11 @@ from blockyard.runner.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from services.common import identity, migrate, run
+from services.common import identity, run
 from services.graph.__main__ import start
 from services.graph.config import GraphSettings
 from tests import signing
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 SECRET = signing.JWT_SECRET
 
@@ -111,8 +110,7 @@ class Service:
 async def graph_service(postgres: PostgresServer, **settings: Any) -> AsyncIterator[Service]:
     """A service on a fresh database."""
     async with AsyncExitStack() as stack:
-        database_url = stack.enter_context(fresh_database(postgres.url))
-        await asyncio.to_thread(migrate.migrate, database_url, ["graph"])
+        database_url = stack.enter_context(migrated_database(postgres.url, "graph"))
         yield await stack.enter_async_context(replica(database_url, **settings))
 
 

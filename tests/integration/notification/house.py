@@ -15,7 +15,7 @@ from blockyard.notification.v1.notification_service_pb2_grpc import Notification
 from blockyard.runner.v1.feed_service_pb2_grpc import FeedServiceStub
 
 from services.common import bus as nats
-from services.common import grpc_client, identity, migrate, run, tasks
+from services.common import grpc_client, identity, run, tasks
 from services.notification.__main__ import start
 from services.notification.config import NotificationSettings
 from services.notification.feeds import Feeds
@@ -68,8 +68,7 @@ async def notifier(built: House, **settings: Any) -> Notifier:
 @asynccontextmanager
 async def notifying(postgres: PostgresServer, **settings: Any) -> AsyncIterator[tuple[House, Notifier]]:
     """A house with a replica of the execution service, and a notification service."""
-    async with house(postgres) as built:
-        await asyncio.to_thread(migrate.migrate, built.database_url, ["notification"], {"notification": None})
+    async with house(postgres, ["execution", "notification"]) as built:
         await built.add_replica()
         told = await notifier(built, **settings)
         try:

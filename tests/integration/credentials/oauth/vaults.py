@@ -16,7 +16,7 @@ import asyncpg
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.notice_pb2 import Notice
 
-from services.common import database, migrate
+from services.common import database
 from services.credentials.config import CredentialsSettings
 from services.credentials.keyring import DataKeys, Keyring
 from services.credentials.keys.folder import FolderKeys
@@ -26,7 +26,7 @@ from services.credentials.repository.credentials import CredentialRepository
 from services.credentials.repository.keys import KeyRepository
 from services.credentials.vault import Vault
 from tests.signing import SETTINGS
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 
 @dataclass(eq=False)
@@ -138,10 +138,12 @@ class Vaults:
 @contextmanager
 def vaults(postgres: PostgresServer, runner: asyncio.Runner) -> Iterator[Vaults]:
     """On a fresh database."""
-    with fresh_database(postgres.url) as url, tempfile.TemporaryDirectory(prefix="blockyard-vault-") as name:
+    with (
+        migrated_database(postgres.url, "credentials") as url,
+        tempfile.TemporaryDirectory(prefix="blockyard-vault-") as name,
+    ):
         folder = Path(name)
         (folder / "keys").mkdir(mode=0o700)
-        runner.run(asyncio.to_thread(migrate.migrate, url, ["credentials"]))
         opened = Vaults(url, folder)
         try:
             yield opened

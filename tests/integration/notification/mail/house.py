@@ -1,6 +1,5 @@
 """What sends mails, on a real PostgreSQL, beside the account and graph services, with a clock that a test moves."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from blockyard.event.v1.event_pb2 import Event, EventBatch, EventKind
 from blockyard.graph.v1 import graph_service_pb2 as graph_messages
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.common import database, grpc_client, migrate
+from services.common import database, grpc_client
 from services.common.ids import new_id
 from services.notification.config import NotificationSettings
 from services.notification.entries import Entry
@@ -28,7 +27,7 @@ from tests.integration.account.service import account_service
 from tests.integration.graph.service import Service as Graphs
 from tests.integration.graph.service import graph_service
 from tests.integration.notification.mail.receiver import Receiver
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 from tests.unit.graph.building import BLOCKS, small_graph
 
 BEGIN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -149,8 +148,7 @@ async def mail_house(postgres: PostgresServer, receiver: Receiver, **settings: A
         accounts = await stack.enter_async_context(account_service(postgres))
         graphs = await stack.enter_async_context(graph_service(postgres))
         await graphs.register(BLOCKS)
-        url = stack.enter_context(fresh_database(postgres.url))
-        await asyncio.to_thread(migrate.migrate, url, ["notification"])
+        url = stack.enter_context(migrated_database(postgres.url, "notification"))
         own = as_role(url, "notification")
         pool = await stack.enter_async_context(database.connect(own, "notification", pool_size=5))
         values: dict[str, Any] = {

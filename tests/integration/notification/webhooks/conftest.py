@@ -5,13 +5,11 @@ from collections.abc import Iterator
 import pytest
 from blockyard.dev.postgres import PostgresServer
 
-from services.common import migrate
-from tests.stack.postgres import as_role, fresh_database
+from tests.stack.postgres import as_role, migrated_database
 
 
 @pytest.fixture(scope="session")
 def tables(postgres: PostgresServer) -> Iterator[str]:
     """The database's URL for the service."""
-    with fresh_database(postgres.url) as url:
-        migrate.migrate(url, ["notification"], {"notification": None})
+    with migrated_database(postgres.url, "notification") as url:
         yield as_role(url, "notification")
