@@ -1,7 +1,7 @@
 """Writes the table of values into the chart's README: `python -m tools.chart_values`.
 
-Comments of values.yaml are in the form of helm-docs: `# -- what it is` above a key, and lines that go on. A map with such
-a comment is one row; what is in it has rows where it has comments of its own.
+Comments of values.yaml are in the form of helm-docs: `# -- what it is` above a key, and lines that go on. A map with
+such a comment is one row; what is in it has rows where it has comments of its own.
 """
 
 import json
