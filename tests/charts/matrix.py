@@ -124,5 +124,22 @@ MATRIX: dict[str, Mapping[str, Json]] = {
     "monitoring": {"monitoring": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
     "large numbers": {"execution": {"env": {"BLOCKYARD_TASKS_STREAM_BYTES": 1073741824}}},
     "tracing": {"monitoring": {"otlpEndpoint": "collector.monitoring:4317"}},
+    "code": {"sandbox": {"enabled": True}, "runnerDefaults": {"sandbox": True}},
+    "code in a namespace of its own": {
+        "imagePullSecrets": ["registry"],
+        "sandbox": {
+            "enabled": True,
+            "namespace": "sandboxes",
+            "image": {"repository": "me/languages", "tag": "1"},
+            "imagePullSecrets": ["sandbox-registry"],
+            "runtimeClassName": "gvisor",
+            "warm": 2,
+            "nodeSelector": {"workload": "code"},
+            "tolerations": [{"key": "workload", "value": "code", "effect": "NoSchedule"}],
+            "priorityClassName": "low",
+            "apiServer": {"cidrs": ["10.96.0.1/32", "192.168.1.10/32"], "ports": [443]},
+        },
+        "runnerPools": [{"name": "default"}, {"name": "code", "sandbox": True, "serviceAccount": {"name": "coder"}}],
+    },
     "a long name": {"fullnameOverride": "a-name-that-is-as-long-as-names-may-be-and-longer-still"},
 }

@@ -6,7 +6,8 @@
 {{- $ports := include "blockyard.ports" $ | fromYaml }}
 {{- $image := mergeOverwrite (deepCopy $.Values.images.runner) $component.image }}
 serviceAccountName: {{ include "blockyard.serviceAccountName" (list $ $name $component) }}
-automountServiceAccountToken: false
+# Of the account that may make the Jobs of code, where the pool runs some. The kubelet replaces it within the hour.
+automountServiceAccountToken: {{ $component.sandbox }}
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ $component.terminationGracePeriodSeconds }}
 {{- include "blockyard.pullSecrets" $ | nindent 0 }}
@@ -28,6 +29,9 @@ containers:
       {{- $_ := set $settings "BLOCKYARD_GRACE_SECONDS" $component.gracePeriodSeconds }}
       {{- $_ := set $settings "BLOCKYARD_SPILL_FOLDER" "/var/lib/blockyard/spill" }}
       {{- $_ := set $settings "BLOCKYARD_DRAIN_SECONDS" "0" }}
+      {{- if $component.sandbox }}
+      {{- $settings = merge $settings (include "blockyard.sandboxEnvironment" $ | fromYaml) }}
+      {{- end }}
       {{- include "blockyard.environment" (list $settings $component.env) | nindent 6 }}
       {{- with $component.extraEnv }}
       {{- toYaml . | nindent 6 }}

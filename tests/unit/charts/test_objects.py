@@ -8,6 +8,10 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+from blockyard.sandbox import Limits
+from blockyard.sandbox.cluster.api import CALLS
+from blockyard.sandbox.cluster.job import described
+from blockyard.sandbox.cluster.settings import from_environment
 
 from tests.charts.matrix import MATRIX
 from tests.charts.rendering import containers, pod_spec, render, template
@@ -47,6 +51,10 @@ def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
     return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
 
 
+def variables(container: Json) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+
+
 def workloads(objects: list[Json]) -> list[Json]:
     return [one for one in objects if pod_spec(one)]
 
@@ -62,10 +70,13 @@ def test_kubernetes_knows_every_field(objects: list[Json], version: str) -> None
         _VALID.add(looked_at)
 
 
-def test_nothing_is_there_twice_or_outside_of_the_namespace(objects: list[Json]) -> None:
+def test_nothing_is_there_twice_or_outside_of_the_namespace(objects: list[Json], values: Json) -> None:
     names = Counter((one["kind"], one["metadata"]["name"]) for one in objects)
     assert [name for name, count in names.items() if count > 1] == []
-    assert {one["metadata"]["namespace"] for one in objects} == {"here"}
+    sandboxes = values.get("sandbox", {}).get("namespace") or "here"
+    for one in objects:
+        in_sandboxes = one["metadata"]["name"].endswith("-sandbox")
+        assert one["metadata"]["namespace"] == (sandboxes if in_sandboxes else "here")
     assert not {one["kind"] for one in objects} & set(OF_CLUSTERS)
     assert all(len(name) <= 63 for _, name in names)
 
@@ -76,7 +87,7 @@ def test_every_container_keeps_to_the_restricted_standard(objects: list[Json]) -
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] > 0
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert spec["automountServiceAccountToken"] is False
+        assert spec["automountServiceAccountToken"] is ("BLOCKYARD_SANDBOX" in variables(spec["containers"][0]))
         assert spec["enableServiceLinks"] is False
         assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
         assert all("hostPath" not in volume for volume in spec["volumes"])
@@ -301,3 +312,51 @@ def test_with_tls_nothing_is_called_in_plain_text(objects: list[Json], values: J
         for port in service["spec"]["ports"]:
             if port["name"] in ("grpc", "web") and not name.endswith("-edge"):
                 assert port["appProtocol"] == "https"
+
+
+def test_only_runners_of_code_may_do_anything_and_no_more_than_they_call(objects: list[Json], values: Json) -> None:
+    roles, bindings = of_kind(objects, "Role"), of_kind(objects, "RoleBinding")
+    enabled = values.get("sandbox", {}).get("enabled", False)
+    assert len(roles) == len(bindings) == enabled
+    coding = [
+        pod_spec(one)["serviceAccountName"]
+        for one in of_kind(objects, "Deployment").values()
+        if "BLOCKYARD_SANDBOX" in variables(pod_spec(one)["containers"][0])
+    ]
+    for role, binding in zip(roles.values(), bindings.values(), strict=True):
+        groups = {"jobs": ["batch"], "pods": [""], "pods/attach": [""]}
+        assert {resource: rule["apiGroups"] for rule in role["rules"] for resource in rule["resources"]} == groups
+        verbs = {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+        assert verbs == {resource: set(called) for resource, called in CALLS.items()}
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        subjects = [(subject["kind"], subject["name"], subject["namespace"]) for subject in binding["subjects"]]
+        assert subjects == [("ServiceAccount", name, "here") for name in sorted(set(coding))]
+
+
+def test_jobs_of_code_find_what_they_name_and_are_shut_off(objects: list[Json], values: Json) -> None:
+    for one in of_kind(objects, "Deployment").values():
+        told = variables(pod_spec(one)["containers"][0])
+        if "BLOCKYARD_SANDBOX" not in told:
+            continue
+        settings = from_environment(told | {"HOSTNAME": "runner-1"})
+        job = described(settings, "sandbox-1", "p", Limits(), 800)
+        looked_at = ("job", json.dumps({**job, "spec": {**job["spec"], "template": 0}}) + settings.model_dump_json())
+        if looked_at not in _VALID:
+            kubernetes_validate.validate(job, "1.35", strict=True)
+            _VALID.add(looked_at)
+        account = of_kind(objects, "ServiceAccount")[settings.service_account]
+        assert account["automountServiceAccountToken"] is False
+        assert account["metadata"]["namespace"] == settings.namespace == job["metadata"]["namespace"]
+        labels = job["spec"]["template"]["metadata"]["labels"].items()
+        policies = [
+            policy
+            for policy in of_kind(objects, "NetworkPolicy").values()
+            if policy["spec"]["podSelector"]["matchLabels"].items() <= labels
+        ]
+        if not values.get("networkPolicy", {}).get("enabled", True):
+            assert not policies
+            continue
+        (policy,) = policies
+        assert policy["metadata"]["namespace"] == settings.namespace
+        assert policy["spec"].keys() == {"podSelector", "policyTypes"}
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]

@@ -28,6 +28,19 @@ VALUES = (CHART / "values.yaml").read_text()
         ({"runnerPools": []}, "/runnerPools"),
         ({"runnerPools": [{"name": "Big Ones"}]}, "/runnerPools/0/name"),
         ({"runnerPools": [{"name": "other"}]}, "runnerPools must have a pool with the name default"),
+        (
+            {"runnerDefaults": {"sandbox": True}},
+            "sandbox.enabled must be true where a pool has sandbox: true, as default",
+        ),
+        ({"sandbox": {"enabled": True}}, "sandbox.enabled is true, and no pool runs code"),
+        ({"sandbox": {"namespace": "Here"}}, "/sandbox/namespace"),
+        (
+            {
+                "sandbox": {"enabled": True, "resources": {"limits": {"memory": "1Gi"}}},
+                "runnerDefaults": {"sandbox": True},
+            },
+            "sandbox.resources.limits.memory cannot be set",
+        ),
         ({"runnerDefaults": {"autoscaling": {"kind": "cron"}}}, "/runnerDefaults/autoscaling/kind"),
         ({"runnerDefaults": {"autoscaling": {"kind": "keda"}}}, "prometheusAddress must be set"),
         ({"edge": {"settings": {"cors": "*"}}}, "cors"),
