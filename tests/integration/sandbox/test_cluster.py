@@ -21,6 +21,7 @@ from blockyard.sandbox import (
     SandboxError,
     SandboxLost,
     SandboxUnavailable,
+    unavailable_reason,
 )
 from blockyard.sandbox.cluster.api import CALLS
 from blockyard.sandbox.cluster.sandbox import KubernetesSandbox, opened
@@ -423,3 +424,34 @@ async def test_what_is_asked_of_the_server_is_what_the_role_allows(
     await until(lambda: not cluster.jobs, "the Job is removed")
 
     assert cluster.calls == {(verb, resource) for resource, verbs in CALLS.items() for verb in verbs}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [(None, ""), (QUOTA, ""), (REFUSED["rights"], "To do: give the runner's ServiceAccount the rights")],
+)
+async def test_runner_tells_at_its_start_what_only_an_operator_can_mend(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | None, said: str
+) -> None:
+    for name, value in {
+        "": "kubernetes",
+        "_IMAGE": "i",
+        "_NAMESPACE": cluster.namespace,
+        "_START_SECONDS": "1",
+    }.items():
+        monkeypatch.setenv(f"BLOCKYARD_SANDBOX{name}", value)
+    cluster.refuse_jobs = refusal
+
+    reason = await asyncio.to_thread(unavailable_reason)
+
+    assert bool(reason) == bool(said)
+    assert said in reason
+
+
+async def test_cluster_that_cannot_be_asked_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLOCKYARD_SANDBOX", "kubernetes")
+    monkeypatch.setenv("BLOCKYARD_SANDBOX_IMAGE", "image")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    assert "mount the token of the ServiceAccount" in await asyncio.to_thread(unavailable_reason)
