@@ -35,6 +35,8 @@ def main() -> None:
     data = Path(os.environ["PGDATA"])
     if not (data / "PG_VERSION").exists():
         make(data, os.environ["POSTGRES_DB"], os.environ["POSTGRES_PASSWORD_FILE"])
+    # It refuses what others may write to; whoever mounts a volume may have made it so for a group.
+    data.chmod(0o700)
     settings = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={SOCKETS}", *sys.argv[1:]]
     # It finds what belongs to it by its own place, which it has from here.
     server = str(PROGRAMS / "postgres")

@@ -5,6 +5,7 @@ A service's __main__.py is `run.main(Settings, start)`, where `start` builds eve
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -69,9 +70,22 @@ class Process:
         self.end(f"task {task.get_name()} failed", exit_code=1)
 
 
+OPEN_FILES = 65_536
+"""Connections are files too: containers begin with a soft limit of 1,024 where containerd is of release 2."""
+
+
+def raise_open_files() -> None:
+    """As many as the hard limit allows; select(), which knows no more than 1,024, is given the first few alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(settings_class: type[AnySettings], start: Start[AnySettings]) -> None:
     """Run a service until a signal or the failure of a held task, then exit with 0 or 1."""
     starting.end()
+    raise_open_files()
     settings = config.load(settings_class)
     telemetry.configure_logs(settings.service_name(), settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "blockyard.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ include "blockyard.fullname" $root }}-{{ index . 1 }}
-namespace: {{ $root.Release.Namespace }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "blockyard.labels" (list $root (index . 1)) | nindent 2 }}
 {{- end }}

@@ -6,7 +6,9 @@
 {{- $name := index . 1 -}}
 {{- if not (hasKey $root "madeSecrets") }}{{ $_ := set $root "madeSecrets" dict }}{{ end -}}
 {{- if not (hasKey $root.madeSecrets $name) -}}
-{{- $there := (lookup "v1" "Secret" $root.Release.Namespace $name).data | default dict -}}
+{{- $there := dict -}}
+{{- /* Without a name it would list all Secrets, and ask for the right to. */ -}}
+{{- if $name }}{{ $there = (lookup "v1" "Secret" $root.Release.Namespace $name).data | default dict }}{{ end -}}
 {{- range $key := include "blockyard.secretKeys" (list $root $name) | fromYamlArray -}}
 {{- if not (hasKey $there $key) -}}
 {{- $value := randAlphaNum 48 -}}
@@ -50,7 +52,7 @@ apiVersion: v1
 kind: Secret
 metadata:
   name: {{ index . 1 }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "blockyard.labels" (list $root "secrets") | nindent 4 }}
   annotations:

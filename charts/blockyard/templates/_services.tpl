@@ -25,6 +25,7 @@ containers:
       {{- include "blockyard.secretVariable" (list "PGPASSWORD" (include "blockyard.postgresqlSecret" $) $name) | nindent 6 }}
       {{- $settings := include "blockyard.plainEnvironment" (list $ $of.calls) | fromYaml }}
       {{- $_ := set $settings "BLOCKYARD_SERVICE" $name }}
+      {{- $_ := set $settings "BLOCKYARD_RATE_LIMIT_REPLICAS" $component.replicas }}
       {{- with $.Values.edge.networks }}
       {{- $_ := set $settings "BLOCKYARD_TRUSTED_PROXIES" (join "," .) }}
       {{- end }}

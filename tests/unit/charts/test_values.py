@@ -152,3 +152,32 @@ def test_calls_of_grpc_go_to_the_port_where_http_2_is_spoken(name: str) -> None:
             for path in one["spec"]["rules"][0]["http"]["paths"]:
                 taken[path["path"]] = path["backend"]["service"]["port"]["number"]
     assert taken == {"/": 80, **{f"/{service}": 50051 for service in routes.services()}}
+
+
+def test_names_that_look_like_numbers_stay_names() -> None:
+    for one in render({}, "--namespace", "123", release="456"):
+        assert one["metadata"]["namespace"] == "123"
+        assert all(isinstance(value, str) for value in one["metadata"]["labels"].values())
+        selector = one.get("spec", {}).get("podSelector", {}).get("matchLabels", {})
+        assert all(isinstance(value, str) for value in selector.values())
+
+
+def test_each_replica_lets_its_part_of_a_users_calls_through() -> None:
+    parts = {
+        one["metadata"]["name"]: variable["value"]
+        for one, container in containers(render({"execution": {"replicas": 5}}))
+        if one["kind"] == "Deployment"
+        for variable in container.get("env", ())
+        if variable["name"] == "BLOCKYARD_RATE_LIMIT_REPLICAS"
+    }
+    assert parts["b-blockyard-execution"] == "5"
+    assert parts["b-blockyard-graph"] == "2"
+
+
+def test_other_passwords_of_roles_are_a_reason_to_migrate_again() -> None:
+    def jobs(values: Json) -> set[str]:
+        """The names of the Job in two renderings, each of which makes passwords of its own."""
+        return {one["metadata"]["name"] for _ in range(2) for one in render(values) if one["kind"] == "Job"}
+
+    assert len(jobs({})) == 2
+    assert len(jobs({"postgresql": {"passwordsSecret": "roles"}})) == 1

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from blockyard.dev.ports import free_port
 
+from services.common import run
 from tests import signing
 
 ROOT = Path(__file__).parents[3]
@@ -182,3 +184,14 @@ async def test_a_metrics_port_that_is_taken_is_refused_in_a_sentence() -> None:
 
     (refusal,) = service.events()
     assert "Address already in use" in refusal["reason"]
+
+
+def test_as_many_files_may_be_open_as_the_machine_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
+    try:
+        run.raise_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, run.OPEN_FILES), hard)
+        run.raise_open_files()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
