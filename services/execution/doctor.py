@@ -57,7 +57,8 @@ async def _executions(patient: Patient) -> AsyncIterator[Told]:
         reason = standing.park_reason or "no reason"
         yield warning(
             f"{standing.parked} are parked, the oldest {standing.park_example}: {reason}",
-            "They cannot go on as they are, and are tried again every hour: `blockyard executions explain` says more.",
+            "They cannot go on as they are, and are tried again every hour: `blockyard executions show` says of each "
+            "what it waits for.",
         )
     if standing.overdue:
         yield wrong(

@@ -80,9 +80,9 @@ def doctor(output: Output, home: Path | None, json_wanted: bool) -> None:
 async def _examine_stack(home: Path | None) -> list[Examined]:
     # Inside, since in a pod there is no stack, nor what it takes to have one.
     from blockyard.dev.environments import ended_servers, service_processes
-    from blockyard.dev.home import default_home, read_state
+    from blockyard.dev.home import default_home, read_starting, read_state
 
-    state = read_state(home)
+    state = read_state(home) or read_starting(home)
     if state is None:
         raise NotConfigured(
             f"no stack runs on {home or default_home()}: start one with `blockyard dev`, or say where another one has "

@@ -36,9 +36,9 @@ def service_processes(state: StackState) -> list[RunningProcess]:
 
 
 def ended_servers(state: StackState) -> list[str]:
-    """Those of PostgreSQL, NATS and the edge that do not run."""
-    servers = [name for name in state.processes if name in ("postgres", "nats", "edge")]
-    return [name for name in servers if not psutil.pid_exists(state.processes[name])]
+    """Those of PostgreSQL, NATS and the edge that ran, and do not any more."""
+    servers = {name: pid for name, pid in state.processes.items() if name in ("postgres", "nats", "edge")}
+    return [name for name, pid in servers.items() if pid and not psutil.pid_exists(pid)]
 
 
 def _process(name: str, service: str, state: StackState) -> RunningProcess:

@@ -93,6 +93,11 @@ class StackFolder:
         """What a running stack says of itself."""
         return self.path / "state.json"
 
+    @property
+    def starting(self) -> Path:
+        """The same of a stack whose services are not ready yet, or never will be."""
+        return self.path / "starting.json"
+
     def log(self, name: str) -> Path:
         """The log file of a process."""
         return self.logs / f"{name}.log"
@@ -120,15 +125,24 @@ class StackState:
         """The developer's token of this stack."""
         return Path(self.token_path).read_text().strip()
 
-    def write(self, folder: StackFolder) -> None:
+    def write(self, place: Path) -> None:
         """Replace the state as a whole, so that no reader meets half of it."""
-        write_private(folder.state, json.dumps({"format": STATE_FORMAT, **asdict(self)}, indent=2) + "\n")
+        write_private(place, json.dumps({"format": STATE_FORMAT, **asdict(self)}, indent=2) + "\n")
 
 
 def read_state(home: Path | str | None = None) -> StackState | None:
     """The state of the stack that runs on a home, by default the user's; None when none runs there."""
+    return _read(StackFolder.of(home).state)
+
+
+def read_starting(home: Path | str | None = None) -> StackState | None:
+    """The state of a stack that is being started on a home; None when there is none."""
+    return _read(StackFolder.of(home).starting)
+
+
+def _read(place: Path) -> StackState | None:
     try:
-        content = json.loads(StackFolder.of(home).state.read_text())
+        content = json.loads(place.read_text())
     except (OSError, ValueError):
         return None
     if not isinstance(content, Mapping) or content.get("format") != STATE_FORMAT:

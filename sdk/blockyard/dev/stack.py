@@ -128,8 +128,10 @@ class Stack:
         await migrate(environment, self.folder.log(MIGRATE))
         self._plan_services(surroundings, execution_ports, vault_ports)
         self._report(f"starting {', '.join(self.services())}")
-        await _all(*(member.start() for member in self.services().values()), self._start_edge())
+        # The last one, which comes to its turn when all others have begun.
+        await _all(*(one.start() for one in self.services().values()), self._start_edge(), self._note_start())
         self._write_state()
+        self.folder.starting.unlink(missing_ok=True)
         if self._supervise:
             supervisor = Supervisor(self._members, self._excused, self._report, self._write_state)
             self._watch = asyncio.create_task(supervisor.run(), name="supervisor")
@@ -203,6 +205,7 @@ class Stack:
         try:
             await self._stop_watching()
             self.folder.state.unlink(missing_ok=True)
+            self.folder.starting.unlink(missing_ok=True)
             for group in groups:
                 await asyncio.gather(*(m.stop() for name, m in self._members.items() if name.split("-")[0] == group))
         except BaseException:
@@ -338,12 +341,19 @@ class Stack:
         self._excused.add("nats")
         await self.nats.wipe()
 
+    async def _note_start(self) -> None:
+        """Say where all is going to be, for whoever looks why it does not get ready."""
+        self._state().write(self.folder.starting)
+
     def _write_state(self) -> None:
+        self._state().write(self.folder.state)
+
+    def _state(self) -> StackState:
         scheme = "grpcs://" if self._certificates else ""
         addresses = {name: f"{scheme}{member.address}" for name, member in self.services().items()}
-        if self._edge_ports:
+        if "edge" in self._members:
             addresses["edge"] = f"{scheme}{self.edge.address}"
-        StackState(
+        return StackState(
             pid=os.getpid(),
             folder=str(self.folder.path),
             addresses={
@@ -359,7 +369,7 @@ class Stack:
             token_path=str(self.folder.token),
             processes={name: member.process.pid or 0 for name, member in self._members.items()},
             certificates=asdict(self._certificates) if self._certificates else {},
-        ).write(self.folder)
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 from blockyard.dev import Stack, tokens
-from blockyard.dev.home import StackFolder, StackState, read_state
+from blockyard.dev.home import StackFolder, StackState, read_starting, read_state
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ def test_the_home_of_a_stack_is_a_path_or_its_text(tmp_path: Path) -> None:
 
 
 def test_a_state_is_read_as_it_was_written(folder: StackFolder, tmp_path: Path) -> None:
-    state(folder, os.getpid()).write(folder)
+    state(folder, os.getpid()).write(folder.state)
 
     assert read_state(tmp_path) == state(folder, os.getpid())
 
 
 def test_the_state_of_a_stack_that_died_is_none(folder: StackFolder, tmp_path: Path) -> None:
-    state(folder, 2**22 + 1).write(folder)  # beyond the largest process id
+    state(folder, 2**22 + 1).write(folder.state)  # beyond the largest process id
 
     assert read_state(tmp_path) is None
 
@@ -58,7 +58,7 @@ def test_a_state_that_is_no_state_is_none(folder: StackFolder, tmp_path: Path, c
 
 def test_secret_token_and_state_are_for_their_owner_alone(folder: StackFolder) -> None:
     tokens.write_developer_token(folder, tokens.ensure_secrets(folder).users)
-    state(folder, os.getpid()).write(folder)
+    state(folder, os.getpid()).write(folder.state)
 
     tokens.ensure_passwords(folder, "nats", ["runner.default"])
     kept = [folder.secret, folder.service_secret, folder.runner_secret, folder.token, folder.state]
@@ -93,3 +93,11 @@ def test_a_negative_life_makes_an_expired_token(folder: StackFolder) -> None:
 
     with pytest.raises(jwt.ExpiredSignatureError):
         jwt.decode(tokens.user_token(secret, "ann", life_seconds=-60), secret, ["HS256"], audience="blockyard")
+
+
+def test_a_stack_that_is_being_started_is_no_stack_that_runs(tmp_path: Path) -> None:
+    folder = StackFolder.of(tmp_path)
+    folder.path.mkdir()
+    state(folder, os.getpid()).write(folder.starting)
+    assert read_state(tmp_path) is None
+    assert read_starting(tmp_path) == state(folder, os.getpid())
