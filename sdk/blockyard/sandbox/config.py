@@ -11,6 +11,8 @@ from blockyard.sandbox.program import Limits, Program, Sandbox
 
 WAY_VARIABLE = "BLOCKYARD_SANDBOX"
 AT_ONCE_VARIABLE = "BLOCKYARD_SANDBOXES"
+# A runner tells what it can run only then; an image that takes longer to be pulled is there later.
+TRIAL_SECONDS = 30
 BUBBLEWRAP, KUBERNETES = "bubblewrap", "kubernetes"
 
 
@@ -35,6 +37,12 @@ def way_from_environment(environment: Mapping[str, str] = os.environ) -> str:
 @asynccontextmanager
 async def open_sandbox() -> AsyncIterator[Sandbox]:
     """The sandbox of this machine, or of its cluster, as a resource that all blocks of a runner share."""
+    async with _opened(for_trial=False) as sandbox:
+        yield sandbox
+
+
+@asynccontextmanager
+async def _opened(*, for_trial: bool) -> AsyncIterator[Sandbox]:
     at_once = at_once_from_environment()
     if way_from_environment() == BUBBLEWRAP:
         yield BubblewrapSandbox(at_once=at_once)
@@ -42,7 +50,10 @@ async def open_sandbox() -> AsyncIterator[Sandbox]:
     # What it needs is not wanted elsewhere.
     from blockyard.sandbox.cluster import sandbox, settings
 
-    async with sandbox.opened(settings.from_environment(), at_once) as opened:
+    found = settings.from_environment()
+    if for_trial:
+        found = found.model_copy(update={"warm": 0, "start_seconds": min(TRIAL_SECONDS, found.start_seconds)})
+    async with sandbox.opened(found, at_once) as opened:
         yield opened
 
 
@@ -59,5 +70,5 @@ def unavailable_reason() -> str:
 
 
 async def _try() -> None:
-    async with open_sandbox() as sandbox:
+    async with _opened(for_trial=True) as sandbox:
         await sandbox.run(Program("pass"), Limits(seconds=10))

@@ -328,6 +328,13 @@ async def test_place_that_comes_is_taken(cluster: Cluster, sandbox: KubernetesSa
     assert (await running).succeeded
 
 
+async def test_pod_that_finds_no_place_is_waited_for_and_told_of(cluster: Cluster, sandbox_of: Opening) -> None:
+    cluster.refuse_pods = Refusal(403, "exceeded quota: small, requested: pods=1")
+    async with sandbox_of(start_seconds=2) as sandbox:
+        with pytest.raises(SandboxLost, match="exceeded quota: small"):
+            await sandbox.run(Program("1"), LIMITS)
+
+
 REFUSED = {
     "rights": Refusal(403, 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'),
     "namespace": Refusal(404, 'namespaces "sandboxes" not found'),

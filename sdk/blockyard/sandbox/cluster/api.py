@@ -229,6 +229,8 @@ async def _configuration() -> "Configuration":
         ) from error
     configuration: Configuration = configuration_type()
     configuration.connection_pool_maxsize = CONNECTIONS
+    # As other clients of Kubernetes check certificates: authorities of clusters may lack what Python wants since 3.13.
+    configuration.disable_strict_ssl_verification = True
     # Streams last as long as what they are of.
     configuration.client_session_kwargs = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)}
     try:

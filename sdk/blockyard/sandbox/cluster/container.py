@@ -63,6 +63,7 @@ class Container:
         self._stderr = bytearray()
         self._held = AsyncExitStack()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._no_pod = ""
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     @property
@@ -176,11 +177,12 @@ class Container:
         try:
             await self._api.try_pod(described)
         except ApiError as error:
-            if error.out_of_quota:
-                # Others may end and make room.
-                log.info("a sandbox waits for room: %s", error)
-            elif not error.passes:
+            if not error.passes:
                 raise error.as_sandbox_error(self._settings.namespace) from error
+            # Such as a quota: others may end and make room.
+            self._no_pod = str(error)
+        else:
+            self._no_pod = ""
 
     async def _attach(self) -> None:
         pause = PAUSE_SECONDS
@@ -277,7 +279,8 @@ class Container:
         return pod is None or states.has_ended(pod)
 
     def _late(self, waits_for: str) -> str:
-        why = waits_for or states.waits_for(self._pods.of(self.name))
+        pod = self._pods.of(self.name)
+        why = waits_for or (self._no_pod if pod is None else "") or states.waits_for(pod)
         return (
             f"the sandbox {self._settings.namespace}/{self.name} did not run within {self._settings.start_seconds} s: "
             f"{why}. To do: make room in the cluster, or raise BLOCKYARD_SANDBOX_START_SECONDS"

@@ -52,6 +52,8 @@ class Pods:
                 pause = PAUSE_SECONDS
                 while True:
                     version = await self._follow(version)
+                    # Whoever ends each watch at once is not asked without a pause.
+                    await asyncio.sleep(PAUSE_SECONDS)
             except ApiError as error:
                 if error.status != TOO_OLD:
                     self._noticed(error)

@@ -193,13 +193,22 @@ async def opened(settings: ClusterSettings, at_once: int) -> AsyncIterator[Kuber
     """The sandbox of this cluster. Raises SandboxUnavailable."""
     async with connected(settings.namespace) as api:
         sandbox = KubernetesSandbox(api, settings, at_once)
-        working = asyncio.create_task(sandbox.work(), name="sandboxes")
+        working = asyncio.create_task(_work(sandbox), name="sandboxes")
         try:
             yield sandbox
         finally:
             working.cancel()
             await asyncio.wait([working])
             await sandbox.close()
+
+
+async def _work(sandbox: KubernetesSandbox) -> None:
+    while True:
+        try:
+            await sandbox.work()
+        except Exception:  # an edge: every program waits for what is found out there
+            log.exception("what looks after sandboxes has failed, and begins anew")
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _fits(wanted: Limits, made: Limits) -> bool:

@@ -70,7 +70,12 @@ def _limit(limits: dict[str, int]) -> None:
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        try:
+            resource.setrlimit(kind, (value, value))
+        except ValueError:
+            # gVisor has no such limits; message queues the filter bars, and signals that wait cost little.
+            if name not in ("RLIMIT_MSGQUEUE", "RLIMIT_SIGPENDING"):
+                raise
     # The machine's own programs go first, and stay when memory runs out.
     os.nice(10)
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
