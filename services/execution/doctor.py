@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from services.common.bus import NOTICES_CONFIGURATION, TASKS
+from services.common.bus import NOTICES_CONFIGURATION, RESULTS, TASKS
 from services.common.bus.errors import BusError
 from services.common.doctor.findings import Check, Told, ok, warning, wrong
 from services.common.doctor.peers import peers_of
@@ -12,7 +12,7 @@ from services.common.doctor.stores import blob_store
 from services.common.doctor.tokens import identity_provider
 from services.execution.config import ExecutionSettings
 from services.execution.repository.looking import StandingRepository
-from services.execution.streams import limits_of
+from services.execution.streams import limits_of, partition_of
 
 LISTENED = ("blockyard.command.*", "blockyard.claim.*", "blockyard.check.*", "blockyard.heartbeat")
 OVERDUE_SECONDS = 60.0
@@ -30,6 +30,7 @@ def checks(settings: ExecutionSettings, patient: Patient) -> list[Check]:
         *blob_store(settings.retention_archive_url, "archive", "BLOCKYARD_RETENTION_ARCHIVE_URL"),
         Check("partitions", partial(_partitions, patient), ["schema"]),
         Check("executions", partial(_executions, patient), ["schema"]),
+        Check("results", partial(_results, patient), ["schema", f"stream {RESULTS}"]),
         Check("tasks", partial(_tasks, patient), [f"stream {TASKS}"]),
     ]
 
@@ -69,9 +70,24 @@ async def _executions(patient: Patient) -> AsyncIterator[Told]:
         yield ok(f"{standing.unended} have not ended, none is overdue or parked")
 
 
+async def _results(patient: Patient) -> AsyncIterator[Told]:
+    held = await StandingRepository(patient.pool).held()
+    names = await patient.messaging.bus.jetstream.consumer_names(RESULTS)
+    deaf = len(held - {partition for name in names if (partition := partition_of(name)) is not None})
+    if deaf:
+        yield wrong(
+            f"{deaf} of {len(held)} partitions take no results: their consumers are missing",
+            "The replica that holds them makes them anew within seconds: `blockyard admin repair` waits for that. If "
+            "it stays so, look at the rights of the user on NATS and at the log of the execution service.",
+        )
+    else:
+        yield ok(f"taken by {len(held)} partitions")
+
+
 async def _tasks(patient: Patient) -> AsyncIterator[Told]:
     bus = patient.messaging.bus
     lacking: list[str] = []
+    unasked: list[str] = []
     waiting = 0
     try:
         for subject in sorted(await bus.jetstream.subjects(TASKS, f"{SUBJECT}>")):
@@ -81,6 +97,8 @@ async def _tasks(patient: Patient) -> AsyncIterator[Told]:
                 lacking.append(pool)
             else:
                 waiting += answer.num_pending
+                if answer.num_pending and not answer.num_waiting:
+                    unasked.append(pool)
     except BusError as error:
         yield wrong(str(error), "Look at the log of NATS.")
         return
@@ -89,7 +107,12 @@ async def _tasks(patient: Patient) -> AsyncIterator[Told]:
             f"tasks wait for runners of {_pools(lacking)}, and none has ever come",
             "Start runners of that pool (BLOCKYARD_POOL; chart: runners), or let the graph's blocks be of another one.",
         )
-    else:
+    if unasked:
+        yield warning(
+            f"tasks wait for runners of {_pools(unasked)}, and none asks for more",
+            "All are busy, or none lives: the graph service's check of runners tells which. Start more runners.",
+        )
+    if not lacking and not unasked:
         yield ok(f"{waiting} wait to be taken by runners" if waiting else "none waits for a runner")
 
 

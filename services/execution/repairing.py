@@ -15,6 +15,7 @@ from services.common.bus.errors import BusError
 from services.common.bus.jetstream import differences
 from services.execution.errors import StreamNotMade, StreamsAway
 from services.execution.repository.looking import StandingRepository
+from services.execution.streams import partition_of
 
 
 class StreamState(Enum):
@@ -78,14 +79,14 @@ class Repair:
             names = await self._bus.jetstream.consumer_names(RESULTS)
         except BusError as error:
             raise StreamsAway(f"NATS cannot be asked: {error}. Try again.") from error
-        hearing = {name.split("-")[1] for name in names if name.startswith("partition-")}
+        hearing = {partition_of(name) for name in names}
         held = await self._standing.held()
         partitions = await self._standing.partitions()
         return Repaired(
             streams,
             partitions.partitions,
             partitions.orphans,
-            sum(1 for one in held if str(one) not in hearing),
+            len(held - hearing),
             await self._standing.unpublished(),
         )
 

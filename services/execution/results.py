@@ -17,6 +17,7 @@ from services.execution.engine.plan import Reason
 from services.execution.leases import Leases
 from services.execution.live import Receipt
 from services.execution.records import PartitionLease
+from services.execution.streams import CONSUMER, consumer_of
 
 log = structlog.get_logger()
 
@@ -46,10 +47,10 @@ class Results:
     async def open(self, lease: PartitionLease) -> None:
         """Begins to take a partition's results: unacknowledged ones of its last owner come at once."""
         await self.close([lease.partition])
-        await self.bus.delete_consumers(RESULTS, f"partition-{lease.partition}-")
+        await self.bus.delete_consumers(RESULTS, f"{CONSUMER}{lease.partition}-")
         stack = AsyncExitStack()
         self._open[lease.partition] = stack
-        name = f"partition-{lease.partition}-{lease.epoch}"
+        name = consumer_of(lease.partition, lease.epoch)
         await stack.enter_async_context(
             self.bus.push_consumer(
                 RESULTS,

@@ -27,6 +27,21 @@ TRIAL_CONFIGURATION = {
 }
 
 
+CONSUMER = "partition-"
+"""What the names of consumers of RESULTS begin with; partition and epoch follow."""
+
+
+def consumer_of(partition: int, epoch: int) -> str:
+    """The name of the consumer of a partition's results."""
+    return f"{CONSUMER}{partition}-{epoch}"
+
+
+def partition_of(consumer: str) -> int | None:
+    """Whose results a consumer takes; None if it is none of ours."""
+    partition, _, epoch = consumer.removeprefix(CONSUMER).partition("-")
+    return int(partition) if consumer.startswith(CONSUMER) and partition.isdigit() and epoch.isdigit() else None
+
+
 def limits_of(settings: ExecutionSettings) -> StreamLimits:
     """Each stream has a size of its own, so that none chokes another (rule 25)."""
     return StreamLimits(
@@ -109,12 +124,13 @@ class Stores:
         """Whether owners have taken all that is in RESULTS, and have acknowledged it: it is recorded then."""
         partitions = set()
         for name in await self.bus.jetstream.consumer_names(RESULTS):
-            if not name.startswith("partition-"):
+            partition = partition_of(name)
+            if partition is None:
                 continue
             info = await self.bus.consumer_info(RESULTS, name)
             if info is None or info.num_pending or info.num_ack_pending:
                 return False
-            partitions.add(name.split("-")[1])
+            partitions.add(str(partition))
         # A broken store keeps what was acknowledged too. Partitions that nobody has taken have no consumer.
         subjects = await self.bus.jetstream.subjects(RESULTS, "blockyard.result.>")
         return {subject.rpartition(".")[2] for subject in subjects} <= partitions

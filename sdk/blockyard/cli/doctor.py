@@ -26,7 +26,8 @@ LONGEST_SECONDS = 180.0
 """After that the checks of a process, each of which has an end of its own, are given up."""
 AT_ONCE = 4
 """Processes that are looked at at the same time."""
-STYLES = {"ok": "green", "warning": "yellow", "wrong": "red", "not checked": "dim"}
+NOT_CHECKED = "not checked"
+STYLES = {"ok": "green", "warning": "yellow", "wrong": "red", NOT_CHECKED: "dim"}
 WIDTH = max(map(len, STYLES))
 
 
@@ -144,14 +145,17 @@ def _finding(line: str) -> dict[str, Any]:
 
 def _show(output: Output, examined: list[Examined]) -> None:
     width = max((len(finding.check) for each in examined for finding in each.findings), default=0)
+    told: set[tuple[str, str]] = set()
     for each in examined:
         output.line(each.process, "bold")
-        for finding in each.findings:
+        for finding in _shortened(each.findings):
             style = STYLES.get(finding.verdict, "")
             start = Text.assemble((f"  {finding.verdict:<{WIDTH}}", style), f"  {finding.check:<{width}}  ")
             output.console.print(start.append(finding.said), soft_wrap=True)
-            if finding.advice:
+            # What is wrong for all processes is explained once.
+            if finding.advice and (finding.check, finding.said) not in told:
                 output.line(f"{'':{WIDTH + width + 6}}{finding.advice}", "" if finding.verdict == "wrong" else "dim")
+            told.add((finding.check, finding.said))
         output.line()
     counts = dict.fromkeys(STYLES, 0)
     for each in examined:
@@ -161,6 +165,21 @@ def _show(output: Output, examined: list[Examined]) -> None:
         output.line(_counted(counts), "red")
     else:
         output.line(f"Nothing is wrong: {_counted(counts)}", "green")
+
+
+def _shortened(findings: list[Finding]) -> list[Finding]:
+    """With what was not checked for the same reason as one, in the place of the first."""
+    names: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.verdict == NOT_CHECKED:
+            names.setdefault(finding.said, []).append(finding.check)
+    shown: list[Finding] = []
+    for finding in findings:
+        if finding.verdict != NOT_CHECKED:
+            shown.append(finding)
+        elif checks := names.pop(finding.said, None):
+            shown.append(Finding("", NOT_CHECKED, f"{finding.said}: {', '.join(checks)}"))
+    return shown
 
 
 def _counted(counts: Mapping[str, int]) -> str:

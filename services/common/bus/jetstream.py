@@ -185,6 +185,7 @@ class JetStream:
             ack_floor_stream_sequence=answer["ack_floor"]["stream_seq"],
             num_pending=answer["num_pending"],
             num_ack_pending=answer["num_ack_pending"],
+            num_waiting=answer.get("num_waiting", 0),
         )
 
     async def consumer_names(self, stream: str) -> list[str]:

@@ -138,3 +138,5 @@ class ConsumerInfo:
     ack_floor_stream_sequence: int
     num_pending: int
     num_ack_pending: int
+    num_waiting: int = 0
+    """Requests for messages, of those who pull, that wait for some."""

@@ -130,6 +130,8 @@ class Messaging:
         )
 
     def _reason(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError) and not self._errors:
+            return f"no answer within {REACHING:g} seconds"
         return (self._errors or [str(error) or type(error).__name__])[-1]
 
     async def _jetstream(self) -> AsyncIterator[Told]:
