@@ -103,6 +103,7 @@ class Supervisor:
         while (code := self._child.poll()) is None:
             woken = select.select([wake], [], [], LOOK_SECONDS)[0]
             _drain(wake)
+            bury_orphans(self._child.pid)
             overdue = self._sight.overdue(time.monotonic())
             if not overdue or overdue != seen:
                 looks, seen = 0, overdue
@@ -133,6 +134,21 @@ def end_session(leader: int) -> None:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def bury_orphans(runner: int) -> None:
+    """Take leave of processes that have ended and that nobody else can take leave of.
+
+    What blocks have started comes here when its parent is gone, as this is the first process of its container; each would
+    keep its number for ever. The runner's own end is left to those who wait for it.
+    """
+    if not hasattr(os, "waitid"):
+        return
+    with suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == runner:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _processes() -> list[int]:

@@ -19,6 +19,8 @@ OF_TARGETS = {"namespace", "pod", "app_kubernetes_io_component"}
 OTHERS = {
     one.name: one
     for one in (
+        Exported("kubelet_volume_stats_available_bytes", "gauge", ("persistentvolumeclaim",)),
+        Exported("kubelet_volume_stats_capacity_bytes", "gauge", ("persistentvolumeclaim",)),
         Exported("process_resident_memory_bytes", "gauge", ()),
         Exported("process_cpu_seconds_total", "counter", ()),
         Exported("certmanager_certificate_expiration_timestamp_seconds", "gauge", ("name",)),
