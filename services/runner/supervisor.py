@@ -139,8 +139,8 @@ def end_session(leader: int) -> None:
 def bury_orphans(runner: int) -> None:
     """Take leave of processes that have ended and that nobody else can take leave of.
 
-    What blocks have started comes here when its parent is gone, as this is the first process of its container; each would
-    keep its number for ever. The runner's own end is left to those who wait for it.
+    What blocks have started comes here when its parent is gone, as this is the first process of its container; each
+    would keep its number for ever. The runner's own end is left to those who wait for it.
     """
     if not hasattr(os, "waitid"):
         return
