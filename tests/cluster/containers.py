@@ -82,6 +82,13 @@ class ContainerProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
 
+    async def stop(self) -> None:
+        """Ends it, and waits until nothing of it is open."""
+        self.kill()
+        if self._process is not None:
+            self.close_stdin()
+            await self.over.wait()
+
     async def _pass_on(self, stream: int, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(1 << 15):
             if stream == 1:

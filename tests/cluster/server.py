@@ -104,7 +104,7 @@ class Cluster:
     async def stop(self) -> None:
         """Ends all of it."""
         for container in self.containers.values():
-            container.kill()
+            await container.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

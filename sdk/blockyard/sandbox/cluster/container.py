@@ -18,7 +18,8 @@ from blockyard.sandbox.cluster.settings import ClusterSettings
 from blockyard.sandbox.errors import SandboxError, SandboxLost, SandboxUnavailable
 from blockyard.sandbox.program import End, Limits, Outcome, Program
 
-# A container says at least every 15 s that it is alive.
+# Both ends say as often that they are there; who hears nothing from a container for longer takes it for lost.
+BEAT_SECONDS = 15.0
 SILENT_SECONDS = 60.0
 # Beside the time that the code has: to begin, to collect what it left, and for that to arrive.
 AROUND_SECONDS = 60
@@ -62,6 +63,8 @@ class Container:
         self._messages: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._stderr = bytearray()
         self._held = AsyncExitStack()
+        # A frame is sent in parts, between which nothing else may come.
+        self._sending = asyncio.Lock()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._no_pod = ""
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -200,6 +203,7 @@ class Container:
             else:
                 self._tasks = (
                     asyncio.create_task(self._read(self._socket), name=f"read {self.name}"),
+                    asyncio.create_task(self._beat(), name=f"tell {self.name} that there is somebody"),
                     asyncio.create_task(self._notice_end(), name=f"notice the end of {self.name}"),
                 )
                 return
@@ -219,10 +223,14 @@ class Container:
     async def _send(self, data: bytes) -> None:
         assert self._socket is not None
         try:
-            for at in range(0, len(data), _PART):
-                await self._socket.send_bytes(bytes((_STDIN,)) + data[at : at + _PART])
+            async with self._sending:
+                await self._send_parts(self._socket, data)
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionEnded from error
+
+    async def _send_parts(self, socket: aiohttp.ClientWebSocketResponse, data: bytes) -> None:
+        for at in range(0, len(data), _PART):
+            await socket.send_bytes(bytes((_STDIN,)) + data[at : at + _PART])
 
     async def _next(self) -> dict[str, Any]:
         """The next message that says more than that the container is alive."""
@@ -251,6 +259,12 @@ class Container:
             log.warning("the sandbox %s says what it should not: %s", self.name, error)
         finally:
             self._messages.put_nowait(None)
+
+    async def _beat(self) -> None:
+        with suppress(ConnectionEnded):
+            while True:
+                await asyncio.sleep(BEAT_SECONDS)
+                await self._send(framing.framed({"alive": True}))
 
     async def _notice_end(self) -> None:
         """A connection may outlive the pod, such as that of a node that is gone."""

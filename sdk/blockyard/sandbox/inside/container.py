@@ -21,6 +21,8 @@ from blockyard.sandbox.box import KILL_SECONDS, WATCH_SECONDS, Box
 from blockyard.sandbox.errors import SandboxError, SandboxUnavailable
 
 BEAT_SECONDS = 15.0
+# A runner says as often that it is there: one whose node is cut off ends no connection.
+SILENT_SECONDS = 90.0
 # Until whoever asked has read the answer and closes: the end of a container can cut off what it wrote last.
 READ_SECONDS = 60.0
 PR_SET_DUMPABLE = 4
@@ -142,6 +144,12 @@ class Runner(asyncio.Protocol):
         self._frames = framing.Frames()
         self._mask = framing.Mask(key)
         self._output = output
+        self._heard = asyncio.get_running_loop().time()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since it said anything."""
+        return asyncio.get_running_loop().time() - self._heard
 
     def say(self, message: dict[str, Any]) -> None:
         """Waits until all of it is written."""
@@ -151,8 +159,11 @@ class Runner(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
+        self._heard = asyncio.get_running_loop().time()
         for content in self._frames.add(data):
-            self.tasks.put_nowait(framing.message_in(content))
+            message = framing.message_in(content)
+            if "alive" not in message:
+                self.tasks.put_nowait(message)
 
     def eof_received(self) -> None:
         """Called by the event loop: nobody wants the answer any more."""
@@ -181,9 +192,11 @@ async def serve(key: bytes, incoming: int, outgoing: int) -> None:
 
 
 async def _beat(runner: Runner) -> None:
-    """Keeps the connection from being taken for an idle one, and tells that this one is alive."""
+    """Keeps the connection from being taken for an idle one, and looks whether there still is anybody."""
     while True:
         await asyncio.sleep(BEAT_SECONDS)
+        if runner.silent_seconds > SILENT_SECONDS:
+            os._exit(0)
         runner.say({"alive": True})
 
 
