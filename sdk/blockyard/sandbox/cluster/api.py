@@ -64,10 +64,7 @@ class ApiError(Exception):
         """What a program is told that could not be run for it."""
         where = f"{self.what} in the namespace {namespace}"
         if self.out_of_quota:
-            return SandboxLost(
-                f"there was no room for the code: {where}: {self.message}. To do: raise the ResourceQuota, or lower "
-                "BLOCKYARD_SANDBOXES or BLOCKYARD_SANDBOX_WARM"
-            )
+            return SandboxLost(f"there was no room for the code: {where}: {self.message}")
         if self.status == 0:
             return SandboxLost(f"the API server of Kubernetes cannot be reached: {where}: {self.message}")
         if self.passes:

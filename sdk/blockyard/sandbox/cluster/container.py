@@ -294,8 +294,11 @@ class Container:
 
     def _late(self, waits_for: str) -> str:
         pod = self._pods.of(self.name)
-        why = waits_for or (self._no_pod if pod is None else "") or states.waits_for(pod)
+        trouble = self._pods.trouble
+        unknown = str(trouble.as_sandbox_error(self._settings.namespace)) if trouble is not None else ""
+        why = waits_for or unknown or (self._no_pod if pod is None else "") or states.waits_for(pod)
         return (
             f"the sandbox {self._settings.namespace}/{self.name} did not run within {self._settings.start_seconds} s: "
-            f"{why}. To do: make room in the cluster, or raise BLOCKYARD_SANDBOX_START_SECONDS"
+            f"{why}. To do: make room in the cluster (nodes, ResourceQuota), let fewer run at once "
+            "(BLOCKYARD_SANDBOXES, BLOCKYARD_SANDBOX_WARM), or let them wait longer (BLOCKYARD_SANDBOX_START_SECONDS)"
         )
