@@ -82,7 +82,7 @@ async def test_a_healthy_stack_is_called_healthy(stack: Stack, home: Path) -> No
     told = done.json
     assert told["healthy"], told
     by_process = {one["process"]: {each["check"]: each for each in one["findings"]} for one in told["processes"]}
-    assert set(by_process) == set(stack.services())
+    assert set(by_process) == {*stack.services(), "edge"}
     assert {"schema", "stream TASKS", "graph service", "blob store", "partitions"} <= set(by_process["execution-1"])
     assert {each["verdict"] for checks in by_process.values() for each in checks.values()} == {"ok"}
 

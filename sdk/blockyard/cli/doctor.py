@@ -7,7 +7,10 @@ on this machine, or of the pod that this command is run in.
 import asyncio
 import json
 import os
+import ssl
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,8 @@ SERVICE = "BLOCKYARD_SERVICE"
 """The variable by which a pod says which service it is."""
 LONGEST_SECONDS = 180.0
 """After that the checks of a process, each of which has an end of its own, are given up."""
+EDGE = "edge"
+EDGE_SECONDS = 5.0
 AT_ONCE = 4
 """Processes that are looked at at the same time."""
 NOT_CHECKED = "not checked"
@@ -95,9 +100,27 @@ async def _examine_stack(home: Path | None) -> list[Examined]:
     ended |= dict.fromkeys(ended_servers(state), "it has ended")
     advice = f"`blockyard dev` starts it again; if it ends again and again, its log in {state.folder}/logs says why."
     found = {one.process: one for one in await _examine(running)}
+    if EDGE not in ended and (address := state.addresses.get(EDGE)):
+        found[EDGE] = Examined(EDGE, [await asyncio.to_thread(_edge, address, state.certificates.get("ca"))])
     for name, said in ended.items():
         found[name] = Examined(name, [Finding("process", "wrong", said, advice)])
     return [found[name] for name in state.processes if name in found]
+
+
+def _edge(address: str, ca: str | None) -> Finding:
+    """Whether REST and gRPC-Web come through; it has no settings of the services, and so no doctor of theirs."""
+    scheme, place = ("https", address.removeprefix("grpcs://")) if ca else ("http", address)
+    trusted = ssl.create_default_context(cafile=ca) if ca else None
+    url = f"{scheme}://{place}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=EDGE_SECONDS, context=trusted) as answer:
+            return Finding("edge", "ok", f"answers at {url} ({answer.status})")
+    except urllib.error.HTTPError as error:
+        said = f"{url} answers {error.code}: a service behind it is not ready"
+        return Finding("edge", "wrong", said, "Look at the services above; the answer names the one.")
+    except OSError as error:
+        said = f"{url} cannot be reached: {error}"
+        return Finding("edge", "wrong", said, "Look at its log, `edge.log` below the folder of the stack.")
 
 
 async def _examine(processes: Mapping[str, tuple[str, Mapping[str, str]]]) -> list[Examined]:
@@ -145,7 +168,7 @@ def _finding(line: str) -> dict[str, Any]:
 
 def _show(output: Output, examined: list[Examined]) -> None:
     width = max((len(finding.check) for each in examined for finding in each.findings), default=0)
-    told: set[tuple[str, str]] = set()
+    told: set[str] = set()
     for each in examined:
         output.line(each.process, "bold")
         for finding in _shortened(each.findings):
@@ -153,9 +176,9 @@ def _show(output: Output, examined: list[Examined]) -> None:
             start = Text.assemble((f"  {finding.verdict:<{WIDTH}}", style), f"  {finding.check:<{width}}  ")
             output.console.print(start.append(finding.said), soft_wrap=True)
             # What is wrong for all processes is explained once.
-            if finding.advice and (finding.check, finding.said) not in told:
-                output.line(f"{'':{WIDTH + width + 6}}{finding.advice}", "" if finding.verdict == "wrong" else "dim")
-            told.add((finding.check, finding.said))
+            if finding.advice and finding.advice not in told:
+                output.paragraph(finding.advice, indent=WIDTH + width + 6)
+            told.add(finding.advice)
         output.line()
     counts = dict.fromkeys(STYLES, 0)
     for each in examined:

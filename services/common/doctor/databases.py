@@ -221,6 +221,8 @@ def _unreachable(error: Exception, where: str, service: str) -> Told:
             return wrong(
                 f"{where}: there is no such host", "Correct the host in BLOCKYARD_DATABASE_URL, or the name service."
             )
+        case ConnectionRefusedError():
+            return wrong(f"{where} cannot be reached: nothing listens there", f"PostgreSQL: {look}")
         case TimeoutError():
             return wrong(f"{where} does not answer within 4 seconds", f"PostgreSQL: {look}")
         case OSError():

@@ -1,6 +1,7 @@
 """Checks of NATS: that it can be reached as this process's user, has JetStream, and the streams as they should be."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -132,7 +133,8 @@ class Messaging:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, TimeoutError) and not self._errors:
             return f"no answer within {REACHING:g} seconds"
-        return (self._errors or [str(error) or type(error).__name__])[-1]
+        reason = (self._errors or [str(error) or type(error).__name__])[-1]
+        return "nothing listens there" if f"[Errno {errno.ECONNREFUSED}]" in reason else reason
 
     async def _jetstream(self) -> AsyncIterator[Told]:
         # The server says in its first message whether it has JetStream, and asking needs no right.

@@ -180,5 +180,5 @@ def _not_reached(name: str, address: str, variable: str, error: grpc.aio.AioRpcE
             f"{address} does not answer within {CALL_SECONDS:g} seconds",
             f"The {name} service hangs, or the network drops what is sent there (a NetworkPolicy, a firewall).",
         )
-    reason = details.rpartition("last error: ")[2] or error.code().name
+    reason = details.rpartition("last error: ")[2].rpartition(": ")[2] or error.code().name
     return wrong(f"{address} cannot be reached: {reason}", f"Is the {name} service up, and does {variable} lead there?")
