@@ -88,7 +88,10 @@ MATRIX: dict[str, Mapping[str, Json]] = {
     "cluster of nats with subscribers": {"nats": {"replicas": 3, "subscribers": ["anna", "b.c"]}},
     "hpa": _pool(kind="hpa", maxReplicas=3),
     "keda": _pool(kind="keda", minReplicas=0, prometheusAddress="http://prometheus:9090"),
-    "keda with nats": _pool(kind="keda-nats"),
+    "keda with nats": {
+        **_pool(kind="keda-nats"),
+        "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "keda"}}}]},
+    },
     "pools": {"runnerPools": [{"name": "default"}, {"name": "gpu", "image": {"repository": "me/gpu", "tag": "1"}}]},
     "object store": {"blobs": {"url": "s3://bucket/prefix", "envSecret": "bucket"}},
     "claim of the operator": {"blobs": {"volume": {"existingClaim": "files"}}},
@@ -121,7 +124,23 @@ MATRIX: dict[str, Mapping[str, Json]] = {
         "graph": {"serviceAccount": {"name": "mine"}},
     },
     "one of each": {"defaults": {"replicas": 1}},
-    "monitoring": {"monitoring": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}},
+    "monitoring": {
+        "monitoring": {
+            "serviceMonitor": {"enabled": True},
+            "prometheusRule": {"enabled": True},
+            "dashboards": {"enabled": True},
+        },
+        "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
+    },
+    "what a service within the cluster has no use for": {
+        "edge": {
+            "service": {
+                "nodePort": 30080,
+                "externalTrafficPolicy": "Local",
+                "loadBalancerSourceRanges": ["10.0.0.0/8"],
+            }
+        }
+    },
     "large numbers": {"execution": {"env": {"BLOCKYARD_TASKS_STREAM_BYTES": 1073741824}}},
     "tracing": {"monitoring": {"otlpEndpoint": "collector.monitoring:4317"}},
     "code": {"sandbox": {"enabled": True}, "runnerDefaults": {"sandbox": True}},

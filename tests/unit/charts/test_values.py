@@ -56,6 +56,24 @@ VALUES = (CHART / "values.yaml").read_text()
             {"graph": {"extraEnv": [{"name": "BLOCKYARD_JWKS_URL"}]}},
             "graph could not fetch the keys that tokens are checked by",
         ),
+        (
+            {"internalTls": {"enabled": True, "existingSecret": "a", "certManager": {"enabled": True}}},
+            "internalTls has certificates either of certManager or of existingSecret",
+        ),
+        ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "networkPolicy.metricsFrom must let Prometheus in"),
+        ({"runnerDefaults": {"autoscaling": {"kind": "keda-nats"}}}, "networkPolicy.metricsFrom must let KEDA in"),
+        (
+            {**EXTERNAL, "runnerDefaults": {"autoscaling": {"kind": "keda-nats"}}},
+            "the kind keda-nats asks the chart's own NATS",
+        ),
+        (
+            {
+                "fullnameOverride": "a-name-that-is-as-long-as-names-may-be-here",
+                "runnerPools": [{"name": "default"}, {"name": "a-name-that-is-as-long"}],
+                "runnerDefaults": {"autoscaling": {"kind": "keda", "prometheusAddress": "http://p"}},
+            },
+            "is too long for KEDA",
+        ),
         ({"internalTls": {"enabled": True}}, "internalTls needs certManager.enabled, existingSecret"),
         ({"internalTls": {"enabled": True, "existingSecrets": {"graph": "a"}}}, "existingSecrets.account"),
         ({"internalTls": {"existingSecrets": {"grpah": "a"}}}, "grpah"),
