@@ -17,6 +17,8 @@ from services.common.errors import StartRefused
 CLOCK_WARNING_SECONDS = 2.0
 CLOCK_WRONG_SECONDS = 20.0
 """Tokens live for a minute, and are taken half a minute late or early."""
+REACHING = 8.0
+"""Seconds to connect, and for a statement: less than what a check has."""
 OLDEST_VERSION = 15
 """Of PostgreSQL: the oldest that its makers mended when this was written, and that has all that migrations use."""
 
@@ -83,12 +85,12 @@ class Database:
                 self._url,
                 min_size=1,
                 max_size=2,
-                timeout=4,
+                timeout=REACHING,
                 command_timeout=10,
                 server_settings={
                     "application_name": "blockyard-doctor",
                     "search_path": self._service,
-                    "statement_timeout": "4000",
+                    "statement_timeout": str(round(REACHING * 1000)),
                     "timezone": "UTC",
                 },
             )
@@ -224,7 +226,7 @@ def _unreachable(error: Exception, where: str, service: str) -> Told:
         case ConnectionRefusedError():
             return wrong(f"{where} cannot be reached: nothing listens there", f"PostgreSQL: {look}")
         case TimeoutError():
-            return wrong(f"{where} does not answer within 4 seconds", f"PostgreSQL: {look}")
+            return wrong(f"{where} does not answer within {REACHING:g} seconds", f"PostgreSQL: {look}")
         case OSError():
             return wrong(f"{where} cannot be reached: {error.strerror or error}", f"PostgreSQL: {look}")
     return wrong(f"{where}: {error}", "Correct BLOCKYARD_DATABASE_URL.")

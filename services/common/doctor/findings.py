@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-CHECK_SECONDS = 5.0
+CHECK_SECONDS = 10.0
 """Longest time that a check waits for others, unless it says otherwise."""
 
 

@@ -25,8 +25,8 @@ from services.common.errors import StartRefused
 FULL = 0.9
 """Part of a stream's size from which on it counts as nearly full."""
 VIOLATION = "permissions violation"
-REACHING = 4.0
-ANSWERING = 3.0
+REACHING = 8.0
+ANSWERING = 5.0
 """Seconds to connect, and to answer a question: less than what a check has."""
 RIGHTS = (
     "Give the user the rights of nats_users.yaml (sdk/blockyard/dev; in the chart below files/), then let the server "
@@ -91,7 +91,7 @@ class Messaging:
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0.05,  # type: ignore[arg-type]  # annotated int, used as seconds
-                connect_timeout=2,
+                connect_timeout=6,
                 error_cb=self._note,
             )
         return Bus(client, DEFAULT_MAX_IN_FLIGHT, access.user or user_of(url), access.stream_replicas)

@@ -15,7 +15,7 @@ from services.common.doctor.findings import Check, Told, ok, wrong
 from services.common.grpc_client import ServiceCredentials
 from services.common.permissions import Role
 
-CALL_SECONDS = 3.0
+CALL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ LITTLE = 0.05
 
 def blob_store(url: str, name: str = "blob store", variable: str = "BLOCKYARD_BLOB_URL") -> list[Check]:
     """A value can be written, read and deleted; and there is room, if it is a folder. Nothing, if there is no URL."""
-    return [Check(name, partial(_write_and_read, url, variable), ["settings"], seconds=12)] if url else []
+    return [Check(name, partial(_write_and_read, url, variable), ["settings"], seconds=20)] if url else []
 
 
 def disk(name: str, folder: Path) -> list[Check]:
