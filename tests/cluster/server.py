@@ -222,7 +222,8 @@ class Cluster:
     # Calls
 
     def _asked(self, request: web.Request, verb: str, resource: str) -> None:
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or token != TOKEN:
             raise web.HTTPUnauthorized(text=_text(401, "Unauthorized"))
         self.calls.add((verb, resource))
 

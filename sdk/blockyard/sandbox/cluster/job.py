@@ -42,10 +42,7 @@ def described(settings: ClusterSettings, name: str, process: str, limits: Limits
             "activeDeadlineSeconds": deadline_seconds,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
-                },
+                "metadata": {"labels": labels},
                 "spec": _pod(settings, limits),
             },
         },
