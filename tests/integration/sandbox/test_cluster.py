@@ -345,6 +345,7 @@ async def test_job_that_may_not_be_made_says_why(cluster: Cluster, sandbox: Kube
 
 
 DENIED = {
+    "class": (Refusal(403, 'pods "s" is forbidden: pod rejected: RuntimeClass "g" not found'), "check the settings"),
     "webhook": (Refusal(400, 'admission webhook "policy" denied the request: no'), "let the policy admit"),
     "standard": (
         Refusal(403, 'pods "s" is forbidden: violates PodSecurity "restricted:latest"'),

@@ -33,10 +33,9 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 
 _TO_DO = {
     401: "check the token of the runner's ServiceAccount",
-    403: "give the runner's ServiceAccount the rights of the chart's Role, in this namespace",
     404: "make the namespace, or name another one in BLOCKYARD_SANDBOX_NAMESPACE",
-    422: "check the settings BLOCKYARD_SANDBOX_...",
 }
+_CHECK_SETTINGS = "check the settings BLOCKYARD_SANDBOX_... and what they name"
 _PASSING = (408, 409, 429, 500, 502, 503, 504)
 
 
@@ -73,8 +72,11 @@ class ApiError(Exception):
             to_do = "let the policy admit the sandbox's Jobs and Pods"
         elif "PodSecurity" in self.message:
             to_do = "label the namespace pod-security.kubernetes.io/enforce: restricted, which the Jobs keep to"
+        elif self.status == 403 and " cannot " in self.message:
+            to_do = "give the runner's ServiceAccount the rights of the chart's Role, in this namespace"
         else:
-            to_do = _TO_DO.get(self.status, "see what it says")
+            # A class or an account that there is not is forbidden as well.
+            to_do = _TO_DO.get(self.status, _CHECK_SETTINGS)
         return SandboxUnavailable(f"code cannot run here: {where}: {self.status} {self.message}. To do: {to_do}.")
 
 
@@ -161,7 +163,9 @@ class Api:
                 connecting = (await self._streams.call_api(*parameters, _preload_content=False)).response
                 socket = await connecting.__aenter__()
         except aiohttp.WSServerHandshakeError as error:
-            raise ApiError(what, error.status, error.message) from error
+            # What the server says comes with no answer to a handshake.
+            said = "the account cannot create and get pods/attach" if error.status == 403 else error.message
+            raise ApiError(what, error.status, said) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(what, 0, _said(error)) from error
         try:
