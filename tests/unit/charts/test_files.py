@@ -7,4 +7,4 @@ from tools.chart_files import FILES, contents
 
 @pytest.mark.parametrize("name", contents())
 def test_the_chart_has_what_the_code_says(name: str) -> None:
-    assert (FILES / name).read_text(encoding="utf-8") == contents()[name], "run: python -m tools.chart_files"
+    assert (FILES / name).read_text(encoding="utf-8") == contents()[name], "run: ./task chart"

@@ -15,7 +15,7 @@ def test_an_example_makes_what_it_made(name: str) -> None:
     there, made = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), written(name)
     # Compared by the line: pytest would take minutes to say where two long texts differ.
     differing = [pair for pair in zip(there.splitlines(), made.splitlines(), strict=False) if len(set(pair)) > 1]
-    assert differing[:5] == [], "read what has changed, and run: python -m tests.charts.golden"
+    assert differing[:5] == [], "read what has changed, and run: ./task chart"
     assert len(there) == len(made)
 
 

@@ -26,6 +26,8 @@ OTHERS = {
     "monitoring.coreos.com/v1": "PodMonitor PrometheusRule",
 }
 """Objects that Kubernetes itself does not know."""
+_RANDOM = re.compile(r'(?<="checksum/)[a-z]+": "[0-9a-f]{64}|(?<=": ")[A-Za-z0-9+/=]{44,}|(?<=-migrate-)[0-9a-f-]{14}')
+"""What differs at each rendering: generated secrets, their sums, and the name of the Job that migrates."""
 _VALID: set[tuple[str, str]] = set()
 OF_CLUSTERS = (
     "ClusterRole",
@@ -63,7 +65,7 @@ def workloads(objects: list[Json]) -> list[Json]:
 def test_kubernetes_knows_every_field(objects: list[Json], version: str) -> None:
     for one in objects:
         # Most objects are the same whatever the values, and each check takes a while.
-        looked_at = (version, json.dumps(one, sort_keys=True))
+        looked_at = (version, _RANDOM.sub("", json.dumps(one, sort_keys=True)))
         if looked_at in _VALID or one["kind"] in OTHERS.get(one["apiVersion"], "").split():
             continue
         kubernetes_validate.validate(one, version, strict=True)

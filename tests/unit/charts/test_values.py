@@ -98,7 +98,7 @@ def test_every_value_is_explained_in_the_readme() -> None:
     as_a_whole = (".resources", ".labels")
     wanted = [one for one in found if one.is_leaf and not (one.covered and any(name in one.key for name in as_a_whole))]
     assert [one.key for one in wanted if not one.text] == []
-    assert chart_values.README.read_text() == chart_values.readme(), "run: python -m tools.chart_values"
+    assert chart_values.README.read_text() == chart_values.readme(), "run: ./task chart"
 
 
 def test_what_env_says_wins() -> None:
