@@ -198,6 +198,9 @@ async def test_nothing_is_left_of_a_program(cluster: Cluster, sandbox: Kubernete
     await sandbox.run(Program("1"), LIMITS)
 
     await until(lambda: not cluster.jobs and not cluster.pods, "the Job is removed")
+    # The second one comes after all changes of the first one's pod.
+    await sandbox.run(Program("1"), LIMITS)
+    await until(lambda: not sandbox.known, "nothing is kept of it either")
 
 
 async def test_cancelled_run_leaves_no_process_and_no_job(

@@ -79,6 +79,7 @@ class Container:
 
         Raises SandboxError.
         """
+        self._pods.expect(self.name)
         described = job.described(self._settings, self.name, self._process, self.limits, deadline_seconds)
         pause = PAUSE_SECONDS
         waits_for = "the API server"

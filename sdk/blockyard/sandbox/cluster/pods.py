@@ -23,6 +23,7 @@ class Pods:
     def __init__(self, api: Api, labels: Mapping[str, str]) -> None:
         self._api = api
         self._labels = labels
+        self._expected: set[str] = set()
         self._found: dict[str, Json] = {}
         self._changed = asyncio.Event()
         self.trouble: ApiError | None = None
@@ -32,9 +33,19 @@ class Pods:
         """The Job's pod, if there is one."""
         return self._found.get(job)
 
+    def expect(self, job: str) -> None:
+        """The Job's pod will be asked for, until `forget`."""
+        self._expected.add(job)
+
     def forget(self, job: str) -> None:
-        """Nobody asks for the Job's pod any more."""
+        """Nobody asks for the Job's pod any more; its last changes are still to come."""
+        self._expected.discard(job)
         self._found.pop(job, None)
+
+    @property
+    def known(self) -> int:
+        """How many pods are kept."""
+        return len(self._found)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Returns once it holds; it is looked at with every change."""
@@ -47,7 +58,7 @@ class Pods:
         while True:
             try:
                 pods, version = await self._api.list_pods(self._labels)
-                self._found = {_job(pod): pod for pod in pods}
+                self._found = {_job(pod): pod for pod in pods if _job(pod) in self._expected}
                 self._noticed(None)
                 pause = PAUSE_SECONDS
                 while True:
@@ -65,6 +76,8 @@ class Pods:
         """One watch; the version of what it saw last."""
         async for kind, pod in self._api.watch_pods(self._labels, version):
             version = pod["metadata"]["resourceVersion"]
+            if kind == "BOOKMARK" or _job(pod) not in self._expected:
+                continue
             if kind in ("ADDED", "MODIFIED"):
                 self._found[_job(pod)] = pod
             elif kind == "DELETED":

@@ -52,6 +52,11 @@ class KubernetesSandbox:
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
+    def known(self) -> int:
+        """How many Jobs it keeps something of."""
+        return self._pods.known + len(self._alive)
+
+    @property
     def ready(self) -> int:
         """How many Jobs wait for a program."""
         return sum(container.usable for container in self._warm)
@@ -142,8 +147,10 @@ class KubernetesSandbox:
         """In a task of its own: nobody waits for it, and who is cancelled need not."""
 
         async def close() -> None:
-            await container.close()
-            self._alive.discard(container.name)
+            try:
+                await container.close()
+            finally:
+                self._alive.discard(container.name)
 
         closing = asyncio.create_task(close(), name=f"close {container.name}")
         self._closing.add(closing)
