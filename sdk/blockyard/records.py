@@ -223,6 +223,8 @@ class RepairedStream:
     repair: str
     """found, changed or made."""
     messages: int
+    created: datetime | None
+    """One that was lost may have been made anew before anybody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,10 @@ class Repair:
     @classmethod
     def from_proto(cls, proto: execution_service_pb2.RepairStreamsResponse) -> "Repair":
         """The value of a message."""
-        streams = tuple(RepairedStream(one.name, _repair_name(one.repair), one.messages) for one in proto.streams)
+        streams = tuple(
+            RepairedStream(one.name, _repair_name(one.repair), one.messages, moment(one, "create_time"))
+            for one in proto.streams
+        )
         return cls(
             streams,
             proto.partitions,

@@ -7,6 +7,7 @@ rest is done; so it may be called at any time, by several people, and again unti
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
@@ -33,6 +34,8 @@ class StreamFound:
     name: str
     state: StreamState
     messages: int
+    created: datetime
+    """It may have been made anew before anybody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +109,4 @@ class Repair:
                 f"NATS does not let the stream {name} be as the settings say ({error.description}). Correct the "
                 "settings, or delete the stream: nothing is lost with it."
             ) from error
-        return StreamFound(name, state, info.messages)
+        return StreamFound(name, state, info.messages, info.created)

@@ -319,7 +319,10 @@ def repair_message(repaired: Repaired) -> RepairStreamsResponse:
     """What a repair did, as clients see it."""
     return RepairStreamsResponse(
         streams=[
-            RepairedStream(name=one.name, repair=_REPAIRS[one.state], messages=one.messages) for one in repaired.streams
+            RepairedStream(
+                name=one.name, repair=_REPAIRS[one.state], messages=one.messages, create_time=time_of(one.created)
+            )
+            for one in repaired.streams
         ],
         partitions=repaired.partitions,
         unheld_partitions=repaired.unheld,

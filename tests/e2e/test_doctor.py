@@ -242,6 +242,12 @@ async def test_the_port_of_a_peer_is_wrong(stack: Stack, look: Patients) -> None
     assert found["credentials service"][0].said.startswith(f"127.0.0.1:{port} cannot be reached")
 
 
+async def test_the_name_of_a_setting_has_a_slip(look: Patients) -> None:
+    finding = only(await look("execution-1", {"LEASE_SECOND": "30"}), "settings", Verdict.WARNING)
+    assert finding.said == "nothing reads BLOCKYARD_LEASE_SECOND"
+    assert "BLOCKYARD_LEASE_SECONDS" in finding.advice
+
+
 async def test_settings_are_wrong_in_several_places(look: Patients) -> None:
     found = await look("execution-1", {"LEASE_SECONDS": "soon", "PARTITIONS": "0"})
     assert [one.said.partition(":")[0] for one in found["settings"]] == [

@@ -1,5 +1,6 @@
 """What the documentation names is there: settings with their defaults, commands, tasks, files, blocks."""
 
+import difflib
 import itertools
 import re
 import shlex
@@ -26,6 +27,7 @@ from pydantic_settings import BaseSettings
 from services.account.config import AccountSettings
 from services.common import migrate
 from services.common.config import DatabaseSettings, ServiceSettings
+from services.common.doctor.program import ALIKE
 from services.credentials.config import CredentialsSettings
 from services.execution.config import ExecutionSettings
 from services.gateway.config import EdgeSettings
@@ -232,3 +234,18 @@ def test_every_status_is_explained() -> None:
     assert table == {status.name for status in ExecutionStatus if status is not ExecutionStatus.UNSPECIFIED}
     (sentence,) = re.findall(r"A node execution is (.+?)\. One that", CONCEPTS, re.DOTALL)
     assert set(re.findall(r"[A-Z]{4,}", sentence)) <= {status.name for status in NodeStatus}
+
+
+def test_no_setting_looks_like_a_slip_in_the_name_of_another() -> None:
+    """The doctor takes a variable for a slip that is nearly one of a service's; those of others stand there as well."""
+    services: list[type[BaseSettings]] = [
+        AccountSettings,
+        CredentialsSettings,
+        EdgeSettings,
+        GraphSettings,
+        ExecutionSettings,
+        NotificationSettings,
+        RunnerSettings,
+    ]
+    names = sorted(real_defaults([*SHARED, *services], []).keys())
+    assert [difflib.get_close_matches(name, set(names) - {name}, 1, ALIKE) for name in names] == [[] for _ in names]

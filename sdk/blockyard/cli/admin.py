@@ -163,15 +163,16 @@ def repair(output: Output, seconds: float, json_wanted: bool) -> None:
     if json_wanted:
         output.json({"whole": last is not None and last.whole, "repairs": done, "last": last})
     else:
+        created = {one.name: when(one.created) for one in last.streams} if last is not None else {}
         for name, became in done.items():
-            output.line(f"stream {name:<8} {_SAID.get(became, became)}")
+            output.line(f"stream {name:<8} made {created.get(name, ''):<20} {_SAID.get(became, became)}")
     if last is None or not last.whole:
         raise BlockyardError(f"not whole after {seconds:g} s: {_missing(last)}; `blockyard doctor` says why")
     if not json_wanted:
         output.line(f"all is whole: {last.partitions} partitions take results, and every event is published")
 
 
-_SAID = {"found": "was there", "changed": "has the right settings again", "made": "was made anew"}
+_SAID = {"found": "was there", "changed": "has the right settings again", "made": "was missing"}
 
 
 async def _look(client: Client) -> Repair | None:

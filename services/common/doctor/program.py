@@ -5,12 +5,14 @@ A line of JSON for each finding; the exit code is 1 if something is wrong.
 
 import asyncio
 import dataclasses
+import difflib
 import json
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -23,11 +25,13 @@ from services.common import config
 from services.common.config import DatabaseSettings, ProcessSettings
 from services.common.doctor.certificates import Certificates
 from services.common.doctor.databases import Database
-from services.common.doctor.findings import Check, Finding, Told, Verdict, examine, ok
+from services.common.doctor.findings import Check, Finding, Told, Verdict, examine, ok, warning
 from services.common.doctor.messaging import Messaging
 
 AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 
+ALIKE = 0.95
+"""Of two names of variables that are so much alike, one is the other with a slip. No two of ours are."""
 SHORTEST_SECRET = 6
 """What is shorter is not looked for in what is said: it would hide words."""
 
@@ -96,14 +100,19 @@ async def findings(
     secrets = secrets_of(settings)
     async with AsyncExitStack() as resources:
         patient = Patient(settings, resources, clock)
-        checks = [Check("settings", _valid), *patient.checks(), *own(settings, patient)]
+        checks = [Check("settings", partial(_valid, settings_class)), *patient.checks(), *own(settings, patient)]
         async for finding in examine(checks):
             yield dataclasses.replace(
                 finding, said=masked(finding.said, secrets), advice=masked(finding.advice, secrets)
             )
 
 
-async def _valid() -> AsyncIterator[Told]:
+async def _valid(settings_class: type[ProcessSettings]) -> AsyncIterator[Told]:
+    """Those of other services may stand in the same environment; one that is nearly one of these is a slip."""
+    known = [f"{config.PREFIX}{name.upper()}" for name in settings_class.model_fields]
+    for name in sorted(os.environ.keys() - set(known)):
+        if name.startswith(config.PREFIX) and (meant := difflib.get_close_matches(name, known, 1, ALIKE)):
+            yield warning(f"nothing reads {name}", f"If {meant[0]} is meant, correct the name.")
     yield ok("all can be read")
 
 

@@ -16,6 +16,7 @@ from blockyard.credentials.v1 import credentials_service_pb2 as vault
 from blockyard.execution.v1 import execution_service_pb2 as executions
 from click.testing import CliRunner, Result
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from tests.unit.client.memory_accounts import API_KEY_ID
@@ -235,7 +236,7 @@ def test_every_group_says_what_it_is_for(command: str) -> None:
 
 def repair(made: bool, whole: bool, unpublished: int = 0) -> executions.RepairStreamsResponse:
     kind = executions.STREAM_REPAIR_MADE if made else executions.STREAM_REPAIR_FOUND
-    streams = [executions.RepairedStream(name="TASKS", repair=kind)]
+    streams = [executions.RepairedStream(name="TASKS", repair=kind, create_time=Timestamp(seconds=1))]
     return executions.RepairStreamsResponse(streams=streams, partitions=4, unpublished_turns=unpublished, whole=whole)
 
 
@@ -245,7 +246,7 @@ def test_a_repair_waits_until_all_is_whole_and_says_what_was_made(offices: Scrip
     assert (done.exit_code, len(offices.calls)) == (0, 2)
     assert done.stderr.splitlines()[-1] == "7 turns have events to be published"
     assert done.stdout.splitlines() == [
-        "stream TASKS    was made anew",
+        f"stream TASKS    made {datetime.fromtimestamp(1):%Y-%m-%d %H:%M:%S}  was missing",
         "all is whole: 4 partitions take results, and every event is published",
     ]
 
