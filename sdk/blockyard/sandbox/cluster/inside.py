@@ -4,7 +4,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Reads the first frame, makes modules of what is in it, and goes on there. It takes no byte more, which are theirs.
+# Reads the first frame, makes modules of what is in it, and goes on there. It takes no byte more, which are theirs. Later the
+# program can write to where they are, so nothing is imported from there any more.
 BOOT = """
 import json, os, sys, zlib
 def read(size):
@@ -23,6 +24,7 @@ for name, text in hello["modules"].items():
         file.write(text)
 sys.path.insert(0, "/blockyard/modules")
 from blockyard.sandbox.inside.container import main
+del sys.path[0]
 main(hello)
 """.strip()
 _SANDBOX = Path(__file__).parents[1]
