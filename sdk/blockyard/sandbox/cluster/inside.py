@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Reads the first frame, makes modules of what is in it, and goes on there. It takes no byte more, which are theirs. Later the
-# program can write to where they are, so nothing is imported from there any more.
+# Reads the first frame, makes modules of what is in it, and goes on there. It takes no byte more, which are theirs. The
+# program can write to where they are later, so nothing is imported from there any more.
 BOOT = """
 import json, os, sys, zlib
 def read(size):
