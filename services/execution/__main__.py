@@ -40,6 +40,7 @@ from services.execution.history import History
 from services.execution.inspection import Inspector
 from services.execution.large_values import LargeValues
 from services.execution.loading import Loader
+from services.execution.metrics import METRICS
 from services.execution.owner import Owner, owning, patiently
 from services.execution.planning import Limits
 from services.execution.purse import Purse
@@ -201,6 +202,7 @@ async def start(settings: ExecutionSettings, resources: AsyncExitStack, process:
                 present.owns.set()
                 try:
                     await owner.leases.lost.wait()
+                    METRICS.leases_lost.inc()
                 finally:
                     present.owner = None
 

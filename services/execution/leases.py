@@ -208,7 +208,6 @@ class Leases:
     def _renew(self, connection: psycopg.Connection) -> bool:
         sent = time.monotonic()
         if connection.execute(RENEW, (self._seconds, self.replica_id)).rowcount != 1:
-            METRICS.leases_lost.inc()
             log.error("the lease is lost: another replica has taken over")
             return False
         self._valid_until = sent + self._seconds

@@ -49,6 +49,7 @@ from tests.integration.execution.test_lost_commits import (
     looking,
     waiting_for_a_standby,
 )
+from tests.metrics import value
 from tests.stack.object_store import BUCKET_URL, object_store
 from tests.stack.postgres import as_role, running_postgres
 from tests.unit.engine.simulation import PlanBuilder
@@ -445,6 +446,7 @@ async def test_a_start_on_a_replica_that_was_taken_over_is_stored_all_the_same(p
         await built.add_replica()
         client = built.client()
         await ready_to_begin(built, client)
+        lost = value("blockyard_leases_lost_total")
         async with no_turns(built):
             starting = asyncio.create_task(client.start(inputs={"number": 1}))
             await until(lambda: rows.fetchval(WAITING_TURNS), "its first turn is on its way")
@@ -453,6 +455,7 @@ async def test_a_start_on_a_replica_that_was_taken_over_is_stored_all_the_same(p
         assert execution.status == ExecutionStatus.EXECUTION_STATUS_QUEUED
         await client.events(execution.id)
         assert await client.results(execution.id) == {"out": [1]}
+        assert value("blockyard_leases_lost_total") == lost + 1
         assert await rows.fetchval("SELECT count(*) FROM partitions WHERE owner = $1", gone) == 0
         assert await rows.fetchval(EXECUTIONS) == 1 + 1
         assert await is_gapless(rows)
