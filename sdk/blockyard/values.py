@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -93,7 +94,8 @@ def _plain(value: Any) -> Any:
 
 def _is_model(value: Any) -> bool:
     """Whether it is one of pydantic's, which is not imported for it: it is a quarter of what a client would import."""
-    return hasattr(type(value), "model_dump")
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
 
 def _checked(value: Any) -> Any:

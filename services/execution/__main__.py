@@ -91,7 +91,7 @@ class Present:
         return self.owner.own_partitions() if self.owner else []
 
     def holds(self, partition: int) -> bool:
-        return self.owner is not None and partition in self.owner.subscriptions
+        return self.owner is not None and partition in self.owner.ready
 
     def begin(self, new: NewExecution) -> asyncio.Future[ExecutionRow] | None:
         return self.owner.begin(new) if self.owner else None

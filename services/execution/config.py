@@ -19,7 +19,7 @@ class RetentionSettings(BaseSettings):
 class ExecutionSettings(ServiceSettings, DatabaseSettings, RetentionSettings):
     """What an operator can set. Times in seconds, sizes in bytes."""
 
-    partitions: int = Field(64, ge=1, le=1024, description="Partitions of new executions; others there are stay")
+    partitions: int = Field(64, ge=1, le=512, description="Partitions of new executions; others there are stay")
     lease_seconds: float = Field(10.0, ge=1, description="A replica that has not renewed for so long is taken over")
     turn_results: int = Field(512, ge=1, description="Most arrivals that one turn of the loop takes in")
     turn_bytes: int = Field(8 << 20, ge=1 << 20, description="Most bytes of results that one turn takes in")

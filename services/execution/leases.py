@@ -8,10 +8,9 @@ has left in order.
 
 import asyncio
 import contextlib
-import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import psycopg
 import structlog
@@ -29,6 +28,15 @@ BEAT = 0.25
 
 BALANCE = 1.0
 """Seconds between looks at who holds what."""
+
+PACE = 0.02
+"""As many at least, however many replicas tell of something."""
+
+
+def fair_share(partitions: int, living: Sequence[str], replica_id: str) -> int:
+    """How many partitions a replica should hold of all that live, in an order that is everybody's: together all of them."""
+    each, more = divmod(partitions, len(living))
+    return each + (living.index(replica_id) < more)
 
 
 class Leases:
@@ -56,6 +64,7 @@ class Leases:
         self._valid_until = 0.0
         self._beat = 0.0
         self._stopping = threading.Event()
+        self._left = False
         self.lost = asyncio.Event()
         self.held: dict[int, PartitionLease] = {}
         self.clock_offset = 0.0
@@ -91,7 +100,11 @@ class Leases:
 
     async def leave(self) -> None:
         """Gives everything up, for others to take at once: nothing may be driven here any more."""
+        if self._left:
+            return
+        self._left = True
         self._stopping.set()
+        self._valid_until = 0.0
         with contextlib.suppress(*TROUBLE):
             await self._repository.leave(self.replica_id)
         self._tell()
@@ -132,6 +145,7 @@ class Leases:
                 await self._balance_once(taken, release)
             except TROUBLE as error:
                 log.warning("partitions cannot be balanced", error=str(error))
+            await asyncio.sleep(PACE)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCE):
                     await self._look.wait()
@@ -151,7 +165,7 @@ class Leases:
         # With those of a setting that was higher once: executions stay in the partition of their start.
         self._partitions = await self._repository.partitions()
         METRICS.all_partitions.set(self._partitions)
-        fair = math.ceil(self._partitions / len(living))
+        fair = fair_share(self._partitions, living, self.replica_id)
         if len(self.held) > fair:
             await release(sorted(self.held)[fair:])
         # With those whose taking or giving up was not confirmed before.

@@ -6,7 +6,7 @@ Owner begins from rows, under a new id.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,6 +75,9 @@ STORE_LOOKS = 3
 BALANCE_SUBJECT = "blockyard.balance"
 """Where replicas tell each other that who holds which partition has changed, or should."""
 
+OPENINGS = 32
+"""Partitions that are opened at a time."""
+
 SETTLE_SECONDS = 3.0
 """Longest time that an orderly end waits for events to be published, and then for the turn on its way."""
 
@@ -99,23 +102,27 @@ class Owner:
     vigil: Vigil
     judge: RunJudge
     charges: Charges
-    subscriptions: dict[int, list[Subscription]]
     events_created: datetime
     """Of EVENTS, as far as is known: another value means that the stream was lost."""
     stream_missing: asyncio.Event
     """Set when a stream that is published into is not there."""
     mending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ready: set[int] = field(default_factory=set)
+    """Partitions that are held and open."""
+    _subscriptions: dict[int, list[Subscription]] = field(default_factory=dict)
+    """By partition, also of those that are only being opened."""
+    _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS))
 
     # What the API asks for
 
     def own_partitions(self) -> list[int]:
         """Partitions held here and ready."""
-        return list(self.subscriptions)
+        return list(self.ready)
 
     def begin(self, new: NewExecution) -> asyncio.Future[ExecutionRow] | None:
         """Stores a new execution with its first turn; None if it cannot be driven here, or not at once."""
         if (
-            new.partition not in self.subscriptions
+            new.partition not in self.ready
             or not self.leases.valid
             or self.driver.in_doubt
             or len(new.inputs) > LIMIT
@@ -127,7 +134,7 @@ class Owner:
 
     def accepted(self, row: ExecutionRow) -> bool:
         """Takes up an execution that is stored if its partition is held here; False if it is not."""
-        if row.partition not in self.subscriptions or not self.leases.valid:
+        if row.partition not in self.ready or not self.leases.valid:
             return False
         self.watchers.recent.begin(row.watched)
         if len(self.driver.live) < self.settings.loaded_executions:
@@ -136,7 +143,7 @@ class Owner:
 
     def commanded(self, execution_id: UUID, partition: int) -> bool:
         """There is a command for an execution; False if its partition is not held here."""
-        if partition not in self.subscriptions:
+        if partition not in self.ready:
             return False
         self.residence.hint(execution_id)
         return True
@@ -171,12 +178,16 @@ class Owner:
 
     async def _open(self, lease: PartitionLease) -> None:
         partition = lease.partition
-        await patiently(lambda: self._open_results(lease))
-        self.subscriptions[partition] = [
-            await patiently(lambda: self.bus.subscribe(hint_subject(partition), self._on_hint)),
-            await patiently(lambda: self.bus.subscribe(f"blockyard.claim.{partition}", self._on_claim)),
-            await patiently(lambda: self.bus.subscribe(run_checks.subject(partition), self._on_check)),
-        ]
+        heard = self._subscriptions.setdefault(partition, [])
+        async with self._opening:
+            await patiently(lambda: self._open_results(lease))
+            for subject, handler in (
+                (hint_subject(partition), self._on_hint),
+                (f"blockyard.claim.{partition}", self._on_claim),
+                (run_checks.subject(partition), self._on_check),
+            ):
+                heard.append(await patiently(partial(self.bus.subscribe, subject, handler)))
+        self.ready.add(partition)
 
     async def _open_results(self, lease: PartitionLease) -> None:
         try:
@@ -189,9 +200,7 @@ class Owner:
     async def release(self, partitions: list[int]) -> None:
         """Stops driving these partitions, after the turn that is on its way."""
         going = set(partitions)
-        for partition in partitions:
-            for subscription in self.subscriptions.pop(partition, ()):
-                subscription.unsubscribe()
+        self.fall_silent(partitions)
         await self.results.close(partitions)
         async with self.driver.lock:
             for live in [live for live in self.driver.live.values() if live.partition in going]:
@@ -207,6 +216,17 @@ class Owner:
             self.driver.catching_up.discard(partition)
         self.dispatcher.share = self.leases.share
         log.info("partitions given up", partitions=len(partitions))
+
+    def fall_silent(self, partitions: Iterable[int]) -> None:
+        """Hears and answers nothing of these partitions any more."""
+        for partition in list(partitions):
+            self.ready.discard(partition)
+            for subscription in self._subscriptions.pop(partition, ()):
+                subscription.unsubscribe()
+
+    def fall_silent_altogether(self) -> None:
+        """Hears and answers nothing any more: others may hold all of it."""
+        self.fall_silent(self._subscriptions)
 
     # What comes over plain subjects
 
@@ -399,7 +419,6 @@ async def owning(
         vigil,
         RunJudge(driver, dispatcher, residence.hint),
         charges,
-        {},
         infos[EVENTS].created,
         missing,
     )
@@ -441,9 +460,10 @@ async def owning(
             forget()
             beats.unsubscribe()
             told.unsubscribe()
-            running["balance"].cancel()
+            await end((running["balance"],))
             if leases.valid:
                 await _settle_down(owner)
+            owner.fall_silent_altogether()
             for task in running.values():
                 task.cancel()
             await results.close_all()
@@ -477,7 +497,7 @@ async def _settle_down(owner: Owner) -> None:
     try:
         # A turn whose commit was not confirmed is held until the rows can be asked: that may be long after this end.
         async with asyncio.timeout(SETTLE_SECONDS):
-            await owner.release(list(owner.subscriptions))
+            await owner.release(list(owner.leases.held))
             await owner.leases.leave()
     except (TimeoutError, *TROUBLE) as error:
         log.warning("partitions could not be given up in order", error=repr(error))

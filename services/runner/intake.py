@@ -12,7 +12,8 @@ from services.runner.scheduling import Scheduler
 
 PULL_SECONDS = 5.0
 FIRST_PULL_SECONDS = 0.05
-"""Until a pull was answered the runner is not ready, and one that waits hears nothing for a second."""
+"""Until a pull was answered the runner is not ready, and one that waits hears nothing for a second. Where NATS takes
+longer to answer, the next one is answered then."""
 ANSWER_SECONDS = 5.0
 """A pull beats every second while it waits; without an answer for so long something is wrong."""
 
@@ -28,6 +29,7 @@ class Intake:
         self._kept = kept
         self._tasks_a_message = 1.0
         self._waits_for_room = False
+        self._pull_seconds = FIRST_PULL_SECONDS
 
     @property
     def is_well(self) -> bool:
@@ -40,8 +42,8 @@ class Intake:
         while True:
             await self._room()
             most = max(1, int(self._scheduler.room / self._tasks_a_message))
-            seconds = FIRST_PULL_SECONDS if self._consumer.last_answered is None else PULL_SECONDS
-            deliveries = await self._consumer.fetch(most, seconds)
+            deliveries = await self._consumer.fetch(most, self._pull_seconds)
+            self._pull_seconds = PULL_SECONDS
             # Nothing awaits from here to the end: a cancel must not find messages that are neither taken nor left.
             self._consumer.ack_all(deliveries)
             for delivery in deliveries:

@@ -89,7 +89,8 @@ class Pod:
         elif "httpGet" in hook:
             ports = {port["name"]: port["containerPort"] for one in self.spec["containers"] for port in one["ports"]}
             async with httpx2.AsyncClient(timeout=None) as client:
-                await client.get(f"http://{self.address}:{ports[hook['httpGet']['port']]}{hook['httpGet']['path']}")
+                url = f"http://{self.address}:{ports[hook['httpGet']['port']]}{hook['httpGet']['path']}"
+                (await client.get(url)).raise_for_status()
 
     async def ready(self) -> bool:
         """Whether all readiness probes hold; what has none is ready while it runs."""

@@ -16,8 +16,10 @@ from blockyard.graph.v1.block_pb2 import Effect
 from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse, Holding
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output
 from blockyard.runner.v1.task_pb2 import Task
+from blockyard.runner.v1.task_service_pb2 import CheckRunsRequest
 
-from services.common.bus import BusError
+from services.common.bus import BusError, Delivery
+from services.execution import run_checks
 from services.execution.engine import Claimed, Fact
 from services.execution.leases import Leases
 from services.execution.repository.leases import TAKING, LeaseRepository
@@ -326,6 +328,22 @@ async def test_a_replica_that_stood_still_begins_anew_and_loses_nothing(postgres
             await client.events(execution.id)
             assert await client.results(execution.id) == {"out": [1]}
             assert await rows.fetchval("SELECT count(*) FROM replicas WHERE replica_id = $1", before) == 0
+            assert await answers_of_owners(built, 0, 3) == 3
+
+
+async def answers_of_owners(built: House, partition: int, questions: int) -> int:
+    """How many answers come to so many questions, one after the other, that a partition's owner answers.
+
+    Others that think they are it have answered the questions before the last one by then, over the same connection.
+    """
+    answers: list[Delivery] = []
+    inbox = built.bus.new_inbox()
+    subscription = await built.bus.subscribe(inbox, answers.append)
+    for number in range(questions):
+        await built.bus.publish(run_checks.subject(partition), CheckRunsRequest().SerializeToString(), inbox)
+        await until(lambda: len(answers) > number, "the owner answers")
+    subscription.unsubscribe()
+    return len(answers)
 
 
 def stand_still_until_expired(built: House, replica_id: str) -> None:

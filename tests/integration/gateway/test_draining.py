@@ -20,8 +20,18 @@ async def test_clients_are_asked_to_connect_anew_while_they_are_still_served(tmp
         refused = await kubelet.post(f"http://127.0.0.1:{port}/drain")
         assert refused.status_code == 404
         assert (await front.client.get("/api/graphs")).headers.get("connection") is None
-        hook = await kubelet.get(f"http://127.0.0.1:{port}/drain")
+        hook = await kubelet.get(f"http://127.0.0.1:{port}/drain?pod=edge-0")
         assert hook.status_code == 200, hook.elapsed
         assert hook.elapsed.total_seconds() >= 0.9, hook.elapsed
         after = await front.client.get("/api/graphs")
         assert (after.status_code, after.headers.get("connection")) == (200, "close")
+
+
+async def test_a_hook_is_told_when_the_edge_does_not_drain(tmp_path: Path) -> None:
+    port = free_port()
+    async with fronted(tmp_path, {"BLOCKYARD_EDGE_DRAIN_PORT": str(port)}) as front, httpx2.AsyncClient() as kubelet:
+        (tmp_path / "edge" / "admin.sock").unlink()
+        hook = await kubelet.get(f"http://127.0.0.1:{port}/drain", timeout=20)
+        assert (hook.status_code, hook.text) == (503, "The edge does not drain, see its log.\n")
+        front.answer("graph.v1.GraphService/ListGraphs", answering(ListGraphsResponse()))
+        assert (await front.client.get("/api/graphs")).headers.get("connection") is None
