@@ -34,7 +34,7 @@ PACE = 0.02
 
 
 def fair_share(partitions: int, living: Sequence[str], replica_id: str) -> int:
-    """How many partitions a replica should hold of all that live, in an order that is everybody's: together all of them."""
+    """How many partitions a replica should hold of all that live, in an order that all share: together all of them."""
     each, more = divmod(partitions, len(living))
     return each + (living.index(replica_id) < more)
 

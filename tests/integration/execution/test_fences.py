@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -331,6 +332,10 @@ async def test_a_replica_that_stood_still_begins_anew_and_loses_nothing(postgres
             assert await answers_of_owners(built, 0, 3) == 3
 
 
+def more_than(answers: list[Delivery], count: int) -> bool:
+    return len(answers) > count
+
+
 async def answers_of_owners(built: House, partition: int, questions: int) -> int:
     """How many answers come to so many questions, one after the other, that a partition's owner answers.
 
@@ -339,9 +344,10 @@ async def answers_of_owners(built: House, partition: int, questions: int) -> int
     answers: list[Delivery] = []
     inbox = built.bus.new_inbox()
     subscription = await built.bus.subscribe(inbox, answers.append)
-    for number in range(questions):
+    for _ in range(questions):
+        before = len(answers)
         await built.bus.publish(run_checks.subject(partition), CheckRunsRequest().SerializeToString(), inbox)
-        await until(lambda: len(answers) > number, "the owner answers")
+        await until(partial(more_than, answers, before), "the owner answers")
     subscription.unsubscribe()
     return len(answers)
 

@@ -27,6 +27,11 @@ VALUES = (CHART / "values.yaml").read_text()
         ({"images": {"services": {"digest": "abc"}}}, "/images/services/digest"),
         ({"runnerPools": []}, "/runnerPools"),
         ({"runnerPools": [{"name": "Big Ones"}]}, "/runnerPools/0/name"),
+        ({"edge": {"settings": {"drain_seconds": 60}}}, "(60) must be more than edge.settings.drain_seconds (60)"),
+        (
+            {"runnerDefaults": {"gracePeriodSeconds": 60}},
+            "runnerPools default: terminationGracePeriodSeconds (75) must be",
+        ),
         ({"runnerPools": [{"name": "other"}]}, "runnerPools must have a pool with the name default"),
         (
             {"runnerDefaults": {"sandbox": True}},
