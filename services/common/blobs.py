@@ -19,6 +19,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from services.common.errors import StartRefused
+
 if TYPE_CHECKING:  # They are not there at run time.
     from obstore import GetOptions
     from obstore.store import ClientConfig, RetryConfig
@@ -84,19 +86,27 @@ def blob_key(execution_id: str, task_id: str, run_id: str, sha256: str) -> str:
 
 
 class BlobStore:
-    """Blobs under a URL: `file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…`, `memory:///`."""
+    """Blobs under a URL: `file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…`, `memory:///`.
+
+    Raises StartRefused for one that is none, and a folder that cannot be made.
+    """
 
     def __init__(self, url: str, wait_seconds: float = WAIT_SECONDS) -> None:
-        parts = urlsplit(url)
         self._wait_seconds = wait_seconds
         self._folder: Path | None = None
         self._store: ObjectStore
-        if parts.scheme == "file":
-            self._folder = Path(unquote(parts.path))
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._store = LocalStore(self._folder)
-        else:
-            self._store = from_url(url, client_options=CLIENT, retry_config=RETRIES)
+        try:
+            parts = urlsplit(url)
+            if parts.scheme == "file":
+                self._folder = Path(unquote(parts.path))
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._store = LocalStore(self._folder)
+            else:
+                self._store = from_url(url, client_options=CLIENT, retry_config=RETRIES)
+        except (BaseError, OSError, ValueError) as error:
+            # What the error says may have a password in it.
+            reason = str(error).partition("\n")[0].replace(url or "\n", place_of(url))
+            raise StartRefused(f"{place_of(url)!r} is no place for blobs: {reason}") from error
 
     async def put(self, key: str, data: bytes) -> BlobReference:
         """Write a value; it is safe on disk, or in the object store, when this returns."""
@@ -179,6 +189,17 @@ class BlobStore:
                 await asyncio.to_thread(_sync, self._folder, key)
         return True
 
+    async def has(self, key: str) -> bool:
+        """Whether there is a blob; it is safe then."""
+        async with self._reaching(f"the blob {key} could not be looked for", 0):
+            try:
+                await obstore.head_async(self._store, key)
+                if self._folder is not None:
+                    await asyncio.to_thread(_sync, self._folder, key)
+            except FileNotFoundError:
+                return False
+        return True
+
     async def tail(self, key: str, length: int) -> Tail:
         """The last bytes of a blob, at most so many."""
         async with self._reaching(f"the blob {key} could not be read", length):
@@ -231,6 +252,13 @@ class BlobStore:
             except (FileNotFoundError, ValueError):
                 return False
         return True
+
+
+def place_of(url: str) -> str:
+    """The URL without a user, a password and what an object store may be given as a key in its query."""
+    plain = url.partition("?")[0]
+    scheme, there, rest = plain.partition("://")
+    return scheme + there + rest.rpartition("@")[2] if there else plain
 
 
 def _remove_folder(folder: Path, prefix: str) -> None:

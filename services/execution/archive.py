@@ -34,7 +34,7 @@ EVENTS_AT_ONCE = 1_000
 
 
 class Archive:
-    """Writes executions that have ended into a store. Written twice, a file is the same, so it may be broken off."""
+    """Writes executions that have ended into a store, each once."""
 
     def __init__(self, store: BlobStore, executions: ExecutionRepository, history: History) -> None:
         self._store = store
@@ -42,12 +42,15 @@ class Archive:
         self._history = history
 
     async def keep(self, execution_ids: Sequence[UUID]) -> None:
-        """Returns when all of them are written. Raises BlobError."""
+        """Returns when all of them are written, now or before. Raises BlobError."""
         for start in range(0, len(execution_ids), AT_ONCE):
             rows = await self._executions.of_ids(execution_ids[start : start + AT_ONCE])
             await asyncio.gather(*map(self._keep, rows))
 
     async def _keep(self, row: ExecutionRow) -> None:
+        key = f"{week_of(row.create_time):%Y-%m-%d}/{row.execution_id}.jsonl.gz"
+        if await self._store.has(key):
+            return
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
             # Of a fixed time, so that it is the same file each time that it is written.
             with gzip.GzipFile(fileobj=cast("IO[bytes]", file), mode="wb", mtime=0) as packed:
@@ -55,7 +58,10 @@ class Archive:
                     packed.write(orjson.dumps(line) + b"\n")
             size = file.tell()
             file.seek(0)
-            key = f"{week_of(row.create_time):%Y-%m-%d}/{row.execution_id}.jsonl.gz"
+            # Values and rows go after the file is there, whoever wrote it. If it is there by now, some may have been
+            # gone when they were read, and it is the better one; if it is not, all was read.
+            if await self._store.has(key):
+                return
             await self._store.put_file(key, cast("IO[bytes]", file), size)
 
     async def _lines(self, row: ExecutionRow) -> AsyncIterator[dict[str, Any]]:

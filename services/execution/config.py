@@ -6,13 +6,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.common.config import PREFIX, DatabaseSettings, RateText, ServiceSettings
 from services.common.derived_secrets import DerivingKeys
 
+MOST_DAYS = 36_500
+"""Of retention. A hundred years are for ever; what is much longer begins before the first date that there is."""
+
 
 class RetentionSettings(BaseSettings):
     """For how long executions are kept, and what becomes of them then."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
-    retention_days: float = Field(30.0, gt=0, description="Ended executions are kept for so long")
+    retention_days: float = Field(30.0, gt=0, le=MOST_DAYS, description="Ended executions are kept for so long")
     retention_archive_url: str = Field("", description="Where they are written to before they are dropped, if anywhere")
 
 

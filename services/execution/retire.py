@@ -15,7 +15,7 @@ from services.common.blobs import BlobError, BlobStore
 from services.common.config import DatabaseSettings, LogSettings
 from services.common.database import TROUBLE
 from services.common.errors import StartRefused
-from services.execution.config import RetentionSettings
+from services.execution.config import MOST_DAYS, RetentionSettings
 from services.execution.large_values import LargeValues
 from services.execution.repository.retention import Retention
 from services.execution.retiring import archive_of, drop_old
@@ -39,8 +39,8 @@ def main() -> None:
         help="drop what ended longer ago than so many days; by default BLOCKYARD_RETENTION_DAYS",
     )
     days = parser.parse_args().days
-    if not days > 0:
-        parser.error("--days: must be above 0")
+    if not 0 < days <= MOST_DAYS:
+        parser.error(f"--days: must be above 0 and at most {MOST_DAYS:,}")
     telemetry.configure_logs("retire", settings.log_level, settings.log_format)
     try:
         dropped = asyncio.run(_retire(settings, days))

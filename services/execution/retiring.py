@@ -64,7 +64,7 @@ async def drop_old(
     A week whose executions had all ended then is dropped. Where one had not, it holds the week: what there is of the
     others is deleted row by row, of many short ones at once, so that it holds nothing but empty pages.
 
-    With an archive, nothing is deleted before it is written there.
+    With an archive, nothing is deleted before it is written there, with its values.
 
     May end anywhere, and be run by several replicas: blobs go before the row that leads to them, rows before the
     tables of their week, and what is gone already is no error.
@@ -77,6 +77,7 @@ async def drop_old(
             execution_ids = [each.execution_id for each in ended]
             if archive is not None:
                 await archive.keep(execution_ids)
+                await _keep_below(archive, retention, execution_ids, at_once)
             await _delete_blobs(large_values, execution_ids)
             for some in _portions(ended) if held else ():
                 await retention.delete_history(some)
@@ -99,6 +100,14 @@ def _portions(ended: Sequence[Ended]) -> Iterator[list[UUID]]:
         portion.append(each.execution_id)
         size += each.size
     yield portion
+
+
+async def _keep_below(archive: Archive, retention: Retention, execution_ids: Sequence[UUID], at_once: int) -> None:
+    """Children too, whenever they are dropped: their values are kept with the topmost execution, and go with it."""
+    last: UUID | None = None
+    while below := await retention.below(execution_ids, last, at_once):
+        await archive.keep(below)
+        last = below[-1]
 
 
 async def _delete_blobs(large_values: LargeValues, execution_ids: Sequence[UUID]) -> None:

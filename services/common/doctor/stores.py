@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError
-
-from services.common.blobs import BlobError, BlobStore
+from services.common.blobs import BlobError, BlobStore, place_of
 from services.common.doctor.findings import Check, Told, ok, warning, wrong
+from services.common.errors import StartRefused
 
 FOLDER = "blockyard-doctor"
 """Below it nothing is kept: what is written there is deleted at once."""
@@ -31,7 +30,7 @@ def disk(name: str, folder: Path) -> list[Check]:
 
 
 async def _write_and_read(url: str, variable: str) -> AsyncIterator[Told]:
-    where = _place(url)
+    where = place_of(url)
     advice = (
         f"{variable} must lead to a folder that all replicas and runners share and may write to, or to a bucket "
         "that their credentials may read, write and delete in."
@@ -45,7 +44,10 @@ async def _write_and_read(url: str, variable: str) -> AsyncIterator[Told]:
             await store.get(await store.put(f"{folder}/value", value))
         finally:
             await store.delete_prefix(folder)
-    except (BlobError, BaseError, OSError, ValueError) as error:
+    except StartRefused as refusal:
+        yield wrong(str(refusal), advice)
+        return
+    except (BlobError, OSError, ValueError) as error:
         yield wrong(f"{where}: {error}", advice)
         return
     yield ok(f"{where} takes, gives and deletes values")
@@ -66,9 +68,3 @@ async def _room(folder: Path) -> AsyncIterator[Told]:
         yield warning(said, "Make some room: what needs it waits when there is none.")
     else:
         yield ok(said)
-
-
-def _place(url: str) -> str:
-    """The URL without a user and a password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

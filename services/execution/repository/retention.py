@@ -112,6 +112,27 @@ class Retention:
             )
         return [Ended(row["execution_id"], row["size"]) for row in rows]
 
+    async def below(self, execution_ids: Sequence[UUID], after: UUID | None, limit: int) -> list[UUID]:
+        """The first that have ended, or the first after one, of those that nodes of these have run, however deep."""
+        async with self._unhurried() as connection:
+            rows = await connection.fetch(
+                """
+                WITH RECURSIVE below AS (
+                    SELECT execution_id, status FROM executions WHERE parent_execution_id = ANY($1)
+                    UNION ALL
+                    SELECT e.execution_id, e.status FROM below
+                    JOIN executions e ON e.parent_execution_id = below.execution_id
+                )
+                SELECT execution_id FROM below WHERE status >= 4 AND ($2::uuid IS NULL OR execution_id > $2)
+                ORDER BY execution_id LIMIT $3
+                """,
+                execution_ids,
+                after,
+                limit,
+                timeout=LONGEST_SECONDS,
+            )
+        return [row["execution_id"] for row in rows]
+
     async def delete(self, execution_ids: Sequence[UUID]) -> None:
         """Deletes executions; what else there is of them goes with their week, or has gone."""
         async with self._unhurried() as connection:

@@ -17,6 +17,7 @@ from blockyard.dev.postgres import PostgresServer
 from blockyard.egress import open_egress
 from blockyard.files import Access, FileMissing, FilePlace, Files
 from blockyard.runner.v1.task_pb2 import Task
+from blockyard.values import encode_reference
 
 from services.common.blobs import BlobReference, BlobStore, BlobStoreAway, blob_key
 from services.common.ids import first_id, new_id
@@ -37,6 +38,11 @@ WAITS_FOR_OUTPUTS = """SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON 
 SLOW_DELETION = """
     CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END';
     CREATE TRIGGER slowly BEFORE DELETE ON executions FOR EACH ROW EXECUTE FUNCTION slowly();
+"""
+
+REFUSED_DELETION = """
+    CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END';
+    CREATE TRIGGER refused BEFORE DELETE ON executions FOR EACH ROW EXECUTE FUNCTION refused();
 """
 
 
@@ -366,4 +372,61 @@ async def test_nothing_goes_while_the_archive_cannot_be_written(postgres: Postgr
         with pytest.raises(BlobStoreAway):
             await drop_old(Retention(pool), large_values, datetime.now(UTC) - timedelta(days=30), archive=archive)
         assert await rows.fetchval("SELECT count(*) FROM executions") == 1
+        await pool.close()
+
+
+async def with_input(rows: "asyncpg.Connection[asyncpg.Record]", execution_id: UUID, value: bytes) -> None:
+    """A node execution whose input "a" this is."""
+    await rows.execute(
+        "INSERT INTO node_executions VALUES ($1, 1, 'one', 'add', 4, 1, 1, 1, 1, 1, 1, $2, '\\x90', '', 0, '')",
+        execution_id,
+        b'{"a":' + value + b"}",
+    )
+
+
+def inputs_kept(built: House, execution_id: UUID) -> list[dict[str, Any]]:
+    """The inputs of node executions in the archive."""
+    return [line["node_execution"]["inputs"] for line in archived(built, execution_id) if "node_execution" in line]
+
+
+async def test_what_was_archived_is_not_written_again_when_a_drop_was_broken_off(postgres: PostgresServer) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        retention, store, before = Retention(pool), blob_store(built), datetime.now(UTC) - timedelta(days=30)
+        monday = week_of(before - 4 * WEEK)
+        await execution_of(rows, monday, RUNNING)  # holds the week: rows go one by one
+        old = await execution_of(rows, monday + timedelta(hours=1), ENDED)
+        blob = await store.put(blob_key(str(old), f"{old}-1", "run", "hash"), b'"large"')
+        await with_input(rows, old, encode_reference(blob.key, blob.size, blob.sha256))
+        archive = archive_of((built.folder / "archive").as_uri(), pool, LargeValues(store))
+        await rows.execute(REFUSED_DELETION)
+        with pytest.raises(asyncpg.RaiseError):
+            await drop_old(retention, LargeValues(store), before, archive=archive)
+        assert not kept(built, blob)
+        assert await rows.fetchval("SELECT count(*) FROM node_executions") == 0
+        await rows.execute("DROP TRIGGER refused ON executions")
+        assert await drop_old(retention, LargeValues(store), before, archive=archive) == 1
+        assert inputs_kept(built, old) == [{"a": "large"}]
+        await pool.close()
+
+
+async def test_children_are_archived_before_the_blobs_that_they_share_with_their_root_go(
+    postgres: PostgresServer,
+) -> None:
+    async with house(postgres) as built, looking(built) as rows:
+        pool = await asyncpg.create_pool(built.database_url, server_settings={"search_path": "execution"})
+        retention, store, now = Retention(pool), blob_store(built), datetime.now(UTC)
+        root = await execution_of(rows, now - timedelta(days=80), ENDED, end=now - timedelta(days=60))
+        child, grandchild = [await execution_of(rows, now - timedelta(days=days), ENDED) for days in (70, 61)]
+        for one, parent in ((child, root), (grandchild, child)):
+            await rows.execute(
+                "UPDATE executions SET parent_execution_id = $2, root_execution_id = $3 WHERE execution_id = $1",
+                *(one, parent, root),
+            )
+            blob = await store.put(blob_key(str(root), f"{one}-1", "run", "hash"), b'"large"')
+            await with_input(rows, one, encode_reference(blob.key, blob.size, blob.sha256))
+        archive = archive_of((built.folder / "archive").as_uri(), pool, LargeValues(store))
+        assert await drop_old(retention, LargeValues(store), now - timedelta(days=30), archive=archive) == 3
+        assert [inputs_kept(built, one) for one in (child, grandchild)] == [[{"a": "large"}]] * 2
+        assert await store.sizes(str(root)) == []
         await pool.close()

@@ -15,6 +15,7 @@ from services.common.blobs import (
     BlobStoreAway,
     blob_key,
 )
+from services.common.errors import StartRefused
 from tests.stack.object_store import BUCKET_URL, object_store
 
 
@@ -32,6 +33,20 @@ async def test_a_value_comes_back_as_it_was(store: BlobStore) -> None:
 
 async def test_writing_again_changes_nothing(store: BlobStore) -> None:
     assert await store.put("a/b/c/d", b"same") == await store.put("a/b/c/d", b"same")
+
+
+async def test_what_is_there_is_known(store: BlobStore) -> None:
+    assert not await store.has("a/key")
+    await store.put("a/key", b"value")
+    assert await store.has("a/key")
+
+
+@pytest.mark.parametrize("url", ["", "no-url", "ftp://anna:pass-word@host/x", "s3://", "file:///dev/null/x"])
+def test_what_is_no_store_is_refused_in_a_line_without_its_password(url: str) -> None:
+    with pytest.raises(StartRefused, match="is no place for blobs: ") as refused:
+        BlobStore(url)
+    assert "\n" not in str(refused.value)
+    assert "pass-word" not in str(refused.value)
 
 
 def test_a_missing_value_is_named(store: BlobStore) -> None:
