@@ -49,8 +49,19 @@ def helm() -> Path:
 
 def render(values: Mapping[str, Json], *arguments: str, release: str = RELEASE) -> list[Json]:
     """The objects of the chart with these values. Raises ChartRefused."""
+    said = _run(values, "template", release, str(CHART), *arguments)
+    return [one for one in yaml.load_all(said, yaml.CSafeLoader) if one]
+
+
+def notes(values: Mapping[str, Json]) -> str:
+    """What is printed after an installation with these values. Raises ChartRefused."""
+    said = _run(values, "install", RELEASE, str(CHART), "--dry-run=client")
+    return said.partition("\nNOTES:\n")[2]
+
+
+def _run(values: Mapping[str, Json], *arguments: str) -> str:
     done = subprocess.run(
-        [helm(), "template", release, str(CHART), "--values", "-", *arguments],
+        [helm(), *arguments, "--values", "-"],
         input=json.dumps(values),
         capture_output=True,
         text=True,
@@ -58,7 +69,7 @@ def render(values: Mapping[str, Json], *arguments: str, release: str = RELEASE) 
     )
     if done.returncode:
         raise ChartRefused(done.stderr)
-    return [one for one in yaml.load_all(done.stdout, yaml.CSafeLoader) if one]
+    return done.stdout
 
 
 def containers(objects: Sequence[Json]) -> list[tuple[Json, Json]]:

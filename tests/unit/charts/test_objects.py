@@ -138,6 +138,12 @@ def test_everything_that_serves_is_asked_whether_it_is_ready(objects: list[Json]
                 assert {"startupProbe", "readinessProbe"} <= container.keys()
 
 
+def test_the_log_of_helm_test_is_there_when_it_is_asked_for(objects: list[Json]) -> None:
+    (pod,) = of_kind(objects, "Pod").values()
+    # Helm 3 ends `helm test --logs` with an error where the pod is deleted as soon as it has ended.
+    assert pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
 def test_services_select_pods_that_have_their_ports(objects: list[Json]) -> None:
     for service in of_kind(objects, "Service").values():
         selector = service["spec"]["selector"].items()

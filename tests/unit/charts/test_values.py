@@ -9,7 +9,7 @@ import yaml
 
 from services.gateway import routes
 from tests.charts.matrix import EXTERNAL, MATRIX
-from tests.charts.rendering import CHART, ChartRefused, containers, render
+from tests.charts.rendering import CHART, ChartRefused, containers, notes, render
 from tools import chart_values
 
 Json = Any  # what stands in values
@@ -204,3 +204,30 @@ def test_other_passwords_of_roles_are_a_reason_to_migrate_again() -> None:
 
     assert len(jobs({})) == 2
     assert len(jobs({"postgresql": {"passwordsSecret": "roles"}})) == 1
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    """What is printed at the end of an installation of which users see a certificate."""
+    return notes(MATRIX["edge with tls"])
+
+
+def test_commands_that_are_printed_at_the_end_name_what_is_there(said: str) -> None:
+    objects = {(one["kind"].lower(), one["metadata"]["name"]): one for one in render(MATRIX["edge with tls"])}
+    named = re.findall(r"(deployment|service|cronjob)/(\S+)", said) + re.findall(r"get (secret) (\S+)", said)
+    assert {kind for kind, _ in named} == {"deployment", "service", "cronjob", "secret"}
+    assert set(named) <= objects.keys()
+    (port,) = re.findall(r"port-forward service/b-blockyard-edge 8080:(\d+) &", said)
+    assert int(port) in {one["port"] for one in objects["service", "b-blockyard-edge"]["spec"]["ports"]}
+
+
+def test_the_first_call_waits_for_its_way_and_does_not_look_for_its_name(said: str) -> None:
+    assert re.findall(r"curl (.*) -H", said) == ["--retry 5 --retry-connrefused --insecure"]
+
+
+def test_the_doctor_has_ended_when_its_log_is_asked_for(said: str) -> None:
+    # Before that kubectl (seen with 1.32) says that a container waits to start, and gives up.
+    made, waited, read = re.findall(r"kubectl .* (?:create job|wait job|logs job).*", said)
+    assert made.endswith("create job --from=cronjob/b-blockyard-doctor doctor")
+    assert "wait job/doctor --for jsonpath='{.status.conditions[0].status}'=True" in waited
+    assert "logs job/doctor --all-containers --prefix" in read
