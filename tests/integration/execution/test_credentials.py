@@ -290,12 +290,12 @@ async def check(built: House, run: Holding, replica: int = 0) -> messages.RunVer
     return verdict
 
 
-async def known(built: House, run: Holding) -> messages.RunVerdict:
-    """The verdict once there is one: a turn may be on its way."""
+async def known(built: House, run: Holding, replica: int = 0) -> messages.RunVerdict:
+    """The verdict once there is one: a turn may be on its way, or partitions."""
     verdicts: list[messages.RunVerdict] = []
 
     async def is_known() -> bool:
-        verdicts.append(await check(built, run))
+        verdicts.append(await check(built, run, replica))
         return not verdicts[-1].unknown
 
     await until(is_known, "the run is judged")
@@ -361,7 +361,7 @@ async def test_any_replica_knows_of_a_run(postgres: PostgresServer) -> None:
         async with running(built.bus, {"call": hold}) as runner:
             _, run = await held_run(built, runner)
 
-            verdicts = [await check(built, run, replica) for replica in (0, 1)]
+            verdicts = [await known(built, run, replica) for replica in (0, 1)]
 
     assert [verdict.alive for verdict in verdicts] == [True, True]
 

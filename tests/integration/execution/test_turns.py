@@ -8,20 +8,22 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import grpc
 import msgspec
 import prometheus_client
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.dev.postgres import PostgresServer
 from blockyard.event.v1.event_pb2 import EventKind
-from blockyard.execution.v1.execution_pb2 import ExecutionStatus
+from blockyard.execution.v1.execution_pb2 import Execution, ExecutionStatus
 from blockyard.runner.v1.result_pb2 import Finish, Outcome, Output, Result, ResultBatch
 from blockyard.runner.v1.task_pb2 import Task
 
 from services.common.bus import RESULTS, Message
+from services.common.ids import new_id
 from services.execution.engine import Fact, Reported, Started
 from services.execution.engine.ends import SLICE
 from services.execution.engine.machine import BOUNDS
-from tests.integration.execution.house import House, house
+from tests.integration.execution.house import Client, House, house
 from tests.integration.execution.protocol_runner import Held, ProtocolRunner, running
 from tests.integration.execution.test_guarantees import echo, one_node
 from tests.integration.execution.test_lost_commits import WAITING_TURNS, looking
@@ -141,10 +143,23 @@ async def test_turns_become_smaller_when_they_take_too_long_to_store(postgres: P
         await rows.execute(SLOW_TURNS)
         client = built.client()
         async with running(built.bus, {"work": echo}, slots=64):
-            started = [await client.start() for _ in range(30)]
-            for execution in started:
+            for execution in [await started(client) for _ in range(30)]:
                 await client.events(execution.id, timeout=60)
                 assert await client.results(execution.id) == {"out": [1]}
+
+
+async def started(client: Client) -> Execution:
+    """A start, repeated while it is answered that a part is away: its first turn may have been too large a one."""
+    request_id = str(new_id())
+
+    async def start() -> Execution | None:
+        try:
+            return await client.start(request_id=request_id)
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            return None
+
+    return await until(start, "it is started")
 
 
 SLOW_TURNS = """
