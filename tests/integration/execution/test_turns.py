@@ -150,16 +150,18 @@ async def test_turns_become_smaller_when_they_take_too_long_to_store(postgres: P
 
 async def started(client: Client) -> Execution:
     """A start, repeated while it is answered that a part is away: its first turn may have been too large a one."""
-    request_id = str(new_id())
+    request_id, found = str(new_id()), list[Execution]()
 
-    async def start() -> Execution | None:
+    async def is_started() -> bool:
         try:
-            return await client.start(request_id=request_id)
+            found.append(await client.start(request_id=request_id))
         except grpc.aio.AioRpcError as error:
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-            return None
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        return bool(found)
 
-    return await until(start, "it is started")
+    await until(is_started, "it is started")
+    return found[0]
 
 
 SLOW_TURNS = """
