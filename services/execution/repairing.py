@@ -5,6 +5,8 @@ memory what belongs into it. This makes the streams at once, tells this replica,
 rest is done; so it may be called at any time, by several people, and again until it is.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +17,13 @@ from services.common.bus import NOTICES_CONFIGURATION, RESULTS, Bus, JetStreamRe
 from services.common.bus.errors import BusError
 from services.common.bus.jetstream import differences
 from services.execution.errors import StreamNotMade, StreamsAway
+from services.execution.marks import EVERY_SECONDS
 from services.execution.repository.looking import StandingRepository
 from services.execution.streams import partition_of
+
+NOTED_SECONDS = 3 * EVERY_SECONDS
+"""What is published now has been noted after that."""
+LOOK_SECONDS = 0.2
 
 
 class StreamState(Enum):
@@ -49,7 +56,7 @@ class Repaired:
     deaf: int
     """Those that one holds, and whose results it does not take: their consumer is missing."""
     unpublished: int
-    """Turns whose events are not known to be in the stream."""
+    """Turns that were there when this began, and whose events are not known to be in the stream."""
 
     @property
     def whole(self) -> bool:
@@ -76,6 +83,7 @@ class Repair:
 
     async def run(self) -> Repaired:
         """Makes what is missing, and looks what else is."""
+        heads = await self._standing.heads()
         try:
             streams = [await self._ensure(one) for one in self._configurations]
             await self._streams_lost()
@@ -90,8 +98,16 @@ class Repair:
             partitions.partitions,
             partitions.orphans,
             len(held - hearing),
-            await self._standing.unpublished(),
+            await self._unpublished(heads),
         )
+
+    async def _unpublished(self, heads: Mapping[int, int]) -> int:
+        """Of turns up to these. While executions go on there are always some that were written since, and what is
+        published is noted a moment later."""
+        give_up = time.monotonic() + NOTED_SECONDS
+        while (left := await self._standing.unpublished(heads)) and time.monotonic() < give_up:
+            await asyncio.sleep(LOOK_SECONDS)
+        return left
 
     async def _ensure(self, configuration: Mapping[str, Any]) -> StreamFound:
         jetstream, name = self._bus.jetstream, str(configuration["name"])

@@ -1,5 +1,6 @@
 """Questions of whoever looks after an installation: how partitions and executions stand, over all replicas."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -48,15 +49,32 @@ class StandingRepository:
         assert row is not None
         return PartitionStanding(**row)
 
-    async def unpublished(self) -> int:
-        """Turns with events that are not known to be in the stream, over all partitions."""
+    async def heads(self) -> dict[int, int]:
+        """The last feed sequence of each partition that has one."""
+        rows = await self._pool.fetch(
+            """
+            SELECT p.partition, last.feed_sequence FROM partitions p CROSS JOIN LATERAL (
+                SELECT t.feed_sequence FROM turns t
+                WHERE t.partition = p.partition ORDER BY t.feed_sequence DESC LIMIT 1
+            ) last
+            """
+        )
+        return {row["partition"]: row["feed_sequence"] for row in rows}
+
+    async def unpublished(self, through: Mapping[int, int]) -> int:
+        """Turns with events that are not known to be in the stream, up to a feed sequence of each partition."""
         count: int = await self._pool.fetchval(
             """
-            SELECT coalesce(sum(later.turns), 0)::bigint FROM partitions p CROSS JOIN LATERAL (
+            SELECT coalesce(sum(later.turns), 0)::bigint
+            FROM unnest($1::int[], $2::bigint[]) AS head (partition, last) JOIN partitions p USING (partition)
+            CROSS JOIN LATERAL (
                 SELECT count(*) AS turns FROM turns t
-                WHERE t.partition = p.partition AND t.feed_sequence > p.published_through AND t.events <> ''
+                WHERE t.partition = p.partition AND t.feed_sequence > p.published_through
+                  AND t.feed_sequence <= head.last AND t.events <> ''
             ) later
-            """
+            """,
+            list(through),
+            list(through.values()),
         )
         return count
 

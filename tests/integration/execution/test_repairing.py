@@ -99,6 +99,29 @@ async def test_all_is_rebuilt_under_load_and_every_execution_ends_once(postgres:
                 assert await client.results(execution_id) == {"last": [number + 2]}
 
 
+async def test_what_is_well_is_called_whole_while_executions_go_on(postgres: PostgresServer) -> None:
+    async with house(postgres) as built:
+        chain(built)
+        await built.add_replica()
+        client = built.client()
+        await until_whole(client)  # which makes the stream of notices
+        ended = asyncio.Event()
+
+        async def load() -> None:
+            while True:
+                await client.events((await client.start(inputs={"first": 1})).id)
+                ended.set()
+
+        async with running(built.bus, {"add": add}):
+            loading = asyncio.create_task(load())
+            await asyncio.wait_for(ended.wait(), 20)
+            answer = await repaired(client)
+            assert answer is not None
+            assert answer.whole
+            loading.cancel()
+            await asyncio.wait([loading])
+
+
 async def test_where_nothing_is_wrong_nothing_is_done_and_another_configuration_is_put_right(
     postgres: PostgresServer,
 ) -> None:

@@ -1150,7 +1150,7 @@ class RepairStreamsResponse(_message.Message):
     deaf_partitions: _builtins.int
     """Partitions whose results nobody takes, since their consumer is missing."""
     unpublished_turns: _builtins.int
-    """Turns whose events are not known to be in the stream."""
+    """Turns that were there when the call came, and whose events are not known to be in the stream."""
     whole: _builtins.bool
     """Whether nothing is missing any more."""
     @_builtins.property
