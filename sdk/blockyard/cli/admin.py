@@ -7,7 +7,7 @@ import click
 
 from blockyard.cli.output import Output, as_json, when
 from blockyard.client import Client, Repair, Rotation
-from blockyard.errors import BlockyardError, FieldViolation, Unavailable
+from blockyard.errors import BlockyardError, DeadlineExceeded, FieldViolation, Unavailable
 
 LOOK_SECONDS = 1.0
 """Between two looks whether streams are whole."""
@@ -176,10 +176,10 @@ _SAID = {"found": "was there", "changed": "has the right settings again", "made"
 
 
 async def _look(client: Client) -> Repair | None:
-    """None while NATS, or the execution service, is away."""
+    """None while NATS, or the execution service, is away or does not answer in time."""
     try:
         return await client.executions.repair_streams()
-    except Unavailable as error:
+    except (Unavailable, DeadlineExceeded) as error:
         click.echo(str(error), err=True)
         return None
 

@@ -131,9 +131,10 @@ class Messaging:
         )
 
     def _reason(self, error: Exception) -> str:
-        if isinstance(error, TimeoutError) and not self._errors:
+        reason = (self._errors or [str(error)])[-1]
+        # Its library tells of an error without words where a server takes the connection and says nothing.
+        if not reason or reason == TimeoutError.__name__:
             return f"no answer within {REACHING:g} seconds"
-        reason = (self._errors or [str(error) or type(error).__name__])[-1]
         return "nothing listens there" if f"[Errno {errno.ECONNREFUSED}]" in reason else reason
 
     async def _jetstream(self) -> AsyncIterator[Told]:

@@ -251,6 +251,14 @@ def test_a_repair_waits_until_all_is_whole_and_says_what_was_made(offices: Scrip
     ]
 
 
+def test_a_repair_asks_again_when_an_answer_does_not_come_in_time(offices: Script) -> None:
+    offices.repairs = [repair(False, True)]
+    offices.faults_of["RepairStreams"] = [status(grpc.StatusCode.DEADLINE_EXCEEDED, "")]
+    done = blockyard("admin", "repair", "--wait", "0.05")
+    assert (done.exit_code, len(offices.calls)) == (0, 2)
+    assert done.stdout.endswith("every event is published\n")
+
+
 def test_a_repair_that_takes_too_long_says_what_is_missing(offices: Script) -> None:
     offices.repairs = [repair(False, False, 7)]
     done = blockyard("admin", "repair", "--wait", "0", "--json")
