@@ -6,7 +6,6 @@ rest is done; so it may be called at any time, by several people, and again unti
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +20,9 @@ from services.execution.marks import EVERY_SECONDS
 from services.execution.repository.looking import StandingRepository
 from services.execution.streams import partition_of
 
-NOTED_SECONDS = 3 * EVERY_SECONDS
-"""What is published now has been noted after that."""
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = EVERY_SECONDS / 4
+LOOKS = 12
+"""What is published now has been noted after so many."""
 
 
 class StreamState(Enum):
@@ -104,9 +103,12 @@ class Repair:
     async def _unpublished(self, heads: Mapping[int, int]) -> int:
         """Of turns up to these. While executions go on there are always some that were written since, and what is
         published is noted a moment later."""
-        give_up = time.monotonic() + NOTED_SECONDS
-        while (left := await self._standing.unpublished(heads)) and time.monotonic() < give_up:
+        left = await self._standing.unpublished(heads)
+        for _ in range(LOOKS):
+            if not left:
+                break
             await asyncio.sleep(LOOK_SECONDS)
+            left = await self._standing.unpublished(heads)
         return left
 
     async def _ensure(self, configuration: Mapping[str, Any]) -> StreamFound:
