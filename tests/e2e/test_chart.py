@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import blockyard
+import httpx2
 
 from services.common.identity import user_token
 from tests.charts.clusters import cluster, secret
 from tests.charts.pods import Cluster
 from tests.charts.rendering import RELEASE
 from tests.rollout.evidence import repeated
-from tests.rollout.load import chain
+from tests.rollout.load import PROBE_SECONDS, chain
 from tests.stack.certificates import Authority
 from tests.waiting import until
 
@@ -57,9 +58,14 @@ async def ends_well(built: Cluster, owner: Any) -> None:
 
 
 async def replace_pods_under_load(built: Cluster) -> None:
-    """Executions go on, each node of them once, while a pod of each kind that they need is replaced."""
+    """Executions go on, each node of them once, and each call is answered, while a pod of each kind is replaced."""
     token = user_token(built.secret(f"{RELEASE}-blockyard-tokens")["jwt-secret"], "user", "user", 600)
-    async with blockyard.connect(built.address_of(f"{RELEASE}-blockyard-edge"), token) as client:
+    edge = built.address_of(f"{RELEASE}-blockyard-edge")
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        blockyard.connect(edge, token) as client,
+        httpx2.AsyncClient(base_url=f"http://{edge}", headers=headers, timeout=30) as rest,
+    ):
         graph = await client.graphs.create(chain())
         ended = asyncio.Event()
 
@@ -67,9 +73,15 @@ async def replace_pods_under_load(built: Cluster) -> None:
             while not ended.is_set():
                 assert await client.run(graph, {"value": 1}, 60) == {"value": [1]}
 
+        async def call() -> None:
+            while not ended.is_set():
+                assert (await rest.get("/api/graphs")).status_code == 200
+                await asyncio.sleep(PROBE_SECONDS)
+
         async with asyncio.TaskGroup() as tasks:
             for _ in range(3):
                 tasks.create_task(run())
+            tasks.create_task(call())
             for component in ("execution", "runner-default", "edge"):
                 pod = built.pods[f"{RELEASE}-blockyard-{component}-0"]
                 assert await built.replace(pod, hurry=True) == []
