@@ -117,6 +117,15 @@ _DENIED: Mapping[str, tuple[int | None, int | None]] = {
     "semget": (64, 190),
     "mq_open": (240, 180),
 }
+# Calls whose first argument is a process, which can only be oneself (0): the kernel lets a user take limits and turns from
+# all that are the user's, such as the one that watches.
+_OF_ONESELF: Mapping[str, tuple[int, int]] = {
+    "prlimit64": (302, 261),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+}
+_SETPRIORITY = (141, 140)
 _CLONE, _CLONE_3 = (56, 220), (435, 435)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 _IOCTL = (16, 29)
@@ -163,9 +172,14 @@ def _instructions(machine: _Machine, families: tuple[int, ...]) -> list[bytes]:
     # Its flags are behind a pointer, where no filter can look. Without it the C library takes `clone`.
     code += _denied(_CLONE_3[machine.column], errno.ENOSYS)
     code += _denied_with_bits(_CLONE[machine.column], _NEW_NAMESPACES)
+    for pair in _OF_ONESELF.values():
+        code += _allowed_only(pair[machine.column], (0,), errno.EPERM)
+    # Of what (0: a process), and which.
+    code += _allowed_only(_SETPRIORITY[machine.column], (0,), errno.EPERM)
+    code += _allowed_only(_SETPRIORITY[machine.column], (0,), errno.EPERM, argument=1)
     # Others reach past the network namespace (vsock) or into rarely used parts of the kernel.
-    code += _allowed_only(_SOCKET[machine.column], families)
-    code += _allowed_only(_SOCKETPAIR[machine.column], (_UNIX,))
+    code += _allowed_only(_SOCKET[machine.column], families, errno.EAFNOSUPPORT)
+    code += _allowed_only(_SOCKETPAIR[machine.column], (_UNIX,), errno.EAFNOSUPPORT)
     code += _denied_values(_IOCTL[machine.column], 1, (_TIOCSTI, _TIOCLINUX))
     return [*code, _instruction(_RETURN, _ALLOW)]
 
@@ -189,13 +203,13 @@ def _denied_with_bits(number: int, bits: int) -> list[bytes]:
     return _rule(number, 0, [_instruction(_JUMP_ANY_BIT, bits, no=1), _instruction(_RETURN, _ERROR | errno.EPERM)])
 
 
-def _allowed_only(number: int, values: tuple[int, ...]) -> list[bytes]:
+def _allowed_only(number: int, values: tuple[int, ...], error: int, argument: int = 0) -> list[bytes]:
     checks = [
         # Over the comparisons that are left, and over the refusal.
         _instruction(_JUMP_EQUAL, value, yes=len(values) - position)
         for position, value in enumerate(values)
     ]
-    return _rule(number, 0, [*checks, _instruction(_RETURN, _ERROR | errno.EAFNOSUPPORT)])
+    return _rule(number, argument, [*checks, _instruction(_RETURN, _ERROR | error)])
 
 
 def _denied_values(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:

@@ -24,20 +24,33 @@ def memory_above(proc: int, limit: int) -> bool:
     # The sum counts pages that a fork shares once for each process, so it can only be too large.
     if sum(_numbers(proc, "status", _QUICK)) * _KIBIBYTE <= limit:
         return False
-    return sum(_numbers(proc, "smaps_rollup", _EXACT)) * _KIBIBYTE > limit
+    return sum(_exact(proc, process) for process in _processes(proc)) * _KIBIBYTE > limit
+
+
+def _exact(proc: int, process: str) -> int:
+    found = list(_fields(proc, f"{process}/smaps_rollup", _EXACT))
+    # A process can close itself to those of its own user, such as the first one of a container.
+    return sum(found or _fields(proc, f"{process}/status", _QUICK))
 
 
 def _numbers(proc: int, name: str, fields: tuple[bytes, ...]) -> Iterator[int]:
     """The numbers of these fields in this file of each process."""
+    for process in _processes(proc):
+        yield from _fields(proc, f"{process}/{name}", fields)
+
+
+def _processes(proc: int) -> list[str]:
     try:
-        processes = [entry for entry in os.listdir(proc) if entry.isdigit()]
+        return [entry for entry in os.listdir(proc) if entry.isdigit()]
     except OSError:
         # The last of them has ended.
-        return
-    for process in processes:
-        for line in _lines(proc, f"{process}/{name}"):
-            if line.startswith(fields):
-                yield int(line.split()[1])
+        return []
+
+
+def _fields(proc: int, path: str, fields: tuple[bytes, ...]) -> Iterator[int]:
+    for line in _lines(proc, path):
+        if line.startswith(fields):
+            yield int(line.split()[1])
 
 
 def _lines(proc: int, path: str) -> list[bytes]:

@@ -110,6 +110,7 @@ for _ in range(4):
         time.sleep(99)
 time.sleep(99)
 """
+HIDES = "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)" + FORKS
 FORKS_ON = """
 import os, time
 started = 0
@@ -137,6 +138,7 @@ SAME = {
     "time": (Program("sleep 1000", Language.BASH), Limits(seconds=0.3)),
     "memory of one process": (Program("try: bytearray(256 << 20)\nexcept MemoryError: print('no')"), SMALL),
     "memory of all": (Program(FORKS), SMALL),
+    "memory of all, where none can be looked into": (Program(HIDES), SMALL),
     "processes": (Program(FORKS_ON), Limits(seconds=30, processes=20)),
     "output": (Program("yes", Language.BASH), Limits(seconds=30, output=1000)),
     "files": (
@@ -163,7 +165,7 @@ async def test_outcome_is_that_of_a_sandbox_on_one_machine(sandbox: KubernetesSa
 
 async def test_code_reaches_neither_the_network_nor_the_first_process(sandbox: KubernetesSandbox) -> None:
     code = """
-import os, signal, socket
+import os, resource, signal, socket
 def held(action, *arguments):
     try:
         return action(*arguments)
@@ -171,6 +173,11 @@ def held(action, *arguments):
         return type(error).__name__
 print(held(socket.socket, socket.AF_INET), held(socket.socket, socket.AF_INET6))
 print(held(os.listdir, "/proc/1/fd"), held(open, "/proc/1/mem"), held(os.kill, 1, signal.SIGKILL))
+for signal_ in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    os.kill(1, signal_)
+print(held(resource.prlimit, 1, resource.RLIMIT_NOFILE, (0, 0)), held(resource.prlimit, 1, resource.RLIMIT_CPU, (0, 0)))
+print(held(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0)), held(os.setpriority, os.PRIO_PROCESS, 1, 19))
+print(held(os.setpriority, os.PRIO_USER, 0, 19), resource.getrlimit(resource.RLIMIT_NOFILE)[0], os.nice(1))
 print(held(open, "/etc/x", "w"), sorted(os.environ))
 """
 
@@ -179,6 +186,9 @@ print(held(open, "/etc/x", "w"), sorted(os.environ))
     assert outcome.stdout.splitlines() == [
         "OSError OSError",
         "PermissionError PermissionError None",
+        "PermissionError PermissionError",
+        "PermissionError PermissionError",
+        "PermissionError 256 11",
         "OSError ['HOME', 'LANG', 'PATH', 'TMPDIR', 'USER']",
     ]
 

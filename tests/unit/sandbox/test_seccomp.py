@@ -82,6 +82,18 @@ def test_sockets_are_local_or_of_the_internet(machine: str, family: int) -> None
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_limits_and_turns_of_other_processes_cannot_be_set(machine: str) -> None:
+    column = list(MACHINES).index(machine)
+    setpriority = seccomp._SETPRIORITY[column]
+
+    for pair in seccomp._OF_ONESELF.values():
+        assert answer(machine, pair[column], 0) == ALLOWED
+        assert answer(machine, pair[column], 1) == refused(errno.EPERM)
+    assert answer(machine, setpriority, 0, 0) == ALLOWED
+    assert answer(machine, setpriority, 0, 1) == answer(machine, setpriority, 2, 0) == refused(errno.EPERM)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_terminals_take_no_input_from_programs(machine: str) -> None:
     assert answer(machine, IOCTL[machine], 0, 0x5412) == refused(errno.EPERM)
     # The kernel looks at the low half of the command alone.

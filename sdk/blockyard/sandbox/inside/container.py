@@ -177,8 +177,6 @@ class Runner(asyncio.Protocol):
 async def serve(key: bytes, incoming: int, outgoing: int) -> None:
     """One task, then the end."""
     loop = asyncio.get_running_loop()
-    # As the first process it has no default handlers.
-    loop.add_signal_handler(signal.SIGTERM, os._exit, 0)
     runner = Runner(key, outgoing)
     await loop.connect_read_pipe(lambda: runner, os.fdopen(incoming, "rb", buffering=0))
     runner.say({"ready": True, "python": sys.version.split()[0]})
@@ -206,6 +204,9 @@ def main(hello: dict[str, Any]) -> None:
         # It kills every process that it can: in a container, those are the program's.
         sys.exit("this is no first process of a container: set shareProcessNamespace to false")
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # The kernel drops signals to a first process that has no handler for them. Python has one for this, and ignored it
+    # would be for the program as well. So nothing that the program sends ends this process; SIGKILL from outside does.
+    signal.signal(signal.SIGINT, lambda *_: None)
     incoming, outgoing = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
