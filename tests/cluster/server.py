@@ -9,6 +9,7 @@ their absence. Scheduling, images, quotas and admission are what a test says of 
 import asyncio
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -34,10 +35,11 @@ class Refusal:
 
     status: int
     message: str
+    reason: str = ""
 
     def response(self) -> web.Response:
         """As a Status."""
-        return _status(self.status, self.message)
+        return _status(self.status, self.message, self.reason)
 
 
 @dataclass(eq=False)
@@ -56,6 +58,11 @@ class Cluster:
     refuse_jobs: Refusal | None = None
     refuse_pods: Refusal | None = None
     refuse_attach: Refusal | None = None
+    refuse_watches: Refusal | None = None
+    garbage: str | None = None
+    """What is answered instead to everything, with a status that says that all is well."""
+    count: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often (verb, resource) was asked for."""
     waiting: Json = None
     """What containers wait for instead of being started, as `state.waiting` has it."""
     oldest: int = 0
@@ -226,6 +233,9 @@ class Cluster:
         if scheme.lower() != "bearer" or token != TOKEN:
             raise web.HTTPUnauthorized(text=_text(401, "Unauthorized"))
         self.calls.add((verb, resource))
+        self.count[verb, resource] += 1
+        if self.garbage is not None:
+            raise web.HTTPOk(text=self.garbage)
 
     async def _create_job(self, request: web.Request) -> web.Response:
         self._asked(request, "create", "jobs")
@@ -234,7 +244,7 @@ class Cluster:
         if self.refuse_jobs is not None:
             return self.refuse_jobs.response()
         if name in self.jobs:
-            return _status(409, f'jobs.batch "{name}" already exists')
+            return _status(409, f'jobs.batch "{name}" already exists', "AlreadyExists")
         self.made.append(deepcopy(job))
         job["metadata"]["creationTimestamp"] = _now()
         self.jobs[name] = job
@@ -269,6 +279,8 @@ class Cluster:
             self._asked(request, "list", "pods")
             return self._list(request, "PodList", self.pods)
         self._asked(request, "watch", "pods")
+        if self.refuse_watches is not None:
+            return self.refuse_watches.response()
         seen = int(request.query["resourceVersion"])
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -350,12 +362,13 @@ def _selected(request: web.Request) -> Callable[[Json], bool]:
     return lambda one: wanted <= one["metadata"]["labels"].items()
 
 
-def _status(code: int, message: str) -> web.Response:
-    return web.Response(status=code, text=_text(code, message), content_type="application/json")
+def _status(code: int, message: str, reason: str = "") -> web.Response:
+    return web.Response(status=code, text=_text(code, message, reason), content_type="application/json")
 
 
-def _text(code: int, message: str) -> str:
-    return json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message})
+def _text(code: int, message: str, reason: str = "") -> str:
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message}
+    return json.dumps({**status, "reason": reason})
 
 
 def _now() -> str:

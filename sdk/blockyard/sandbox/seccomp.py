@@ -117,8 +117,8 @@ _DENIED: Mapping[str, tuple[int | None, int | None]] = {
     "semget": (64, 190),
     "mq_open": (240, 180),
 }
-# Calls whose first argument is a process, which can only be oneself (0): the kernel lets a user take limits and turns from
-# all that are the user's, such as the one that watches.
+# Calls whose first argument is a process, which can only be oneself (0): the kernel lets a user take limits and turns
+# from all that are the user's, such as the one that watches.
 _OF_ONESELF: Mapping[str, tuple[int, int]] = {
     "prlimit64": (302, 261),
     "sched_setscheduler": (144, 119),

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -35,6 +36,10 @@ pytestmark = pytest.mark.skipif(not namespaces_work(), reason="containers here a
 
 LIMITS = Limits(seconds=30)
 QUOTA = Refusal(403, 'jobs.batch "s" is forbidden: exceeded quota: small, requested: count/jobs.batch=1')
+# Of quotas that are written by several at once.
+CONFLICT = Refusal(
+    409, 'Operation cannot be fulfilled on resourcequotas "small": the object has been modified', "Conflict"
+)
 Opening = Callable[..., AbstractAsyncContextManager[KubernetesSandbox]]
 
 
@@ -324,8 +329,11 @@ async def test_container_that_cannot_start_says_why(cluster: Cluster, sandbox: K
     assert "Back-off" in str(raised.value)
 
 
-async def test_place_that_comes_is_taken(cluster: Cluster, sandbox: KubernetesSandbox) -> None:
-    cluster.refuse_jobs = QUOTA
+@pytest.mark.parametrize("refusal", [QUOTA, CONFLICT])
+async def test_job_that_cannot_be_made_yet_is_made_later(
+    cluster: Cluster, sandbox: KubernetesSandbox, refusal: Refusal
+) -> None:
+    cluster.refuse_jobs = refusal
     running = asyncio.create_task(sandbox.run(Program("1"), LIMITS))
     await until(lambda: ("create", "jobs") in cluster.calls, "it was refused")
     cluster.refuse_jobs = None
@@ -335,9 +343,34 @@ async def test_place_that_comes_is_taken(cluster: Cluster, sandbox: KubernetesSa
 
 async def test_pod_that_finds_no_place_is_waited_for_and_told_of(cluster: Cluster, sandbox_of: Opening) -> None:
     cluster.refuse_pods = Refusal(403, "exceeded quota: small, requested: pods=1")
-    async with sandbox_of(start_seconds=1) as sandbox:
+    async with sandbox_of(start_seconds=2) as sandbox:
         with pytest.raises(SandboxLost, match="exceeded quota: small"):
             await sandbox.run(Program("1"), LIMITS)
+    # Many wait at once where there is no room.
+    assert cluster.count["create", "pods"] <= 2
+
+
+async def test_server_that_lets_nothing_be_watched_is_asked_ever_more_seldom(
+    cluster: Cluster, sandbox: KubernetesSandbox
+) -> None:
+    cluster.refuse_watches = Refusal(429, "too many requests")
+    await until(lambda: cluster.count["watch", "pods"] == 2, "it was refused")
+    second = time.monotonic()
+    await until(lambda: cluster.count["watch", "pods"] == 4, "it was refused again")
+
+    # 0.4 s and 0.8 s, of which a list that went well takes nothing back.
+    assert time.monotonic() - second > 1
+
+
+@pytest.mark.parametrize("garbage", ["<html>", '{"items": 7, "metadata": 7}'])
+async def test_answers_that_are_none_are_no_fault_of_the_program(
+    cluster: Cluster, sandbox_of: Opening, garbage: str
+) -> None:
+    cluster.garbage = garbage
+    async with sandbox_of(start_seconds=1) as sandbox:
+        with pytest.raises(SandboxLost, match="did not run within 1 s"):
+            await sandbox.run(Program("1"), LIMITS)
+        cluster.garbage = None
 
 
 REFUSED = {

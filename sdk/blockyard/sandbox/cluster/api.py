@@ -42,9 +42,10 @@ _PASSING = (408, 409, 429, 500, 502, 503, 504)
 class ApiError(Exception):
     """The API server refused a call, or could not be asked."""
 
-    def __init__(self, what: str, status: int, message: str) -> None:
-        """`status` is that of HTTP; 0 if there was no answer."""
+    def __init__(self, what: str, status: int, message: str, reason: str = "") -> None:
+        """`status` is that of HTTP; 0 if there was no answer of a server. `reason` is a word of that server's."""
         super().__init__(message)
+        self.reason = reason
         self.what = what
         self.status = status
         self.message = message
@@ -90,18 +91,18 @@ class Api:
 
     async def create_job(self, job: Json) -> None:
         """One that is there already is this one: names are never given twice, but an answer may have been lost."""
+        # The other conflict is one of quotas, which many write at once.
         try:
             await self._call("create a Job", "POST", "/apis/batch/v1/namespaces/{namespace}/jobs", body=job)
         except ApiError as error:
-            if error.status != 409:
+            if error.reason != "AlreadyExists":
                 raise
 
     async def list_jobs(self, labels: Mapping[str, str]) -> list[Json]:
         """Those with these labels."""
         path = "/apis/batch/v1/namespaces/{namespace}/jobs"
         found = await self._call("list Jobs", "GET", path, {"labelSelector": _selector(labels)})
-        items: list[Json] = found["items"]
-        return items
+        return _listed("list Jobs", found)[0]
 
     async def delete_job(self, name: str) -> None:
         """With its pods. One that is gone already is no error."""
@@ -124,7 +125,7 @@ class Api:
         found = await self._call(
             "list Pods", "GET", "/api/v1/namespaces/{namespace}/pods", {"labelSelector": _selector(labels)}
         )
-        return found["items"], found["metadata"]["resourceVersion"]
+        return _listed("list Pods", found)
 
     async def watch_pods(self, labels: Mapping[str, str], version: str) -> AsyncIterator[tuple[str, Json]]:
         """(kind of change, object) from that version on, until the server ends it. Raises ApiError; 410: list anew."""
@@ -143,12 +144,10 @@ class Api:
                 if response.status >= 400:
                     raise _refused(what, response.status, await response.response.read())
                 while line := await response.response.content.readline():
-                    change = json.loads(line)
-                    if change["type"] == "ERROR":
-                        raise ApiError(what, int(change["object"].get("code", 0)), str(change["object"].get("message")))
-                    yield change["type"], change["object"]
+                    yield _change(what, line)
             finally:
                 response.response.close()
+        # ValueError: a line that has no end.
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiError(what, 0, _said(error)) from error
 
@@ -184,7 +183,10 @@ class Api:
             raise ApiError(what, 0, _said(error)) from error
         if response.status >= 400:
             raise _refused(what, response.status, content)
-        return json.loads(content)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise ApiError(what, 0, _no_answer(content)) from error
 
     async def _request(self, method: str, path: str, query: Mapping[str, str], body: Json, timeout: Any) -> Any:
         parameters = await self._parameters(self._rest, method, path, query, body)
@@ -260,10 +262,37 @@ def _selector(labels: Mapping[str, str]) -> str:
 
 def _refused(what: str, status: int, content: bytes) -> ApiError:
     try:
-        message = str(json.loads(content)["message"])
+        said = json.loads(content)
+        message, reason = str(said["message"]), str(said.get("reason", ""))
     except (ValueError, KeyError, TypeError):
-        message = content.decode(errors="replace")
-    return ApiError(what, status, message.strip()[:1000])
+        message, reason = content.decode(errors="replace"), ""
+    return ApiError(what, status, message.strip()[:1000], reason)
+
+
+def _listed(what: str, found: Json) -> tuple[list[Json], str]:
+    """What is in a list, and its version."""
+    try:
+        return list(found["items"] or ()), str(found["metadata"]["resourceVersion"])
+    except (KeyError, TypeError) as error:
+        raise ApiError(what, 0, _no_answer(found)) from error
+
+
+def _change(what: str, line: bytes) -> tuple[str, Json]:
+    """(kind, object) of a line of a watch."""
+    try:
+        change = json.loads(line)
+        kind, one = change["type"], change["object"]
+        if kind == "ERROR":
+            raise ApiError(what, int(one.get("code", 0)), str(one.get("message")))
+        # Whoever watches goes on from it.
+        str(one["metadata"]["resourceVersion"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ApiError(what, 0, _no_answer(line)) from error
+    return kind, one
+
+
+def _no_answer(found: Any) -> str:
+    return f"this is no answer of an API server: {found!r:.200}"
 
 
 def _said(error: BaseException) -> str:

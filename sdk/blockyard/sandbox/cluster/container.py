@@ -27,7 +27,7 @@ AROUND_SECONDS = 60
 EXPLAIN_SECONDS = 5.0
 PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 5.0
-# Without a pod for so long, the server is asked why.
+# Without a pod for so long, the server is asked why; then after ever longer pauses.
 NO_POD_SECONDS = 0.5
 DELETE_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
@@ -153,9 +153,10 @@ class Container:
 
     async def _runs(self, described: Any) -> None:
         """Returns once the pod's container runs. Raises SandboxError if it never will."""
+        pause = NO_POD_SECONDS
         while True:
             try:
-                async with asyncio.timeout(NO_POD_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._pods.until(lambda: self._settled() or self._pods.trouble is not None)
             except TimeoutError:
                 pass
@@ -171,6 +172,7 @@ class Container:
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 await self._ask_why(described)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _settled(self) -> bool:
         pod = self._pods.of(self.name)

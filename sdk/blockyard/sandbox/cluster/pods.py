@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,11 +57,11 @@ class Pods:
         """Watches until it is cancelled."""
         pause = PAUSE_SECONDS
         while True:
+            began = time.monotonic()
             try:
                 pods, version = await self._api.list_pods(self._labels)
                 self._found = {_job(pod): pod for pod in pods if _job(pod) in self._expected}
                 self._noticed(None)
-                pause = PAUSE_SECONDS
                 while True:
                     version = await self._follow(version)
                     # Whoever ends each watch at once is not asked without a pause.
@@ -68,6 +69,9 @@ class Pods:
             except ApiError as error:
                 if error.status != TOO_OLD:
                     self._noticed(error)
+            if time.monotonic() - began > LONGEST_PAUSE_SECONDS:
+                # It went well before, which a list alone does not say.
+                pause = PAUSE_SECONDS
             # What a watch was begun too late for, or broke off in, is in the next list.
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
