@@ -1,6 +1,7 @@
 """A program and its limits on their way into a container, and what came of it on the way back, as JSON objects."""
 
 import base64
+import json
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -11,17 +12,22 @@ from blockyard.sandbox.program import End, Language, Limits, Outcome, Program, S
 _ERRORS: dict[str, type[SandboxError]] = {
     one.__name__: one for one in (LanguageUnavailable, ProgramInvalid, SandboxUnavailable)
 }
+# Of a program as JSON: it is in memory a few times over, and its variables stand in a folder of 64 MB.
+MOST_BYTES = 32 << 20
 _TEXTS = ("step", "stdout", "stderr", "setup_output", "start_error")
 
 
 def task_message(program: Program, limits: Limits) -> dict[str, Any]:
-    """What is to be run."""
+    """What is to be run. Raises ProgramInvalid."""
     described = {
         "code": program.code,
         "language": program.language.value,
         "setup_commands": list(program.setup_commands),
         "variables": dict(program.variables),
     }
+    size = len(json.dumps(described))
+    if size > MOST_BYTES:
+        raise ProgramInvalid(f"the code and its variables have {size} bytes; the limit is {MOST_BYTES}")
     return {"program": described, "limits": asdict(limits)}
 
 

@@ -8,7 +8,21 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
-from blockyard.sandbox import End, LanguageUnavailable, Limits, Outcome, Program, SandboxFile, framing, wire
+from blockyard.sandbox import (
+    End,
+    LanguageUnavailable,
+    Limits,
+    Outcome,
+    Program,
+    ProgramInvalid,
+    SandboxError,
+    SandboxFile,
+    SandboxLost,
+    SandboxUnavailable,
+    framing,
+    wire,
+)
+from blockyard.sandbox.cluster import states
 from blockyard.sandbox.cluster.inside import modules
 from blockyard.sandbox.cluster.job import described
 from blockyard.sandbox.cluster.settings import ClusterSettings
@@ -95,6 +109,52 @@ def test_program_and_outcome_travel_whole() -> None:
     assert wire.task_of(json.loads(json.dumps(wire.task_message(program, limits)))) == (program, limits)
     message = json.loads(json.dumps(wire.outcome_message(OUTCOME)))
     assert wire.outcome_of(message, limits, "") == OUTCOME
+
+
+def test_program_that_is_too_large_is_refused_before_it_is_sent() -> None:
+    program = Program("x", variables={"n": "x" * wire.MOST_BYTES})
+
+    with pytest.raises(ProgramInvalid, match=r"the code and its variables have 33\d+ bytes; the limit is 33554432"):
+        wire.task_message(program, Limits())
+
+
+def pod_that_ended(why: str, message: str, **terminated: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "n", "name": "p", **({"deletionTimestamp": "now"} if terminated else {})},
+        "spec": {},
+        "status": {
+            "phase": "Failed",
+            "reason": why,
+            "message": message,
+            # A proxy that a mesh has added.
+            "containerStatuses": [{"name": "a", "state": {}}, {"name": "code", "state": {"terminated": terminated}}],
+        },
+    }
+
+
+def test_eviction_is_the_programs_end_where_it_used_up_what_is_its_own() -> None:
+    own = pod_that_ended("Evicted", 'Container code exceeded its local ephemeral storage limit "256Mi".')
+    nodes = pod_that_ended(
+        "Evicted", "The node was low on resource: memory. Container code was using 1Mi, which exceeds its request of 0."
+    )
+
+    assert type(states.why_ended(own)) is SandboxError
+    assert type(states.why_ended(nodes)) is SandboxLost
+
+
+def test_pod_that_was_deleted_says_so_once_its_container_has_ended() -> None:
+    deleted = pod_that_ended("", "", exitCode=137, reason="Error")
+
+    assert str(states.why_ended(deleted)).endswith("pod n/p: it was deleted")
+
+
+def test_container_that_could_not_be_made_in_time_is_waited_for() -> None:
+    def waiting(message: str) -> dict[str, Any]:
+        state = {"waiting": {"reason": "CreateContainerError", "message": message}}
+        return {**pod_that_ended("", ""), "status": {"containerStatuses": [{"name": "code", "state": state}]}}
+
+    assert states.why_not(waiting("context deadline exceeded")) is None
+    assert isinstance(states.why_not(waiting("no such file")), SandboxUnavailable)
 
 
 def test_error_inside_is_an_error_outside() -> None:

@@ -105,9 +105,12 @@ class Container:
 
     async def run(self, program: Program, limits: Limits) -> Outcome:
         """What came of it. Raises SandboxError, or NotTaken."""
+        # In a thread: variables may be large.
+        task = await asyncio.to_thread(lambda: framing.framed(wire.task_message(program, limits)))
         try:
-            await self._send(framing.framed(wire.task_message(program, limits)))
-            await self._next()
+            async with asyncio.timeout(SILENT_SECONDS):
+                await self._send(task)
+                await self._next()
         except (ConnectionEnded, TimeoutError) as error:
             raise NotTaken from error
         try:
@@ -259,7 +262,7 @@ class Container:
                     self._stderr += data
                     del self._stderr[:-_STDERR_BYTES]
         except framing.NotAFrame as error:
-            log.warning("the sandbox %s says what it should not: %s", self.name, error)
+            self._messages.put_nowait({"error": SandboxError.__name__, "message": f"an answer that is none: {error}"})
         finally:
             self._messages.put_nowait(None)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from blockyard.sandbox.cluster.job import CONTAINER
 from blockyard.sandbox.errors import SandboxError, SandboxLost, SandboxUnavailable
 
 Json = Any  # objects of Kubernetes
@@ -30,7 +31,7 @@ def why_not(pod: Json) -> SandboxError | None:
     """Why its container will not run; None while it still may."""
     waiting = _container(pod).get("state", {}).get("waiting", {})
     reason, said = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in _NEVER:
+    if reason in _NEVER and "deadline exceeded" not in said:
         return SandboxUnavailable(f"code cannot run here: {_named(pod)}: {reason}: {said}. {_NEVER[reason]}.")
     if reason == "ImagePullBackOff":
         # The registry may be away, so it is tried again elsewhere and later.
@@ -72,7 +73,7 @@ def why_ended(pod: Json | None, said: str = "") -> SandboxError:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             reason, message = condition.get("reason", reason), condition.get("message", message)
     terminated = _terminated(pod)
-    if reason == "Evicted" and "exceeds" in message:
+    if reason == "Evicted" and "exceed" in message and "node was low" not in message:
         # What it may use was used up by the code itself: it would be so again.
         return SandboxError(f"the code was stopped: {message}")
     if reason:
@@ -88,7 +89,8 @@ def why_ended(pod: Json | None, said: str = "") -> SandboxError:
     if terminated.get("exitCode") == 0:
         # So it ends when nobody is there any more.
         return SandboxLost(f"the connection to the sandbox broke off while the code ran: {name}")
-    how = "it was deleted" if pod.get(GONE) else terminated.get("reason", "it is not known why")
+    deleted = pod.get(GONE) or "deletionTimestamp" in pod["metadata"]
+    how = "it was deleted" if deleted else terminated.get("reason", "it is not known why")
     return SandboxLost(f"the sandbox was ended while the code ran: {name}: {how}")
 
 
@@ -99,8 +101,8 @@ def _named(pod: Json) -> str:
 
 
 def _container(pod: Json) -> Json:
-    statuses = pod["status"].get("containerStatuses")
-    return statuses[0] if statuses else {}
+    # Others may have been added to it.
+    return next((one for one in pod["status"].get("containerStatuses") or () if one["name"] == CONTAINER), {})
 
 
 def _terminated(pod: Json) -> Json:

@@ -160,10 +160,15 @@ class Runner(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         self._heard = asyncio.get_running_loop().time()
-        for content in self._frames.add(data):
-            message = framing.message_in(content)
-            if "alive" not in message:
-                self.tasks.put_nowait(message)
+        try:
+            for content in self._frames.add(data):
+                message = framing.message_in(content)
+                if "alive" not in message:
+                    self.tasks.put_nowait(message)
+        except framing.NotAFrame as error:
+            # An event loop would go on after it, and nobody would be told.
+            print(f"what came in is no message: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
 
     def eof_received(self) -> None:
         """Called by the event loop: nobody wants the answer any more."""
