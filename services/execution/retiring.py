@@ -81,8 +81,7 @@ async def drop_old(
             await _delete_blobs(large_values, execution_ids)
             for some in _portions(ended) if held else ():
                 await retention.delete_history(some)
-            await retention.delete(execution_ids)
-            dropped += len(execution_ids)
+            dropped += await retention.delete(execution_ids)
             last = execution_ids[-1]
         if not held:
             await retention.drop(week)

@@ -158,6 +158,14 @@ async def test_nats_is_away(look: Patients) -> None:
     assert "cannot be reached" in finding.said
 
 
+async def test_urls_are_none(look: Patients) -> None:
+    urls = {"NATS_URL": "nats://anna:pass-word@127.0.0.1:none", "DATABASE_URL": "postgresql://anna:pass-word@[::1/x"}
+    found = await look("execution-1", urls)
+    assert [found[check][0].verdict for check in ("postgresql", "nats")] == [Verdict.WRONG] * 2
+    assert found["postgresql"][0].advice == "Correct BLOCKYARD_DATABASE_URL."
+    assert "pass-word" not in str(found)
+
+
 async def test_jetstream_was_wiped(look: Patients, tmp_path: Path) -> None:
     nats = await start_nats(tmp_path / "nats")
     try:
@@ -240,6 +248,9 @@ async def test_the_port_of_a_peer_is_wrong(stack: Stack, look: Patients) -> None
     )
     assert found["graph service"][0].said == f"{stack.credentials_address} is another service than graph"
     assert found["credentials service"][0].said.startswith(f"127.0.0.1:{port} cannot be reached")
+    too_long = f"{'a' * 64}:1"  # no name server need be asked
+    found = await look("execution-1", {"GRAPH_ADDRESS": too_long})
+    assert found["graph service"][0].said == f"{too_long}: there is no such host"
 
 
 async def test_the_name_of_a_setting_has_a_slip(look: Patients) -> None:

@@ -234,7 +234,10 @@ def _unreachable(error: Exception, where: str, service: str) -> Told:
 
 def _place(url: str) -> str:
     """host:port of a URL of PostgreSQL, and nothing that is secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are not closed, for one
+        return "BLOCKYARD_DATABASE_URL"
     query: dict[str, Any] = parse_qs(parts.query)
     host = parts.hostname or query.get("host", ["localhost"])[0]
     try:

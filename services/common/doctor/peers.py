@@ -173,7 +173,8 @@ def _not_reached(name: str, address: str, variable: str, error: grpc.aio.AioRpcE
             "Both sides speak TLS or none does (BLOCKYARD_TLS_CA here, BLOCKYARD_TLS_CERTIFICATE there), with "
             "certificates of the same authority that are valid now, and there for this host.",
         )
-    if "DNS" in details or "resolution" in details.lower():
+    # The one is of the resolver that gRPC brings along, the others of the system's.
+    if "lookup" in details or "DNS" in details or "resolution" in details.lower():
         return wrong(f"{address}: there is no such host", f"Correct {variable}, or the name service.")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return wrong(

@@ -133,12 +133,14 @@ class Retention:
             )
         return [row["execution_id"] for row in rows]
 
-    async def delete(self, execution_ids: Sequence[UUID]) -> None:
-        """Deletes executions; what else there is of them goes with their week, or has gone."""
+    async def delete(self, execution_ids: Sequence[UUID]) -> int:
+        """Deletes executions, and returns how many there were; what else there is of them goes with their week, or has
+        gone."""
         async with self._unhurried() as connection:
-            await connection.execute(
+            done = await connection.execute(
                 "DELETE FROM executions WHERE execution_id = ANY($1)", execution_ids, timeout=LONGEST_SECONDS
             )
+        return int(done.rpartition(" ")[2])
 
     async def delete_history(self, execution_ids: Sequence[UUID]) -> None:
         """Deletes all that there is of executions in tables by week: there may be very much of each."""

@@ -426,7 +426,8 @@ async def test_children_are_archived_before_the_blobs_that_they_share_with_their
             blob = await store.put(blob_key(str(root), f"{one}-1", "run", "hash"), b'"large"')
             await with_input(rows, one, encode_reference(blob.key, blob.size, blob.sha256))
         archive = archive_of((built.folder / "archive").as_uri(), pool, LargeValues(store))
-        assert await drop_old(retention, LargeValues(store), now - timedelta(days=30), archive=archive) == 3
+        both = [drop_old(retention, LargeValues(store), now - timedelta(days=30), archive=archive) for _ in range(2)]
+        assert sum(await asyncio.gather(*both)) == 3, "each is counted by whoever deletes it"
         assert [inputs_kept(built, one) for one in (child, grandchild)] == [[{"a": "large"}]] * 2
         assert await store.sizes(str(root)) == []
         await pool.close()
