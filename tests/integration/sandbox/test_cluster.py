@@ -362,6 +362,19 @@ async def test_server_that_lets_nothing_be_watched_is_asked_ever_more_seldom(
     assert time.monotonic() - second > 1
 
 
+async def test_proxy_of_the_environment_is_not_for_the_api_server(
+    cluster: Cluster, sandbox_of: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        # As other clients of Kubernetes read it, this is the server's address; Python's knows no networks.
+        monkeypatch.setenv(name, "127.0.0.0/8")
+
+    async with sandbox_of(start_seconds=5) as sandbox:
+        assert (await sandbox.run(Program("1"), LIMITS)).succeeded
+
+
 @pytest.mark.parametrize("garbage", ["<html>", '{"items": 7, "metadata": 7}'])
 async def test_answers_that_are_none_are_no_fault_of_the_program(
     cluster: Cluster, sandbox_of: Opening, garbage: str

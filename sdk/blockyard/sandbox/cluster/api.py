@@ -234,8 +234,12 @@ async def _configuration() -> "Configuration":
     configuration.connection_pool_maxsize = CONNECTIONS
     # As other clients of Kubernetes check certificates: authorities of clusters may lack what Python wants since 3.13.
     configuration.disable_strict_ssl_verification = True
-    # Streams last as long as what they are of.
-    configuration.client_session_kwargs = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)}
+    configuration.client_session_kwargs = {
+        # Streams last as long as what they are of.
+        "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        # A proxy that a pod is given leads out of the cluster, and Python reads no networks in NO_PROXY.
+        "trust_env": False,
+    }
     try:
         if path := os.environ.get("KUBECONFIG"):
             await config.load_kube_config(config_file=path, client_configuration=configuration)
