@@ -138,6 +138,13 @@ def test_everything_that_serves_is_asked_whether_it_is_ready(objects: list[Json]
                 assert {"startupProbe", "readinessProbe"} <= container.keys()
 
 
+def test_what_starts_is_given_the_time_that_names_may_take(objects: list[Json]) -> None:
+    for _, container in containers(objects):
+        if probe := container.get("startupProbe"):
+            # Envoy takes 70 seconds where no DNS answers; killed before that it would be started anew minutes later.
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
+
+
 def test_the_log_of_helm_test_is_there_when_it_is_asked_for(objects: list[Json]) -> None:
     (pod,) = of_kind(objects, "Pod").values()
     # Helm 3 ends `helm test --logs` with an error where the pod is deleted as soon as it has ended.
