@@ -2,7 +2,7 @@
 
 import time
 
-from blockyard.block import BlockError, BlockExecutionError, BlockInterrupted, Context
+from blockyard.block import BlockError, BlockExecutionError, Context
 from blockyard.common.v1.errors_pb2 import NodeErrorReason
 from blockyard.runner.v1.result_pb2 import Finish, Outcome
 from blockyard.values import encode
@@ -20,6 +20,7 @@ MAX_STATS_BYTES = 128 << 10
 COMPLETED = Outcome.OUTCOME_COMPLETED
 FAILED = Outcome.OUTCOME_FAILED
 RETURNED = Outcome.OUTCOME_RETURNED
+RUNNER_LOST = NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
 
 
 class BlockFailed(Exception):
@@ -38,10 +39,10 @@ def completed(run: Run, context: Context | None = None) -> Finish:
 
 
 def failed(run: Run, error: BaseException, context: Context | None = None) -> Finish:
-    """The run ended with an error; with that of what it ran on, it goes back."""
+    """The run ended with an error; with that of what it ran on (BlockInterrupted, here or elsewhere), it goes back."""
     reason, message = judge(error)
     message = without_secrets(run, message)
-    if isinstance(error, BlockInterrupted):
+    if reason == RUNNER_LOST:
         return not_begun(run, message)
     finish = Finish(outcome=FAILED, error=message, reason=reason, duration_us=_duration_us(run))
     _report(finish, run, context)
@@ -78,8 +79,7 @@ def ended_process(death: Death) -> Finish:
 
 def not_begun(run: Run, why: str) -> Finish:
     """Nothing of the block has happened, or counts: the task goes back, unless its owner has granted this one run."""
-    reason = NodeErrorReason.NODE_ERROR_REASON_RUNNER_LOST
-    return Finish(outcome=FAILED, error=why, reason=reason) if run.claimed else returned(why, reason)
+    return Finish(outcome=FAILED, error=why, reason=RUNNER_LOST) if run.claimed else returned(why, RUNNER_LOST)
 
 
 def returned(

@@ -95,7 +95,11 @@ async def test_a_failure_has_its_reason_and_its_earlier_outputs(
 
 @pytest.mark.parametrize(
     ("name", "outcome"),
-    [("InterruptedBlock", Outcome.OUTCOME_RETURNED), ("InterruptedPaymentBlock", Outcome.OUTCOME_FAILED)],
+    [
+        ("InterruptedBlock", Outcome.OUTCOME_RETURNED),
+        ("InterruptedComputationBlock", Outcome.OUTCOME_RETURNED),
+        ("InterruptedPaymentBlock", Outcome.OUTCOME_FAILED),
+    ],
 )
 async def test_a_run_whose_ground_went_away_goes_back_unless_it_may_not_be_repeated(
     shared_house: House, name: str, outcome: "Outcome.ValueType"

@@ -114,6 +114,14 @@ class InterruptedPaymentBlock(InterruptedBlock):
     effect_of_class = Effect.ONCE
 
 
+class InterruptedComputationBlock(_TestBlockBase):
+    cpu_bound = True
+
+    def run(self, input_data: _Input) -> SyncBlockOutput:
+        yield "value", "before"
+        raise BlockInterrupted("the sandbox was evicted")
+
+
 class FailingBlock(_TestBlockBase):
     async def run(self, input_data: _Input) -> BlockOutput:
         yield "value", "before"
