@@ -164,7 +164,8 @@ class Api:
         except aiohttp.WSServerHandshakeError as error:
             # What the server says comes with no answer to a handshake.
             said = "the account cannot create and get pods/attach" if error.status == 403 else error.message
-            raise ApiError(what, error.status, said) from error
+            # One that says that all is well, and is no handshake, comes from something else.
+            raise ApiError(what, error.status if error.status >= 400 else 0, said) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(what, 0, _said(error)) from error
         try:
@@ -184,9 +185,12 @@ class Api:
         if response.status >= 400:
             raise _refused(what, response.status, content)
         try:
-            return json.loads(content)
-        except ValueError as error:
+            found = json.loads(content)
+            # Every object has one; without it nothing was made, or deleted.
+            str(found["kind"])
+        except (ValueError, KeyError, TypeError) as error:
             raise ApiError(what, 0, _no_answer(content)) from error
+        return found
 
     async def _request(self, method: str, path: str, query: Mapping[str, str], body: Json, timeout: Any) -> Any:
         parameters = await self._parameters(self._rest, method, path, query, body)
