@@ -43,6 +43,9 @@ log = structlog.get_logger()
 NEAR_MS = 60_000
 """Timers that are due within this time are kept in a heap; the sweep finds the others in time."""
 
+LATER_SECONDS = 5.0
+"""After so long, what cannot be taken in now comes again."""
+
 PARKED_SECONDS = 3_600.0
 """When an execution that cannot be driven is looked at again."""
 
@@ -477,10 +480,10 @@ class Driver:
                 if receipt.batch:
                     self.parts.instructions.recorded(receipt)
 
-    def leave(self, arrivals: Sequence[Arrival]) -> None:
-        """What cannot be taken in now is neither recorded nor void: results come again, and claims are asked again."""
+    def leave(self, arrivals: Sequence[Arrival], seconds: float = LATER_SECONDS) -> None:
+        """What cannot be taken in now is neither recorded nor void: results come again then, claims are asked again."""
         for receipt in {id(arrival.receipt): arrival.receipt for arrival in arrivals if arrival.receipt}.values():
-            receipt.hand_back_later()
+            receipt.hand_back_later(seconds)
 
     def _answer_claim(self, arrival: Arrival) -> None:
         assert arrival.answer is not None

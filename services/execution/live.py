@@ -129,8 +129,8 @@ class Receipt:
 
     acknowledge: Callable[[], None]
     hand_back: Callable[[], None]
-    hand_back_later: Callable[[], None]
-    """For what cannot be taken in for a while."""
+    hand_back_later: Callable[[float], None]
+    """For what cannot be taken in for so many seconds."""
     runner_id: str
     batch: int
     remaining: int

@@ -16,7 +16,7 @@ from services.common.database import TROUBLE
 from services.execution.children import is_child
 from services.execution.commands import CommandUnreadable, command_fact
 from services.execution.dispatch import Dispatcher
-from services.execution.driver import Driver
+from services.execution.driver import LATER_SECONDS, Driver
 from services.execution.engine import Continued
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.engine.state import LiveStatus
@@ -40,6 +40,9 @@ OVERDUE = 60.0
 
 MOST_OVERDUE = 1_000
 """As many of them are counted at most."""
+
+SOON_SECONDS = 0.02
+"""After so long, what came for another owner comes again. Not at once: a runner may go on calling it this one's."""
 
 TOO_MANY_LOADS = 5
 """An execution that was loaded so often, and never came to a commit or stayed for SETTLED, is parked."""
@@ -86,7 +89,7 @@ class Residence:
         try:
             loaded = await self._load(list(waiting))
             missing = [UUID(bytes=key) for key in waiting if key not in loaded]
-            alive = await self.turns.unended(missing) if missing else set()
+            alive = await self.turns.unended(missing) if missing else {}
         except TROUBLE as error:
             log.warning("executions cannot be loaded", error=repr(error))
             self.driver.excused.update(waiting)
@@ -106,8 +109,9 @@ class Residence:
                 self.driver.place(live, [*first, *useful])
                 self.driver.look_at_timer(live)
             elif key in loaded or UUID(bytes=key) in alive:
-                # It is parked, or belongs to another owner by now: what came for it has to come again.
-                self.driver.leave(arrivals)
+                partition = loaded[key][0].partition if key in loaded else alive[UUID(bytes=key)]
+                # It is parked; or belongs to another owner by now, to whom what comes again is passed on.
+                self.driver.leave(arrivals, LATER_SECONDS if partition in self.leases.held else SOON_SECONDS)
             else:
                 self.driver.settle(arrivals)
 

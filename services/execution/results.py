@@ -24,9 +24,6 @@ log = structlog.get_logger()
 PENDING = 1_024
 """Messages of a partition that are delivered and not acknowledged, at most."""
 
-LATER = b'-NAK {"delay": 5000000000}'
-"""In nanoseconds."""
-
 HEAD_SECONDS = 10.0
 """Longest time that timers wait for the results of before a take-over."""
 
@@ -105,7 +102,7 @@ class Results:
         receipt = Receipt(
             acknowledge=lambda: self._answer(delivery, b"+ACK"),
             hand_back=lambda: self._answer(delivery, b"-NAK"),
-            hand_back_later=lambda: self._answer(delivery, LATER),
+            hand_back_later=lambda seconds: self._answer(delivery, b'-NAK {"delay": %d}' % int(seconds * 1e9)),
             runner_id=batch.runner_id,
             batch=number,
             remaining=len(own) + bool(foreign),

@@ -45,7 +45,7 @@ class Restart:
     killed: Sequence[str]
 
 
-async def roll(built: Cluster, load: Load, *, together: bool) -> tuple[list[Restart], float]:
+async def roll(built: Cluster, load: Load, *, together: bool, only: str) -> tuple[list[Restart], float]:
     """Restarts all pods under load; returns the restarts, and when the first began."""
     token = user_token(built.secret(f"{RELEASE}-blockyard-tokens")["jwt-secret"], "rollout", "user", TOKEN_SECONDS)
     edge = built.address_of(f"{RELEASE}-blockyard-edge")
@@ -62,7 +62,7 @@ async def roll(built: Cluster, load: Load, *, together: bool) -> tuple[list[Rest
             await asyncio.sleep(CALM_SECONDS)
             first = time.time()
             async with asyncio.TaskGroup() as rolling:
-                for pods in _pods_to_restart(built):
+                for pods in _pods_to_restart(built, only):
                     task = rolling.create_task(_restart(built, pods, restarts))
                     if not together:
                         await task
@@ -72,11 +72,11 @@ async def roll(built: Cluster, load: Load, *, together: bool) -> tuple[list[Rest
     return restarts, first
 
 
-def _pods_to_restart(built: Cluster) -> list[list[Pod]]:
-    """By their owners."""
+def _pods_to_restart(built: Cluster, only: str) -> list[list[Pod]]:
+    """By their owners; of one part alone if it is named."""
     owners: dict[str, list[Pod]] = {}
     for pod in built.pods.values():
-        if pod.owner["kind"] in ("Deployment", "StatefulSet"):
+        if pod.owner["kind"] in ("Deployment", "StatefulSet") and only in pod.owner["metadata"]["name"]:
             owners.setdefault(pod.owner["metadata"]["name"], []).append(pod)
     return list(owners.values())
 
@@ -125,11 +125,11 @@ def say(restarts: Sequence[Restart], first: float, load: Load, found: Sequence[G
     return not any(findings.values())
 
 
-async def run(folder: Path, *, together: bool) -> bool:
+async def run(folder: Path, *, together: bool, only: str) -> bool:
     """True if nothing failed."""
     load = Load()
     async with cluster(folder, VALUES) as built:
-        restarts, first = await roll(built, load, together=together)
+        restarts, first = await roll(built, load, together=together, only=only)
         found = await gaps(built.database_url, load.chains)
         return say(restarts, first, load, found, await repeated(built.database_url))
 
@@ -139,6 +139,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="./task rollout --", description="Restarts every pod of the chart under load."
     )
+    parser.add_argument("--only", metavar="PART", default="", help="pods of this part, such as execution")
+    parser.add_argument("--keep", action="store_true", help="keep the logs also if all is well")
     parser.add_argument("--together", action="store_true", help="all at once, each part one pod after the other")
     options = parser.parse_args()
     keep_files_in_memory()
@@ -146,9 +148,9 @@ def main() -> int:
     folder.chmod(0o755)
     well = False
     try:
-        well = asyncio.run(run(folder, together=options.together))
+        well = asyncio.run(run(folder, together=options.together, only=options.only))
     finally:
-        if well:
+        if well and not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             print(f"Logs are in {folder}")

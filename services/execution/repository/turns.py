@@ -281,12 +281,13 @@ class TurnRepository:
             )
         return {row["partition"]: row["feed_sequence"] for row in rows}
 
-    async def unended(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Those of these executions that have not ended."""
+    async def unended(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Those of these executions that have not ended, with their partitions."""
         rows = await self._pool.fetch(
-            "SELECT execution_id FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4", list(ids)
+            "SELECT execution_id, partition FROM executions WHERE execution_id = ANY($1::uuid[]) AND status < 4",
+            list(ids),
         )
-        return {row["execution_id"] for row in rows}
+        return {row["execution_id"]: row["partition"] for row in rows}
 
     async def park(self, replica_id: str, execution_id: UUID, reason: str, seconds: float) -> None:
         """Puts an execution aside that its owner cannot drive, to be looked at again after a while."""

@@ -19,18 +19,21 @@ from prometheus_client import REGISTRY
 
 from services.common.blobs import BlobStore
 from services.common.ids import new_id
+from services.execution import leases
 from services.execution.accepting import Acceptance, RequestIdTaken
 from services.execution.config import ExecutionSettings
-from services.execution.engine import Topology
-from services.execution.engine.plan import encode_plan
+from services.execution.engine import Reported, Topology
+from services.execution.engine.plan import Plan, encode_plan
 from services.execution.large_values import LIMIT, LargeValues
+from services.execution.live import Arrival, Receipt
 from services.execution.loading import Loader
 from services.execution.metrics import METRICS
-from services.execution.owner import owning
-from services.execution.records import ExecutionRow
+from services.execution.owner import Owner, owning
+from services.execution.records import ExecutionRow, NewExecution
 from services.execution.repository.executions import ExecutionRepository
 from services.execution.repository.retention import Retention
 from services.execution.repository.turns import TurnRepository
+from services.execution.residence import SOON_SECONDS
 from services.execution.starting import Starter
 from services.execution.watching import Watchers
 from tests import signing
@@ -592,12 +595,9 @@ def cancelled_starts() -> float:
     return REGISTRY.get_sample_value("blockyard_grpc_server_call_seconds_count", labels) or 0.0
 
 
-async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_of_is_in_memory_once(
-    postgres: PostgresServer,
-) -> None:
-    builder = PlanBuilder()
-    builder.node("work", nothing)
-    plan = builder.plan()
+@asynccontextmanager
+async def alone(postgres: PostgresServer, plan: Plan) -> AsyncIterator[tuple[Owner, NewExecution]]:
+    """An owner of the only partition, and an execution of the plan there, of which it has not been told."""
     execution = dataclasses.replace(new(b"hash of the plan"), partition=0)
     async with (
         house(postgres) as built,
@@ -621,12 +621,39 @@ async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_
         async with owning(settings, pool, built.bus, loader, Watchers(), large_values, starter, None) as owner:
             await until(lambda: owner.own_partitions() == [0], "the partition is held")
             await ExecutionRepository(pool).start([execution], {execution.plan_hash: encode_plan(plan)})
-            # As a look at the rows does.
-            owner.residence.hint(execution.execution_id)
-            key = execution.execution_id.bytes
-            found = await until(lambda: owner.driver.live.get(key), "it is found in the rows")
-            assert owner.accepted(ExecutionRow.accepted(execution, datetime.now(UTC)))
-            assert owner.driver.live[key] is found
+            yield owner, execution
+
+
+async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_of_is_in_memory_once(
+    postgres: PostgresServer,
+) -> None:
+    builder = PlanBuilder()
+    builder.node("work", nothing)
+    async with alone(postgres, builder.plan()) as (owner, execution):
+        # As a look at the rows does.
+        owner.residence.hint(execution.execution_id)
+        key = execution.execution_id.bytes
+        found = await until(lambda: owner.driver.live.get(key), "it is found in the rows")
+        assert owner.accepted(ExecutionRow.accepted(execution, datetime.now(UTC)))
+        assert owner.driver.live[key] is found
+
+
+async def test_what_comes_for_a_partition_that_was_just_given_up_is_passed_on_soon(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BALANCE", 3600.0)
+    builder = PlanBuilder()
+    builder.node("work", nothing)
+    async with alone(postgres, builder.plan()) as (owner, execution):
+        owner.residence.hint(execution.execution_id)
+        key = execution.execution_id.bytes
+        await until(lambda: key in owner.driver.live, "it is in memory")
+        await owner.release([0])
+        asked: list[float] = []
+        receipt = Receipt(lambda: None, lambda: None, asked.append, "runner", 0, 1)
+        owner.driver.arrive(Arrival(key, Reported(1, 1, 7), receipt))
+        await until(lambda: asked, "it is handed back")
+        assert asked == [SOON_SECONDS]
 
 
 async def test_a_start_for_which_there_is_no_room_in_memory_waits_as_a_row(postgres: PostgresServer) -> None:
