@@ -1,6 +1,7 @@
 """`blockyard doctor` on a stack that is well, and what it says of a dozen that are not.
 
-The broken ones are the stack's own processes with one thing in their environment that is not as it should be.
+The broken ones are the stack's own processes with one thing in their environment that is not as it should be. With
+`pytest -s` it prints what is said of each.
 """
 
 import datetime
@@ -64,6 +65,7 @@ class Patients:
             found: dict[str, list[Finding]] = {}
             async for finding in findings(settings_class, checks, clock):
                 if finding.verdict is not Verdict.OK and (finding.check not in OF_OTHERS or finding.check == wanted):
+                    print(f"{process}: {finding.check}: {finding.verdict.value}: {finding.said} {finding.advice}")
                     found.setdefault(finding.check, []).append(finding)
         return found
 
