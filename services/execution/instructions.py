@@ -12,6 +12,9 @@ from services.execution.live import Live, Receipt
 RECORDED_PAUSE = 0.02
 """Seconds for which recorded results are gathered before their runners are told."""
 
+ALL = "all"
+"""In place of a runner's id, which begins with its pool and a dash."""
+
 TOLD_TO_ALL = 200
 """Runs, and runners, at most, when it is not known who holds what; for the rest their heartbeats are waited for."""
 
@@ -32,6 +35,12 @@ class Instructions:
     def send(self, runner_id: str, instruction: Instruction) -> None:
         """Tells a runner something."""
         self.bus.publish_now(f"blockyard.runner.{runner_id}", instruction.SerializeToString())
+
+    def call_the_roll(self) -> None:
+        """Has every runner send a heartbeat at once."""
+        told = self.new()
+        told.beat = True
+        self.send(ALL, told)
 
     def drop(self, runner_id: str, live: Live, number: int) -> None:
         """Nobody wants this node execution's run any more."""

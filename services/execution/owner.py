@@ -94,6 +94,7 @@ class Owner:
     driver: Driver
     dispatcher: Dispatcher
     runners: Runners
+    instructions: Instructions
     sender: TaskSender
     watchers: Watchers
     residence: Residence
@@ -152,6 +153,11 @@ class Owner:
         """There is a command for an execution, whoever holds its partition."""
         if not self.commanded(execution_id, partition):
             self.bus.publish_now(hint_subject(partition), hint_payload(execution_id))
+
+    def reconnected(self) -> None:
+        """NATS was away: nobody could be heard, and runners that came back first have told of themselves in vain."""
+        self.vigil.outage()
+        self.instructions.call_the_roll()
 
     # Partitions come and go
 
@@ -411,6 +417,7 @@ async def owning(
         driver,
         dispatcher,
         runners,
+        instructions,
         sender,
         watchers,
         residence,
@@ -434,7 +441,9 @@ async def owning(
         await patiently(turns.open)
         beats = await bus.subscribe("blockyard.heartbeat", lambda delivery: heartbeats.hear(delivery.data))
         told = await bus.subscribe(BALANCE_SUBJECT, lambda delivery: leases.look())
-        forget = bus.on_reconnect(vigil.outage)
+        # Nothing is sent to runners that are not known: partitions that are taken would wait for the next heartbeats.
+        instructions.call_the_roll()
+        forget = bus.on_reconnect(owner.reconnected)
         works = {
             "turns": driver.run(),
             "loads": residence.load_absent(),

@@ -36,7 +36,9 @@ class Heartbeats:
 
     async def run(self) -> None:
         """Beat until it is cancelled."""
-        subscription = await self._bus.subscribe(f"blockyard.runner.{self._runner_id}", self._instructed)
+        subscriptions = [
+            await self._bus.subscribe(f"blockyard.runner.{told}", self._instructed) for told in (self._runner_id, "all")
+        ]
         forget = self._bus.on_reconnect(self.beat)
         try:
             while True:
@@ -44,7 +46,8 @@ class Heartbeats:
                 await asyncio.sleep(self._interval)
         finally:
             forget()
-            subscription.unsubscribe()
+            for subscription in subscriptions:
+                subscription.unsubscribe()
 
     def drain(self) -> None:
         """Say from now on that no more tasks are taken."""
@@ -82,6 +85,8 @@ class Heartbeats:
             self._drop(holding)
         for number in told.resend_batches:
             self._sender.send_again(self._kept.resend(number))
+        if told.beat:
+            self.beat()
 
     def _drop(self, holding: Holding) -> None:
         run = self._scheduler.held.get((holding.execution_id, holding.node_execution))

@@ -53,7 +53,9 @@ class ProtocolRunner:
 
     async def run(self) -> None:
         consumer = PullConsumer(self.bus, TASKS, f"pool-{self.pool}", f"blockyard.task.{self.pool}")
-        subscription = await self.bus.subscribe(f"blockyard.runner.{self.runner_id}", self._instructed)
+        subscriptions = [
+            await self.bus.subscribe(f"blockyard.runner.{told}", self._instructed) for told in (self.runner_id, "all")
+        ]
         beating = asyncio.create_task(self._beat())
         try:
             while True:
@@ -65,7 +67,8 @@ class ProtocolRunner:
                         await self._run(task)
         finally:
             beating.cancel()
-            subscription.unsubscribe()
+            for subscription in subscriptions:
+                subscription.unsubscribe()
             await consumer.close()
 
     async def _run(self, task: Task) -> None:
@@ -151,24 +154,28 @@ class ProtocolRunner:
 
     async def _beat(self) -> None:
         while True:
-            self.beats += 1
-            holdings = [
-                self._holding(result, result.run_id, number if result.HasField("finish") else 0)
-                for number, batch in self.kept.items()
-                for result in batch.results
-                if result.HasField("finish")
-            ]
-            holdings += [self._holding(task, 1) for task in self.held.values()]
-            beat = Heartbeat(
-                runner_id=self.runner_id,
-                pool=self.pool,
-                slots=self.slots,
-                free_slots=self.slots,
-                number=self.beats,
-                holdings=holdings,
-            )
-            self.bus.publish_now("blockyard.heartbeat", beat.SerializeToString())
+            self.beat()
             await asyncio.sleep(self.heartbeat_seconds)
+
+    def beat(self) -> None:
+        """Tells of what it holds."""
+        self.beats += 1
+        holdings = [
+            self._holding(result, result.run_id, number if result.HasField("finish") else 0)
+            for number, batch in self.kept.items()
+            for result in batch.results
+            if result.HasField("finish")
+        ]
+        holdings += [self._holding(task, 1) for task in self.held.values()]
+        beat = Heartbeat(
+            runner_id=self.runner_id,
+            pool=self.pool,
+            slots=self.slots,
+            free_slots=self.slots,
+            number=self.beats,
+            holdings=holdings,
+        )
+        self.bus.publish_now("blockyard.heartbeat", beat.SerializeToString())
 
     def _instructed(self, delivery: Delivery) -> None:
         if self.deaf:
@@ -186,6 +193,8 @@ class ProtocolRunner:
             if number in self.kept:
                 batch = self.kept[number]
                 self.bus.publish_now(f"blockyard.result.{batch.results[0].partition}", batch.SerializeToString())
+        if told.beat:
+            self.beat()
 
 
 @asynccontextmanager

@@ -98,6 +98,19 @@ async def test_an_orderly_end_gives_the_partitions_up_at_once(postgres: Postgres
             assert await built.client().results(execution.id) == {"out": [1]}
 
 
+async def test_a_replica_that_comes_asks_who_the_runners_are(postgres: PostgresServer) -> None:
+    # Without runners nothing is sent, and they would tell of themselves an hour later.
+    async with house(postgres, runner_silence=7200.0) as built:
+        one_node(built)
+        first = await built.add_replica()
+        async with running(built.bus, {"work": echo}, heartbeat_seconds=3600.0):
+            await close(built, first)
+            await built.add_replica()
+            execution = await built.client().start()
+            await built.client().events(execution.id)
+            assert await built.client().results(execution.id) == {"out": [1]}
+
+
 async def test_replicas_tell_each_other_of_partitions_whatever_the_clock_says(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

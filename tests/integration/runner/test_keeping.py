@@ -1,6 +1,6 @@
 """Results are kept until they are recorded, whatever happens to NATS and to messages; and claims before that."""
 
-from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest
+from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, Instruction
 from blockyard.runner.v1.result_pb2 import Outcome
 
 from services.common.bus import StreamLimits
@@ -76,6 +76,16 @@ async def test_no_two_heartbeats_in_a_row_leave_out_a_run_that_is_not_recorded(b
 
     between = owner.beats[owner.beats.index(first) : owner.beats.index(last)]
     assert sum(not beat.holdings for beat in between) <= 1
+
+
+async def test_a_heartbeat_comes_when_it_is_asked_for(broken_house: House) -> None:
+    owner = broken_house.owner
+    await broken_house.add_runner(heartbeat_seconds=3600)
+    await owner.until(lambda: bool(owner.beats), "the first heartbeat")
+
+    owner.instruct("all", Instruction(beat=True))
+
+    await owner.until(lambda: len(owner.beats) == 2, "the one that was asked for")
 
 
 async def test_a_runner_with_too_many_unrecorded_results_pulls_no_more(broken_house: House) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#blockyard/runner/v1/heartbeat.proto\x12\x13\x62lockyard.runner.v1\"\xa1\x01\n\tHeartbeat\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x12\n\nfree_slots\x18\x04 \x01(\x05\x12\x0e\n\x06number\x18\x05 \x01(\x03\x12.\n\x08holdings\x18\x06 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\"z\n\x07Holding\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\x0c\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\x0e\n\x06run_id\x18\x05 \x01(\x06\x12\r\n\x05\x62\x61tch\x18\x06 \x01(\x03\"\xaa\x01\n\x0bInstruction\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x18\n\x10recorded_batches\x18\x02 \x03(\x03\x12.\n\x08recorded\x18\x03 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12*\n\x04\x64rop\x18\x04 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x16\n\x0eresend_batches\x18\x05 \x03(\x03\"L\n\x0c\x43laimRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12)\n\x03run\x18\x02 \x01(\x0b\x32\x1c.blockyard.runner.v1.Holding\"0\n\rClaimResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#blockyard/runner/v1/heartbeat.proto\x12\x13\x62lockyard.runner.v1\"\xa1\x01\n\tHeartbeat\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x12\n\nfree_slots\x18\x04 \x01(\x05\x12\x0e\n\x06number\x18\x05 \x01(\x03\x12.\n\x08holdings\x18\x06 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\"z\n\x07Holding\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\x0c\x12\x16\n\x0enode_execution\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\x0e\n\x06run_id\x18\x05 \x01(\x06\x12\r\n\x05\x62\x61tch\x18\x06 \x01(\x03\"\xb8\x01\n\x0bInstruction\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x18\n\x10recorded_batches\x18\x02 \x03(\x03\x12.\n\x08recorded\x18\x03 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12*\n\x04\x64rop\x18\x04 \x03(\x0b\x32\x1c.blockyard.runner.v1.Holding\x12\x16\n\x0eresend_batches\x18\x05 \x03(\x03\x12\x0c\n\x04\x62\x65\x61t\x18\x06 \x01(\x08\"L\n\x0c\x43laimRequest\x12\x11\n\trunner_id\x18\x01 \x01(\t\x12)\n\x03run\x18\x02 \x01(\x0b\x32\x1c.blockyard.runner.v1.Holding\"0\n\rClaimResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDING']._serialized_start=224
   _globals['_HOLDING']._serialized_end=346
   _globals['_INSTRUCTION']._serialized_start=349
-  _globals['_INSTRUCTION']._serialized_end=519
-  _globals['_CLAIMREQUEST']._serialized_start=521
-  _globals['_CLAIMREQUEST']._serialized_end=597
-  _globals['_CLAIMRESPONSE']._serialized_start=599
-  _globals['_CLAIMRESPONSE']._serialized_end=647
+  _globals['_INSTRUCTION']._serialized_end=533
+  _globals['_CLAIMREQUEST']._serialized_start=535
+  _globals['_CLAIMREQUEST']._serialized_end=611
+  _globals['_CLAIMRESPONSE']._serialized_start=613
+  _globals['_CLAIMRESPONSE']._serialized_end=661
 # @@protoc_insertion_point(module_scope)

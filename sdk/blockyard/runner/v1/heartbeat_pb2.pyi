@@ -112,7 +112,7 @@ Global___Holding: _TypeAlias = Holding  # noqa: Y015
 
 @_typing.final
 class Instruction(_message.Message):
-    """Published by an owner on the core subject blockyard.runner.<runner_id>."""
+    """Published by an owner on the core subject blockyard.runner.<runner_id>, or for all runners on blockyard.runner.all."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,8 +121,11 @@ class Instruction(_message.Message):
     RECORDED_FIELD_NUMBER: _builtins.int
     DROP_FIELD_NUMBER: _builtins.int
     RESEND_BATCHES_FIELD_NUMBER: _builtins.int
+    BEAT_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Token of the owner."""
+    beat: _builtins.bool
+    """True if the runner is to send a heartbeat at once: the owner has just come, and knows of no runner."""
     @_builtins.property
     def recorded_batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Batches whose results are all recorded or void: the runner forgets them."""
@@ -147,10 +150,11 @@ class Instruction(_message.Message):
         recorded: _abc.Iterable[Global___Holding] | None = ...,
         drop: _abc.Iterable[Global___Holding] | None = ...,
         resend_batches: _abc.Iterable[_builtins.int] | None = ...,
+        beat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop", b"drop", "owner", b"owner", "recorded", b"recorded", "recorded_batches", b"recorded_batches", "resend_batches", b"resend_batches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "drop", b"drop", "owner", b"owner", "recorded", b"recorded", "recorded_batches", b"recorded_batches", "resend_batches", b"resend_batches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
