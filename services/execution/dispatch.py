@@ -219,6 +219,17 @@ class Dispatcher:
         lanes = (lane for pool in self._pools.values() for lane in pool.users.get(user_id, {}).values())
         return {entry[2] for lane in lanes for entry in lane.waiting if not entry[2].gone}
 
+    def waiting_in(self, partitions: Collection[int]) -> dict[int, list[tuple[bytes, int, int]]]:
+        """(execution, number, attempt) of all that waits here, by partition."""
+        lanes = (lane for pool in self._pools.values() for lanes in pool.users.values() for lane in lanes.values())
+        queued = ((live, number, attempt) for lane in lanes for _, _, live, number, attempt, _ in lane.waiting)
+        paused = ((live, number, attempt) for live, tasks in self._paused.items() for number, attempt, _ in tasks)
+        waiting: dict[int, list[tuple[bytes, int, int]]] = {partition: [] for partition in partitions}
+        for live, number, attempt in itertools.chain(queued, paused):
+            if live.partition in waiting and self._wanted(live, number, attempt) is not None:
+                waiting[live.partition].append((live.key, number, attempt))
+        return waiting
+
     def room(self, pool: str) -> int:
         """How many more tasks may be in flight for a pool now."""
         slots = self._runners.slots(pool)
@@ -274,11 +285,17 @@ class Dispatcher:
             if live in self._paused:
                 self._paused[live].append((number, attempt, sends))
                 continue
-            execution = None if live.gone else live.machine.state.live.get(number)
-            wanted = execution is not None and execution.attempt == attempt and (live.key, number) not in self.in_flight
-            if wanted and execution is not None and execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING):
+            execution = self._wanted(live, number, attempt)
+            if execution is not None:
                 skipped = 0
                 yield live, execution, sends
+
+    def _wanted(self, live: Live, number: int, attempt: int) -> NodeExecution | None:
+        """The node execution, if what waits of it is still to be sent."""
+        execution = None if live.gone else live.machine.state.live.get(number)
+        if execution is None or execution.attempt != attempt or (live.key, number) in self.in_flight:
+            return None
+        return execution if execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING) else None
 
     def _best_lane(self, user: str, lanes: dict[str, Lane]) -> Lane | None:
         """The user's lane whose first is foremost, of those below their limits."""

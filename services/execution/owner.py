@@ -60,6 +60,7 @@ from services.execution.sending import TaskSender
 from services.execution.snapshots import Snapshots
 from services.execution.starting import Starter
 from services.execution.streams import Stores, limits_of
+from services.execution.unsent import Unsent
 from services.execution.vigil import Vigil
 from services.execution.watching import Watchers
 
@@ -98,6 +99,7 @@ class Owner:
     sender: TaskSender
     watchers: Watchers
     residence: Residence
+    unsent: Unsent
     results: Results
     publisher: Publisher
     vigil: Vigil
@@ -167,6 +169,7 @@ class Owner:
         The sweep looks at these partitions too, from the first await on: their feeds are open by then.
         """
         for lease in leases:
+            self.unsent.take(lease)
             self.publisher.open(lease.partition, lease.feed_sequence, lease.published_through)
             self.charges.expect(lease.partition, lease.feed_sequence)
             self.driver.catching_up.add(lease.partition)
@@ -209,12 +212,17 @@ class Owner:
         self.fall_silent(partitions)
         await self.results.close(partitions)
         async with self.driver.lock:
+            waiting = self.dispatcher.waiting_in(going)
+            unsent = {
+                partition: self.unsent.give_up(self.leases.held[partition], waiting[partition]) for partition in going
+            }
             for live in [live for live in self.driver.live.values() if live.partition in going]:
                 self.driver.remove(live)
             # From here on nothing of these partitions is loaded; nor is anything placed whose loading has begun.
             self.leases.let_go(partitions)
         with suppress(*TROUBLE):
             await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
+            await self.lease_rows.say_unsent(self.leases.replica_id, unsent)
             await self.charges.mark()
         self.charges.close(partitions)
         for partition in partitions:
@@ -392,7 +400,8 @@ async def owning(
         charges=charges,
     )
     driver = Driver(parts, TurnLimits(settings.turn_results, settings.turn_bytes, int(settings.unload_after * 1000)))
-    residence = Residence(driver, leases, turns, dispatcher, loader, settings.loaded_executions)
+    unsent = Unsent()
+    residence = Residence(driver, leases, turns, dispatcher, loader, unsent, settings.loaded_executions)
     vigil = Vigil(
         driver,
         dispatcher,
@@ -421,6 +430,7 @@ async def owning(
         sender,
         watchers,
         residence,
+        unsent,
         results,
         publisher,
         vigil,

@@ -274,3 +274,5 @@ class PartitionLease:
     published_through: int
     feed_sequence: int
     """Of the last committed turn."""
+    unsent: bytes | None = None
+    """What the owner before has said of tasks that it has not sent, if it did."""

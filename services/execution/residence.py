@@ -26,6 +26,7 @@ from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
 from services.execution.records import CommandRow, ExecutionRow, NewExecution
 from services.execution.repository.turns import TurnRepository
+from services.execution.unsent import Unsent
 
 log = structlog.get_logger()
 
@@ -51,6 +52,15 @@ SETTLED = 3.0
 """Seconds in memory after which a load counts as good."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """An execution as rows have it, and the commands that it has not taken."""
+
+    live: Live
+    row: ExecutionRow
+    commands: list[Arrival] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False)
 class Residence:
     """Loads and sweeps for a driver."""
@@ -60,6 +70,7 @@ class Residence:
     turns: TurnRepository
     dispatcher: Dispatcher
     loader: Loader
+    unsent: Unsent
     most: int
     """Executions in memory at most; those that something came for are loaded all the same."""
     _fresh: deque[tuple[float, UUID]] = field(default_factory=deque)
@@ -104,29 +115,31 @@ class Residence:
                 # Its start took it up meanwhile.
                 for arrival in useful:
                     self.driver.arrive(arrival)
-            elif key in loaded and loaded[key][0].partition in self.leases.held:
-                live, first = loaded[key]
-                self.driver.place(live, [*first, *useful])
+            elif key in loaded and loaded[key].live.partition in self.leases.held:
+                live = loaded[key].live
+                self.driver.place(live, [*self._begin(live, loaded[key].row), *loaded[key].commands, *useful])
                 self.driver.look_at_timer(live)
             elif key in loaded or UUID(bytes=key) in alive:
-                partition = loaded[key][0].partition if key in loaded else alive[UUID(bytes=key)]
+                partition = loaded[key].live.partition if key in loaded else alive[UUID(bytes=key)]
                 # It is parked; or belongs to another owner by now, to whom what comes again is passed on.
                 self.driver.leave(arrivals, LATER_SECONDS if partition in self.leases.held else SOON_SECONDS)
             else:
                 self.driver.settle(arrivals)
+        # Tasks that the owner before had not sent.
+        self.driver.parts.sender.send()
 
-    async def _load(self, keys: list[bytes]) -> dict[bytes, tuple[Live, list[Arrival]]]:
-        """Those of these executions that can be driven here, each with what it begins with."""
+    async def _load(self, keys: list[bytes]) -> dict[bytes, Loaded]:
+        """Those of these executions that can be driven here."""
         driver = self.driver
         excused = [UUID(bytes=key) for key in keys if key in driver.excused]
         driver.excused.difference_update(keys)
         rows = await self.turns.begin_loading([UUID(bytes=key) for key in keys], list(self.leases.held), excused)
-        loaded: dict[bytes, tuple[Live, list[Arrival]]] = {}
+        loaded: dict[bytes, Loaded] = {}
         marks: dict[UUID, int] = {}
         for row in rows:
             live = await self._load_one(row)
             if live is not None:
-                loaded[live.key] = (live, self._begin(live, row))
+                loaded[live.key] = Loaded(live, row)
                 self._fresh.append((time.monotonic(), row.execution_id))
                 if row.commands > live.commands_through:
                     marks[row.execution_id] = live.commands_through
@@ -134,10 +147,9 @@ class Residence:
             key = command.execution_id.bytes
             try:
                 if key in loaded:
-                    loaded[key][1].append(_arrival(command))
+                    loaded[key].commands.append(_arrival(command))
             except CommandUnreadable as error:
-                live, _ = loaded.pop(key)
-                await self._park(live.execution_id, str(error))
+                await self._park(loaded.pop(key).live.execution_id, str(error))
         return loaded
 
     async def _load_one(self, row: ExecutionRow) -> Live | None:
@@ -157,14 +169,18 @@ class Residence:
         await self.driver.park_row(execution_id, reason)
 
     def _begin(self, live: Live, row: ExecutionRow) -> list[Arrival]:
-        """What a loaded execution begins with: its start, or its tasks that may be out already."""
+        """What an execution that comes into memory begins with: its start, or its tasks, most of which may be out."""
         state = live.machine.state
         if state.turn == 0:
             return [Arrival(live.key, started(row.inputs))]
         now = asyncio.get_running_loop().time()
+        unsent = self.unsent.of(live)
         for execution in state.live.values():
             if execution.status in (LiveStatus.QUEUED, LiveStatus.RUNNING) and execution.number not in state.passing:
-                self.dispatcher.adopt(live, execution, now)
+                if unsent.get(execution.number) == execution.attempt:
+                    self.dispatcher.queue(live, execution.number, execution.attempt)
+                else:
+                    self.dispatcher.adopt(live, execution, now)
             elif is_child(live, execution):
                 self.driver.parts.children.want(live, execution)
         # What only waits leaves memory with the turn that this causes, should nothing else come of it.

@@ -5,6 +5,8 @@ replicas that have expired, and so waits for their last turn and fences the next
 conflict with the turn's lock. A deleted replica never comes back: it joins again under a new id.
 """
 
+from collections.abc import Mapping
+
 import asyncpg
 
 from services.execution.records import PartitionLease
@@ -17,18 +19,19 @@ TAKING = 7_216_400_119
 
 TAKE = """
 WITH free AS (
-    SELECT partition FROM partitions p
+    SELECT partition, unsent FROM partitions p
     WHERE NOT EXISTS (SELECT FROM replicas r WHERE r.replica_id = p.owner)
       AND EXISTS (SELECT FROM replicas r WHERE r.replica_id = $1)
     ORDER BY random() LIMIT $2 FOR UPDATE SKIP LOCKED
 ), taken AS (
-    UPDATE partitions p SET owner = $1, epoch = epoch + 1 FROM free WHERE p.partition = free.partition
-    RETURNING p.partition, p.epoch, p.published_through
+    UPDATE partitions p SET owner = $1, epoch = epoch + 1, unsent = NULL FROM free WHERE p.partition = free.partition
+    RETURNING p.partition, p.epoch, p.published_through, free.unsent
 )
 SELECT partition, epoch, published_through,
     greatest(published_through, coalesce((
         SELECT max(feed_sequence) FROM turns t WHERE t.partition = taken.partition
-    ), 0)) AS feed_sequence
+    ), 0)) AS feed_sequence,
+    unsent
 FROM taken
 """
 
@@ -128,4 +131,16 @@ class LeaseRepository:
             replica_id,
             list(through),
             list(through.values()),
+        )
+
+    async def say_unsent(self, replica_id: str, unsent: Mapping[int, bytes | None]) -> None:
+        """Tells the next owners of partitions what this replica has not sent."""
+        await self._pool.execute(
+            """
+            UPDATE partitions p SET unsent = u.unsent FROM unnest($2::int[], $3::bytea[]) AS u(partition, unsent)
+            WHERE p.partition = u.partition AND p.owner = $1
+            """,
+            replica_id,
+            list(unsent),
+            list(unsent.values()),
         )

@@ -111,6 +111,31 @@ async def test_a_replica_that_comes_asks_who_the_runners_are(postgres: PostgresS
             assert await built.client().results(execution.id) == {"out": [1]}
 
 
+async def test_tasks_that_wait_to_be_sent_are_sent_by_the_next_owner(postgres: PostgresServer) -> None:
+    # Whatever is taken to be out is missed two hours later.
+    async with house(postgres, heartbeat_seconds=3600.0, runner_silence=7200.0, window=1.0) as built:
+        one_node(built)
+        for _ in range(2):
+            await built.add_replica()
+        first, second = built.replicas
+        blocks = {"work": first_run(echo, Held)}
+        async with running(built.bus, blocks, slots=1, heartbeat_seconds=3600.0) as runner:
+            client = built.client()
+            executions = [await client.start() for _ in range(8)]
+            await until(lambda: runner.held, "one of them runs, and the others wait")
+            third = await built.add_replica(loaded_executions=2)
+            # None of what the third has taken and has no room for was ever in its memory.
+            await close(built, first)
+            await close(built, second)
+            await built.add_replica()
+            await close(built, third)
+            (task,) = runner.held.values()
+            await runner.say(task, 1, [Output(pin="result", value=b"1")], Finish(outcome=Outcome.OUTCOME_COMPLETED))
+            for execution in executions:
+                await built.client().events(execution.id)
+            assert len(runner.ran) == len(executions)
+
+
 async def test_replicas_tell_each_other_of_partitions_whatever_the_clock_says(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,24 @@ def test_what_was_dropped_meanwhile_does_not_go_out() -> None:
     assert dispatcher.take(0.0) == []
 
 
+def test_it_tells_what_waits_by_partition() -> None:
+    dispatcher = Dispatcher(limits(), runners(slots=1), "me")
+    execution, paused, gone = live("anna", 4), live("bert", 1), live("carl", 1)
+    other = live("dora", 1)
+    other.partition = 5
+    for each in (execution, paused, gone, other):
+        queue(dispatcher, each)
+    assert users(dispatcher.take(0.0)) == ["anna", "bert"]
+    dispatcher.again(next(sent for sent in dispatcher.in_flight.values() if sent.live is paused))
+    dispatcher.pause(paused)
+    dispatcher.forget((execution.key, 1))
+    del execution.machine.state.live[1]
+    del execution.machine.state.live[2]
+    gone.gone = True
+    dispatcher.take(0.0)
+    assert dispatcher.waiting_in([0, 7]) == {0: [(execution.key, 4, 1), (paused.key, 1, 1)], 7: []}
+
+
 def test_what_is_sent_again_counts_its_sends() -> None:
     dispatcher = Dispatcher(limits(), runners(slots=50), "me")
     queue(dispatcher, live("anna", 1))
