@@ -1,6 +1,7 @@
 """Commits turns: many executions in one transaction, and who asks learns what became of each."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import structlog
 from services.common.backoff import delays
 from services.common.database import TROUBLE
 from services.execution.engine import Effects
+from services.execution.engine.effects import ExecutionStatus
 from services.execution.feed import Publisher
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Live
@@ -67,6 +69,7 @@ class Commits:
         """Writes a turn. A data error is narrowed down to the execution that has it."""
         outcome = Outcome()
         await self._write(applied, outcome)
+        _count(outcome.stored)
         return outcome
 
     async def _write(self, applied: Sequence[Applied], outcome: Outcome) -> None:
@@ -154,3 +157,17 @@ class Commits:
             for partition, sequence in sequences.items():
                 self.publisher.restore(partition, sequence)
             return
+
+
+def _count(committed: Sequence[Applied]) -> None:
+    """For Prometheus."""
+    statuses = Counter(outcome.status for done in committed for outcome in done.effects.outcomes)
+    for status, count in statuses.items():
+        METRICS.node_executions.labels(status.name.lower()).inc(count)
+    for live in [done.live for done in committed]:
+        state = live.machine.state
+        if state.turn == 1:
+            METRICS.executions_started.inc()
+        if live.machine.ended:
+            METRICS.executions_ended.labels(ExecutionStatus(state.status).name.lower()).inc()
+            METRICS.execution_seconds.observe((live.last_ms - state.started_ms) / 1000)

@@ -9,7 +9,7 @@ An execution whose turn has large values waits for the blob store between apply 
 
 import asyncio
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -417,7 +417,6 @@ class Driver:
                 self.parts.snapshots.consider(live)
         self.settle([arrival for done in committed for arrival in done.arrivals])
         self.parts.charges.note(committed)
-        _count(committed)
         self.parts.sender.send()
 
     def _hand_out(self, done: Applied) -> None:
@@ -498,17 +497,3 @@ class Driver:
             arrival.answer(False, "another run has claimed it")
         else:
             arrival.answer(True, "")
-
-
-def _count(committed: Sequence[Applied]) -> None:
-    """For Prometheus."""
-    statuses = Counter(outcome.status for done in committed for outcome in done.effects.outcomes)
-    for status, count in statuses.items():
-        METRICS.node_executions.labels(status.name.lower()).inc(count)
-    for live in [done.live for done in committed]:
-        state = live.machine.state
-        if state.turn == 1:
-            METRICS.executions_started.inc()
-        if live.machine.ended:
-            METRICS.executions_ended.labels(ExecutionStatus(state.status).name.lower()).inc()
-            METRICS.execution_seconds.observe((live.last_ms - state.started_ms) / 1000)

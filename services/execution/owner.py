@@ -6,7 +6,7 @@ Owner begins from rows, under a new id.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,14 +17,12 @@ from uuid import UUID
 import asyncpg
 import structlog
 from blockyard.execution.v1.execution_service_pb2 import CreditsPolicy
-from blockyard.runner.v1.heartbeat_pb2 import ClaimRequest, ClaimResponse
 
 from services.common import backoff
 from services.common.addresses import host_and_port
-from services.common.bus import EVENTS, INBOXES, TASKS, Bus, BusError, Delivery, StreamMissing, Subscription
+from services.common.bus import EVENTS, TASKS, Bus, BusError, StreamMissing
 from services.common.database import TROUBLE
 from services.common.tasks import end
-from services.execution import run_checks
 from services.execution.background import Background
 from services.execution.charges import Charges, CountedCharges
 from services.execution.charging import Charger
@@ -34,12 +32,12 @@ from services.execution.commits import Commits
 from services.execution.config import ExecutionSettings
 from services.execution.dispatch import Dispatcher, DispatchLimits
 from services.execution.driver import Driver, Parts, TurnLimits
-from services.execution.engine import Claimed, RunLost
+from services.execution.engine import RunLost
 from services.execution.engine.plan import Reason
 from services.execution.feed import Publisher
+from services.execution.hearing import Hearing
 from services.execution.heartbeats import Heartbeats
 from services.execution.instructions import Instructions
-from services.execution.intake import ID_BYTES
 from services.execution.keeping import Keepings
 from services.execution.large_values import LIMIT, LargeValues
 from services.execution.leases import Leases
@@ -104,6 +102,7 @@ class Owner:
     publisher: Publisher
     vigil: Vigil
     judge: RunJudge
+    hearing: Hearing
     charges: Charges
     events_created: datetime
     """Of EVENTS, as far as is known: another value means that the stream was lost."""
@@ -112,8 +111,6 @@ class Owner:
     mending: asyncio.Lock = field(default_factory=asyncio.Lock)
     ready: set[int] = field(default_factory=set)
     """Partitions that are held and open."""
-    _subscriptions: dict[int, list[Subscription]] = field(default_factory=dict)
-    """By partition, also of those that are only being opened."""
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS))
 
     # What the API asks for
@@ -187,15 +184,9 @@ class Owner:
 
     async def _open(self, lease: PartitionLease) -> None:
         partition = lease.partition
-        heard = self._subscriptions.setdefault(partition, [])
         async with self._opening:
             await patiently(lambda: self._open_results(lease))
-            for subject, handler in (
-                (hint_subject(partition), self._on_hint),
-                (f"blockyard.claim.{partition}", self._on_claim),
-                (run_checks.subject(partition), self._on_check),
-            ):
-                heard.append(await patiently(partial(self.bus.subscribe, subject, handler)))
+            await patiently(partial(self.hearing.open, partition))
         self.ready.add(partition)
 
     async def _open_results(self, lease: PartitionLease) -> None:
@@ -231,43 +222,17 @@ class Owner:
         self.dispatcher.share = self.leases.share
         log.info("partitions given up", partitions=len(partitions))
 
-    def fall_silent(self, partitions: Iterable[int]) -> None:
+    def fall_silent(self, partitions: Collection[int]) -> None:
         """Hears and answers nothing of these partitions any more."""
-        for partition in list(partitions):
-            self.ready.discard(partition)
-            for subscription in self._subscriptions.pop(partition, ()):
-                subscription.unsubscribe()
+        self.ready.difference_update(partitions)
+        self.hearing.close(partitions)
 
     def fall_silent_altogether(self) -> None:
         """Hears and answers nothing any more: others may hold all of it."""
-        self.fall_silent(self._subscriptions)
+        self.ready.clear()
+        self.hearing.close_all()
 
-    # What comes over plain subjects
-
-    def _on_hint(self, delivery: Delivery) -> None:
-        if len(delivery.data) == 16:
-            self.residence.hint(UUID(bytes=delivery.data))
-
-    def _on_check(self, delivery: Delivery) -> None:
-        self.judge.on_question(self.bus, delivery)
-
-    def _on_claim(self, delivery: Delivery) -> None:
-        if not delivery.reply.startswith(INBOXES):
-            # NATS does not check who may publish there, and it would come from this service.
-            log.warning("a claim wants its answer elsewhere than in an inbox", subject=delivery.subject)
-            return
-        request = ClaimRequest.FromString(delivery.data)
-        run = request.run
-
-        def answer(granted: bool, reason: str) -> None:
-            response = ClaimResponse(granted=granted, reason=reason)
-            self.bus.publish_now(delivery.reply, response.SerializeToString())
-
-        if len(run.execution_id) != ID_BYTES:
-            answer(False, "that is no id of an execution")
-            return
-        fact = Claimed(run.node_execution, run.attempt, run.run_id)
-        self.driver.arrive(Arrival(run.execution_id, fact, answer=answer))
+    # Runners and streams
 
     def handed_back(self, key: bytes, number: int, attempt: int, why: str, reason: Reason) -> None:
         """A runner gave a task back: it is sent again, but not for ever."""
@@ -417,6 +382,7 @@ async def owning(
     results = Results(
         bus, driver, leases, lambda *back: owner.handed_back(*back), lambda: owner.streams_lost(), background
     )
+    judge = RunJudge(driver, dispatcher, residence.hint)
     owner = Owner(
         settings,
         bus,
@@ -434,7 +400,8 @@ async def owning(
         results,
         publisher,
         vigil,
-        RunJudge(driver, dispatcher, residence.hint),
+        judge,
+        Hearing(bus, driver, residence, judge),
         charges,
         infos[EVENTS].created,
         missing,

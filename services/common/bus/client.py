@@ -170,6 +170,12 @@ class BusClient(Client):
         self._write()
         await self.flush(timeout)  # type: ignore[arg-type]  # annotated int, used as seconds
 
+    async def _process_pong(self) -> None:
+        """As nats-py's, which ends the connection over an answer that nobody waits for any more."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def answer_ping(self) -> None:
         """Tell the server that this side lives."""
         self.send(b"PONG\r\n")

@@ -167,8 +167,13 @@ class Bus:
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
         """Have `handler` called in order for each message of a subject, now and after every reconnect."""
         number = self.client.add_subscription(subject, queue, handler)
-        if self.connected:
-            await self.flush()
+        try:
+            if self.connected:
+                await self.flush()
+        except BaseException:
+            # Who subscribes again would hear everything twice, and could end only one of the two.
+            self.client.remove_subscription(number)
+            raise
         return Subscription(self.client, number)
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> Delivery:

@@ -107,6 +107,33 @@ async def test_a_client_cut_off_for_reading_too_slowly_comes_back(tmp_path: Path
         await server.kill()
 
 
+async def test_who_does_not_wait_for_an_answer_ends_no_connection(server: NatsServer) -> None:
+    async with connect(server.url, "test") as bus:
+        reconnects: list[None] = []
+        bus.on_reconnect(lambda: reconnects.append(None))
+        server.freeze()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await bus.flush()
+        server.thaw()
+        await bus.flush()
+        assert reconnects == []
+
+
+async def test_a_subscription_that_was_not_confirmed_is_none(server: NatsServer) -> None:
+    async with connect(server.url, "test") as bus:
+        seen: list[bytes] = []
+        server.freeze()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await bus.subscribe("blockyard.heartbeat", lambda delivery: seen.append(b"twice"))
+        server.thaw()
+        await bus.subscribe("blockyard.heartbeat", lambda delivery: seen.append(delivery.data))
+        await bus.publish("blockyard.heartbeat", b"once")
+        await until(lambda: b"once" in seen, "the message")
+        assert seen == [b"once"]
+
+
 def flood(server: NatsServer, subject: str) -> None:
     """Publish 64 MB and hold up the event loop meanwhile, so that nobody on it reads them."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
