@@ -1,4 +1,5 @@
-"""What is done to the stack, planned from the seed: kill -9, SIGSTOP past the lease, and once no JetStream any more.
+"""What is done to the stack, planned from the seed: kill -9, SIGSTOP past the lease, SIGTERM, and once no JetStream any
+more.
 
 Members of the stack are struck by their names in it, one after the other, and brought back. One that dies without
 having been struck is noted and started again, as an orchestrator would.
@@ -31,12 +32,15 @@ class FaultKind(Enum):
     KILL_SUBSCRIBERS = "kill -9 of each subscriber, back one after the other"
     KILL_NATS = "kill -9 of nats-server"
     KILL_POSTGRES = "kill -9 of PostgreSQL"
+    STOP_RUNNER = "SIGTERM of a runner"
+    STOP_REPLICA = "SIGTERM of an execution replica"
     FREEZE_RUNNER = "SIGSTOP of a runner past the lease"
     FREEZE_REPLICA = "SIGSTOP of an execution replica past the lease"
     WIPE_JETSTREAM = "kill -9 of nats-server and deletion of the JetStream directory"
 
 
 FREEZES = (FaultKind.FREEZE_RUNNER, FaultKind.FREEZE_REPLICA)
+STOPS = (FaultKind.STOP_RUNNER, FaultKind.STOP_REPLICA)
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 1.8
 LONGEST_DOWN = 2.0
 SUBSCRIBERS = "subscribers"
@@ -96,8 +100,10 @@ def _draw(random: Random, kind: FaultKind, there: Targets, lease_seconds: float)
     targets = {
         FaultKind.KILL_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.FREEZE_RUNNER: f"runner-{random.randint(1, runners)}",
+        FaultKind.STOP_RUNNER: f"runner-{random.randint(1, runners)}",
         FaultKind.KILL_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.FREEZE_REPLICA: f"execution-{random.randint(1, replicas)}",
+        FaultKind.STOP_REPLICA: f"execution-{random.randint(1, replicas)}",
         FaultKind.KILL_GRAPH: "graph",
         FaultKind.KILL_VAULT: "credentials-1",
         FaultKind.KILL_ACCOUNT: "account",
@@ -168,6 +174,8 @@ class Injector:
             self._note(self.stack.process(fault.target))
         if fault.kind is FaultKind.WIPE_JETSTREAM:
             await self.stack.wipe_nats()
+        elif fault.kind in STOPS:
+            await self.stack.process(fault.target).stop()
         else:
             await self.stack.kill(fault.target)
         await asyncio.sleep(fault.seconds)
