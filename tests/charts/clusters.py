@@ -13,7 +13,9 @@ from tests.stack.postgres import running_postgres
 
 
 @asynccontextmanager
-async def cluster(folder: Path, values: Mapping[str, Json], others: Sequence[Json] = ()) -> AsyncIterator[Cluster]:
+async def cluster(
+    folder: Path, values: Mapping[str, Json], others: Sequence[Json] = (), *, names_cached_seconds: float = 0
+) -> AsyncIterator[Cluster]:
     """All pods of the chart with these values, ready. `others` are objects that an operator has made before."""
     async with running_postgres() as postgres:
         parts = urlsplit(postgres.url)
@@ -26,7 +28,7 @@ async def cluster(folder: Path, values: Mapping[str, Json], others: Sequence[Jso
         }
         objects = render({**values, "postgresql": {"enabled": False, "external": external}})
         objects += [secret("migration", {"migration-url": postgres.url.encode()}), *others]
-        built = Cluster(folder, f"127.{100 + os.getpid() % 150}", objects, postgres.url)
+        built = Cluster(folder, f"127.{100 + os.getpid() % 150}", objects, postgres.url, names_cached_seconds)
         try:
             await built.start()
             yield built

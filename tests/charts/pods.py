@@ -3,7 +3,7 @@
 No container engine runs here, so images are what is installed (`program`). Each container has a root of its own
 (bubblewrap), in which nothing can be written but its volumes, and a user by number. What Kubernetes gives each pod by a
 network of its own is an address on the loopback: where a pod listens everywhere, it listens there. Services are names
-in /etc/hosts; those with an address of their own have a proxy.
+(names.py); those with an address of their own have a proxy.
 
 What is not stood in for: scheduling, limits, network policies, and who may pull which image.
 """
@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from blockyard.dev.health import HealthProbe
 from blockyard.dev.process import ChildProcess
 from blockyard.sandbox.bubblewrap import find_bwrap
 
+from tests.charts.names import Names
 from tests.waiting import until
 
 Json = Any  # what stands in manifests
@@ -121,7 +123,14 @@ class Pod:
 class Cluster:
     """The objects of a chart, and the pods that run of them."""
 
-    def __init__(self, folder: Path, network: str, objects: Sequence[Json], database_url: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        network: str,
+        objects: Sequence[Json],
+        database_url: str,
+        names_cached_seconds: float = 0,
+    ) -> None:
         """`network` are the first two numbers of addresses, such as "127.7"; `database_url` is a superuser's."""
         self.folder = folder
         self.database_url = database_url
@@ -130,6 +139,8 @@ class Cluster:
         """Pods that are started by hand."""
         self.pods: dict[str, Pod] = {}
         self._network = network
+        self._names = Names(names_cached_seconds)
+        self._resources = AsyncExitStack()
         self._proxies: dict[str, list[asyncio.Server]] = {}
         self._given = 0
         self._addresses: dict[str, str] = {}
@@ -145,6 +156,8 @@ class Cluster:
             for one in self.of_kind(kind):
                 for _ in range(one["spec"].get("replicas", 1)):
                     self.plan(one)
+        await self._resources.enter_async_context(self._names.served(f"{self._network}.0.53"))
+        self._lead_to_names()
         self._name_services()
         await self._start_proxies()
         for pod in self.pods.values():
@@ -214,6 +227,7 @@ class Cluster:
         for pod in self.pods.values():
             for process in pod.containers.values():
                 await process.kill()
+        await self._resources.aclose()
 
     def log(self, pod: Pod) -> str:
         """What its containers have said."""
@@ -228,18 +242,23 @@ class Cluster:
         """host:port of the first port of a Service that has an address of its own."""
         return f"{self._addresses[service]}:{self.objects['Service', service]['spec']['ports'][0]['port']}"
 
+    def _lead_to_names(self) -> None:
+        (self.folder / "resolv.conf").write_text(self._names.configuration())
+
     def _name_services(self) -> None:
-        """Writes the names of Services and of their pods for all pods, also for those that run."""
-        lines = ["127.0.0.1 localhost"]
+        """Says to all pods, also to those that run, what the names of Services and of their pods stand for."""
+        addresses: dict[str, list[str]] = {}
         for at, service in enumerate(self.of_kind("Service"), 1):
             name = service["metadata"]["name"]
             if service["spec"].get("clusterIP") == "None":
                 pods = self.selected(service)
-                lines += [f"{pod.address} {name}" for pod in pods]
-                lines += [f"{pod.address} {pod.name}.{name}" for pod in pods]
+                addresses[name] = [pod.address for pod in pods]
+                addresses |= {f"{pod.name}.{name}": [pod.address] for pod in pods}
             else:
                 self._addresses[name] = f"{self._network}.2.{at}"
-                lines.append(f"{self._addresses[name]} {name}")
+                addresses[name] = [self._addresses[name]]
+        self._names.are(addresses)
+        lines = ["127.0.0.1 localhost", *(f"{one} {name}" for name, found in addresses.items() for one in found)]
         names = "\n".join(lines).encode() + b"\n"
         # The file itself is what they have, and nobody may find it empty.
         file = os.open(self.folder / "hosts", os.O_WRONLY | os.O_CREAT, 0o644)
@@ -291,6 +310,7 @@ class Cluster:
             *("--unshare-user", "--uid", str(user), "--gid", str(user), "--die-with-parent", "--unshare-pid"),
             *("--cap-drop", "ALL", "--clearenv", "--dev", "/dev", "--proc", "/proc", "--chdir", "/tmp"),
             *("--ro-bind", str(self.folder / "hosts"), "/etc/hosts"),
+            *("--ro-bind", str(self.folder / "resolv.conf"), "/etc/resolv.conf"),
         ]
         for place in SYSTEM:
             if os.path.islink(place):

@@ -2,8 +2,8 @@
 
 The pods are processes of this machine (tests/charts/pods.py), restarted one after the other as their controllers do:
 the successor of a Deployment's pod is ready first, hooks and signals come as from the kubelet, and Services lead
-elsewhere meanwhile. With `--together` all of them roll at once, as `helm upgrade` does with a new image. Ends with 1 if
-anything failed, was repeated or had to be killed.
+elsewhere meanwhile; their names are cached as in a cluster. With `--together` all of them roll at once, as
+`helm upgrade` does with a new image. Ends with 1 if anything failed, was repeated or had to be killed.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import httpx2
 
 from services.common.identity import user_token
 from tests.charts.clusters import cluster
+from tests.charts.names import CACHED_SECONDS
 from tests.charts.pods import Cluster, Pod
 from tests.charts.rendering import RELEASE, Json
 from tests.rollout.evidence import Gap, gaps, repeated
@@ -128,7 +129,7 @@ def say(restarts: Sequence[Restart], first: float, load: Load, found: Sequence[G
 async def run(folder: Path, *, together: bool, only: str) -> bool:
     """True if nothing failed."""
     load = Load()
-    async with cluster(folder, VALUES) as built:
+    async with cluster(folder, VALUES, names_cached_seconds=CACHED_SECONDS) as built:
         restarts, first = await roll(built, load, together=together, only=only)
         found = await gaps(built.database_url, load.chains)
         return say(restarts, first, load, found, await repeated(built.database_url))
