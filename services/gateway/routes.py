@@ -55,9 +55,13 @@ def _grpc() -> Json:
 
 def _retries(method: PublicMethod) -> Json:
     """What changes something is sent again only where it is certain that nobody has seen it."""
-    again = f"{NOBODY_SAW},unavailable" if method.only_reads and not method.streams else NOBODY_SAW
+    return _elsewhere(f"{NOBODY_SAW},unavailable" if method.only_reads and not method.streams else NOBODY_SAW)
+
+
+def _elsewhere(retry_on: str) -> Json:
+    """Two more attempts, at replicas that have not been tried."""
     return {
-        "retry_on": again,
+        "retry_on": retry_on,
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
         "retry_host_predicate": [
@@ -73,10 +77,14 @@ def _retries(method: PublicMethod) -> Json:
 
 
 def _web() -> list[Json]:
-    """What the notification service serves over HTTP. Streams have no end that the edge would set."""
+    """What the notification service serves over HTTP. Streams have no end that the edge would set.
+
+    Nobody is asked here whether it serves, so replicas that have ended are tried for as long as a name stands for them.
+    """
     pages = [{"path": page} for page in ("/health", "/openapi.json", "/unsubscribe")]
-    stream = {"cluster": WEB, "timeout": "0s", "idle_timeout": "0s"}
-    page = {"cluster": WEB, "timeout": "15s", "retry_policy": {"retry_on": NOBODY_SAW, "num_retries": 2}}
+    called = {"cluster": WEB, "retry_policy": _elsewhere(NOBODY_SAW)}
+    stream = called | {"timeout": "0s", "idle_timeout": "0s"}
+    page = called | {"timeout": "15s"}
     return [
         {"match": {"path": "/ws"}, "route": stream | {"upgrade_configs": [{"upgrade_type": "websocket"}]}},
         {"match": {"path": "/api/events"}, "route": stream},

@@ -92,6 +92,19 @@ def test_every_public_method_has_a_route_to_a_service_that_is_there_and_no_other
     assert transcoder["typed_config"]["services"] == sorted({method.service for method in public_methods()})
 
 
+def test_what_no_replica_has_seen_is_tried_at_others(tmp_path: Path) -> None:
+    (host,) = edge_of(rendered(tmp_path))["route_config"]["virtual_hosts"]
+    # Requests of REST are calls of gRPC when they leave: what leads to a service by a pattern of a path leads nowhere.
+    leaving = [one for one in host["routes"] if "route" in one and "safe_regex" not in one["match"]]
+    assert {"notification_web", "graph"} <= {one["route"]["cluster"] for one in leaving}
+    for one in leaving:
+        policy = one["route"]["retry_policy"]
+        assert {"connect-failure", "refused-stream", "reset-before-request"} <= set(policy["retry_on"].split(","))
+        assert [predicate["name"] for predicate in policy["retry_host_predicate"]] == [
+            "envoy.retry_host_predicates.previous_hosts"
+        ]
+
+
 def test_no_word_is_left_and_all_files_are_there(tmp_path: Path) -> None:
     rendering.write(tmp_path, PLAIN)
     left = set(WORD.findall((tmp_path / rendering.CONFIGURATION).read_text()))
