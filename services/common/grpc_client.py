@@ -77,6 +77,8 @@ def channel(
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
         # By default addresses are looked up twice a minute at most: a pod that was replaced would be called until then.
+        # They are looked up when a connection ends, and while none can be made. Where names are cached, whoever
+        # takes a replica's place must have been there for as long by then: the chart's minReadySeconds see to that.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     interceptors = [_CallDetails(address, credentials, deadline)]

@@ -68,7 +68,7 @@ BLOCKYARD_HOST: {{ $root.Values.listenAddress | quote }}
 BLOCKYARD_PORT: {{ $ports.grpc | quote }}
 BLOCKYARD_METRICS_PORT: {{ $ports.metrics | quote }}
 BLOCKYARD_HEALTH_PORT: {{ $ports.health | quote }}
-# Longer than it takes until nobody is sent here any more.
+# Longer than it takes until nobody is sent here any more; with minReadySeconds, longer than names are cached.
 BLOCKYARD_DRAIN_SECONDS: "15"
 {{- range $name := index . 1 }}
 BLOCKYARD_{{ upper $name }}_ADDRESS: {{ include "blockyard.fullname" $root }}-{{ $name }}:{{ $ports.grpc }}

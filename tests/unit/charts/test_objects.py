@@ -8,12 +8,16 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml
 from blockyard.sandbox import Limits
 from blockyard.sandbox.cluster.api import CALLS
 from blockyard.sandbox.cluster.job import described
 from blockyard.sandbox.cluster.settings import from_environment
 
+from services.gateway import rendering
+from services.gateway.config import EdgeSettings
 from tests.charts.matrix import MATRIX
+from tests.charts.names import CACHED_SECONDS
 from tests.charts.rendering import containers, pod_spec, render, template
 
 Json = Any  # what stands in manifests
@@ -47,6 +51,19 @@ def values(request: pytest.FixtureRequest) -> Json:
 @pytest.fixture(scope="module")
 def objects(values: Json) -> list[Json]:
     return render(values, "--namespace", "here")
+
+
+@pytest.fixture(scope="module")
+def upstreams(tmp_path_factory: pytest.TempPathFactory) -> list[Json]:
+    """The services as Envoy calls them."""
+    folder = tmp_path_factory.mktemp("edge")
+    rendering.write(folder, EdgeSettings.model_validate({}))
+    configuration = yaml.safe_load((folder / rendering.CONFIGURATION).read_text())
+    return [one for one in configuration["static_resources"]["clusters"] if one["name"] not in ("admin", "collector")]
+
+
+def seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
 
 
 def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
@@ -143,6 +160,41 @@ def test_what_starts_is_given_the_time_that_names_may_take(objects: list[Json]) 
         if probe := container.get("startupProbe"):
             # Envoy takes 70 seconds where no DNS answers; killed before that it would be started anew minutes later.
             assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
+
+
+def services_by_name(objects: list[Json]) -> list[Json]:
+    """The Deployments whose pods are called by the addresses that a name stands for."""
+    headless = [one["spec"] for one in of_kind(objects, "Service").values() if one["spec"].get("clusterIP") == "None"]
+    return [
+        one
+        for one in of_kind(objects, "Deployment").values()
+        if any(spec["selector"].items() <= template(one)["metadata"]["labels"].items() for spec in headless)
+    ]
+
+
+def test_a_pod_is_found_by_its_name_before_the_one_that_it_replaces_ends(
+    objects: list[Json], upstreams: list[Json]
+) -> None:
+    looked_up = max(seconds(one["cluster_type"]["typed_config"]["dns_refresh_rate"]) for one in upstreams)
+    services = services_by_name(objects)
+    assert len(services) == 5
+    for one in services:
+        (container,) = pod_spec(one)["containers"]
+        drain = float(variables(container)["BLOCKYARD_DRAIN_SECONDS"])
+        assert one["spec"]["minReadySeconds"] + drain >= CACHED_SECONDS + looked_up, one["metadata"]["name"]
+
+
+def test_the_edge_asks_each_pod_that_drains_before_it_ends(objects: list[Json], upstreams: list[Json]) -> None:
+    checks = [check for one in upstreams for check in one.get("health_checks", ())]
+    assert len(checks) == 5
+    # Envoy's default of no_traffic_healthy_interval is no_traffic_interval.
+    intervals = ("interval", "no_traffic_interval", "no_traffic_healthy_interval")
+    asked = max(
+        seconds(check[name]) + seconds(check["timeout"]) for check in checks for name in intervals if name in check
+    )
+    for one in services_by_name(objects):
+        (container,) = pod_spec(one)["containers"]
+        assert asked < float(variables(container)["BLOCKYARD_DRAIN_SECONDS"]), one["metadata"]["name"]
 
 
 def test_the_log_of_helm_test_is_there_when_it_is_asked_for(objects: list[Json]) -> None:
