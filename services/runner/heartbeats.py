@@ -1,6 +1,7 @@
 """Tells owners what is held here, and does what they answer: forget, drop, say again (rule 4)."""
 
 import asyncio
+import time
 
 import structlog
 from blockyard.runner.v1.heartbeat_pb2 import Heartbeat, Holding, Instruction
@@ -14,6 +15,9 @@ from services.runner.sending import Sender
 
 UNRECORDED_SECONDS = 2.0
 """An ended run is listed when its result has been kept for longer; a quick one is recorded before."""
+
+ASKED_SECONDS = 0.05
+"""Owners that ask for a heartbeat within this time have one together: when NATS was away all of them do."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -32,6 +36,9 @@ class Heartbeats:
         self._kept = kept
         self._sender = sender
         self._number = 0
+        self._beaten = 0.0
+        """When the last heartbeat was sent."""
+        self._asked = False
         self._draining = False
 
     async def run(self) -> None:
@@ -58,8 +65,9 @@ class Heartbeats:
         """Tell of everything that is held."""
         self._number += 1
         holdings = [run.holding() for run in self._scheduler.held.values() if not run.ended]
-        # Not two heartbeats in a row may leave it out: it would count as lost (rule 5).
-        holdings += self._kept.holdings(min(UNRECORDED_SECONDS, self._interval))
+        # Not two heartbeats in a row may leave it out, however soon the second comes: it would count as lost (rule 5).
+        holdings += self._kept.holdings(min(UNRECORDED_SECONDS, self._interval, time.monotonic() - self._beaten))
+        self._beaten = time.monotonic()
         heartbeat = Heartbeat(
             runner_id=self._runner_id,
             pool=self._pool,
@@ -85,8 +93,13 @@ class Heartbeats:
             self._drop(holding)
         for number in told.resend_batches:
             self._sender.send_again(self._kept.resend(number))
-        if told.beat:
-            self.beat()
+        if told.beat and not self._asked:
+            self._asked = True
+            asyncio.get_running_loop().call_later(ASKED_SECONDS, self._answer)
+
+    def _answer(self) -> None:
+        self._asked = False
+        self.beat()
 
     def _drop(self, holding: Holding) -> None:
         run = self._scheduler.held.get((holding.execution_id, holding.node_execution))

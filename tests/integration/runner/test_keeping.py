@@ -78,14 +78,25 @@ async def test_no_two_heartbeats_in_a_row_leave_out_a_run_that_is_not_recorded(b
     assert sum(not beat.holdings for beat in between) <= 1
 
 
-async def test_a_heartbeat_comes_when_it_is_asked_for(broken_house: House) -> None:
+async def test_heartbeats_come_when_owners_ask_and_leave_no_run_out_twice(broken_house: House) -> None:
+    """All owners ask at a time when NATS was away; a run that two in a row leave out counts as lost (rule 5)."""
     owner = broken_house.owner
     await broken_house.add_runner(heartbeat_seconds=3600)
+    owner.forgets = False
+    await owner.run(broken_house.block("EchoBlock"), value=1)
     await owner.until(lambda: bool(owner.beats), "the first heartbeat")
 
-    owner.instruct("all", Instruction(beat=True))
+    async def ask(count: int) -> None:
+        for _ in range(10):
+            owner.instruct("all", Instruction(beat=True))
+        await owner.until(lambda: len(owner.beats) >= count, "one that was asked for")
 
-    await owner.until(lambda: len(owner.beats) == 2, "the one that was asked for")
+    await ask(2)
+    await ask(3)
+
+    _, _, last, *more = owner.beats
+    assert last.holdings
+    assert len(more) < 10
 
 
 async def test_a_runner_with_too_many_unrecorded_results_pulls_no_more(broken_house: House) -> None:
