@@ -179,7 +179,7 @@ class Owner:
         async with asyncio.TaskGroup() as opening:
             for lease in leases:
                 opening.create_task(self._open(lease))
-        self.dispatcher.share = self.leases.share
+        self._share()
         await self.residence.look([lease.partition for lease in leases], None)
 
     async def _open(self, lease: PartitionLease) -> None:
@@ -219,8 +219,13 @@ class Owner:
         for partition in partitions:
             self.publisher.close(partition)
             self.driver.catching_up.discard(partition)
-        self.dispatcher.share = self.leases.share
+        self._share()
         log.info("partitions given up", partitions=len(partitions))
+
+    def _share(self) -> None:
+        """More or fewer tasks may be out, and those of partitions that were given up take no room any more."""
+        self.dispatcher.share = self.leases.share
+        self.sender.send()
 
     def fall_silent(self, partitions: Collection[int]) -> None:
         """Hears and answers nothing of these partitions any more."""

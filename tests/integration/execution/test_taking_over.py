@@ -136,6 +136,29 @@ async def test_tasks_that_wait_to_be_sent_are_sent_by_the_next_owner(postgres: P
             assert len(runner.ran) == len(executions)
 
 
+async def test_room_that_partitions_leave_behind_is_for_tasks_of_the_others(postgres: PostgresServer) -> None:
+    # Heartbeats, with which tasks are sent too, come an hour later.
+    async with house(postgres, partitions=2, runner_silence=7200.0, window=1.0) as built, looking(built) as rows:
+        one_node(built)
+        await built.add_replica()
+        async with running(built.bus, {"work": held}, slots=1, heartbeat_seconds=3600.0) as runner:
+            client = built.client()
+            of_either = "SELECT count(DISTINCT partition) = 2 FROM executions WHERE status < 4"
+            while not await rows.fetchval(of_either):
+                await client.start()
+            await until(lambda: runner.held, "one of them runs, and the others wait")
+            while (task := next(iter(runner.held.values()))).partition == 0:
+                runner.held.clear()
+                await runner.say(task, 1, [Output(pin="result", value=b"1")], Finish(outcome=Outcome.OUTCOME_COMPLETED))
+                await client.start()
+                await until(lambda: runner.held, "the next one runs")
+            while not await rows.fetchval(of_either):
+                await client.start()
+            # The newcomer takes the second partition, and with it the task that fills the window.
+            await built.add_replica()
+            await until(lambda: {task.partition for task in runner.held.values()} == {0, 1}, "one of the first runs")
+
+
 async def test_replicas_tell_each_other_of_partitions_whatever_the_clock_says(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
