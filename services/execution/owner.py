@@ -111,6 +111,8 @@ class Owner:
     mending: asyncio.Lock = field(default_factory=asyncio.Lock)
     ready: set[int] = field(default_factory=set)
     """Partitions that are held and open."""
+    _unsaid: dict[int, bytes | None] = field(default_factory=dict)
+    """What is to be said of tasks not sent, by partition: a release that is cancelled leaves it to the next one."""
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS))
 
     # What the API asks for
@@ -204,16 +206,16 @@ class Owner:
         await self.results.close(partitions)
         async with self.driver.lock:
             waiting = self.dispatcher.waiting_in(going)
-            unsent = {
-                partition: self.unsent.give_up(self.leases.held[partition], waiting[partition]) for partition in going
-            }
+            for partition in going:
+                self._unsaid[partition] = self.unsent.give_up(self.leases.held[partition], waiting[partition])
             for live in [live for live in self.driver.live.values() if live.partition in going]:
                 self.driver.remove(live)
             # From here on nothing of these partitions is loaded; nor is anything placed whose loading has begun.
             self.leases.let_go(partitions)
         with suppress(*TROUBLE):
             await self.lease_rows.published(self.leases.replica_id, self.publisher.published())
-            await self.lease_rows.say_unsent(self.leases.replica_id, unsent)
+            await self.lease_rows.say_unsent(self.leases.replica_id, self._unsaid)
+            self._unsaid.clear()
             await self.charges.mark()
         self.charges.close(partitions)
         for partition in partitions:
