@@ -541,6 +541,7 @@ async def test_the_migration_finds_the_graphs_of_triggers_that_are_there(postgre
         await asyncio.to_thread(migrate.migrate, url, ["execution"], {"execution": None})
         rows = await asyncpg.connect(url, server_settings={"search_path": "execution"})
         await rows.execute("ALTER TABLE triggers DROP COLUMN graph_id")
+        await rows.execute("ALTER TABLE partitions DROP COLUMN unsent")
         await rows.execute("UPDATE alembic_version SET version_num = '0007'")
         await rows.execute("DELETE FROM migration_history WHERE revision > '0007'")
         insert = """

@@ -298,7 +298,7 @@ async def test_an_execution_that_runs_since_before_the_migration_keeps_values(po
         # What came after that migration, which is applied again as well.
         await rows.execute("DROP TABLE schedules, firings, notices, triggers, trigger_deliveries")
         await rows.execute("ALTER TABLE executions DROP COLUMN credentials, DROP COLUMN credits_policy")
-        await rows.execute("ALTER TABLE partitions DROP COLUMN charged_through")
+        await rows.execute("ALTER TABLE partitions DROP COLUMN charged_through, DROP COLUMN unsent")
         await rows.execute(
             f"CREATE TABLE turns_20200101 PARTITION OF turns FOR VALUES FROM ('{first_id(moment)}') "
             f"TO ('{first_id(moment + timedelta(days=7))}')"

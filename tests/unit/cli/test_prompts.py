@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import signal
 import sys
 from contextlib import suppress
@@ -18,10 +19,13 @@ from tests.waiting import until
 START = "from blockyard.cli import main; main()"
 
 
+READ = {"x86_64": "0", "aarch64": "63"}[platform.machine()]
+"""The number of read(2). Other calls have a first argument of 0 too, such as mmap(2)."""
+
+
 def reads_stdin(pid: int) -> bool:
-    """Whether a process waits in a system call on its descriptor 0 (number and arguments of the call, proc(5))."""
-    call = Path(f"/proc/{pid}/syscall").read_text().split()
-    return len(call) > 1 and call[1] == "0x0"
+    """Whether a process waits in a read of its descriptor 0 (number and arguments of the call, proc(5))."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[:2] == [READ, "0x0"]
 
 
 @pytest.mark.parametrize(
