@@ -3,8 +3,10 @@
 import asyncio
 import os
 import platform
+import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,9 +25,18 @@ READ = {"x86_64": "0", "aarch64": "63"}[platform.machine()]
 """The number of read(2). Other calls have a first argument of 0 too, such as mmap(2)."""
 
 
-def reads_stdin(pid: int) -> bool:
-    """Whether a process waits in a read of its descriptor 0 (number and arguments of the call, proc(5))."""
-    return Path(f"/proc/{pid}/syscall").read_text().split()[:2] == [READ, "0x0"]
+def sleeps_in_a_read(pid: int) -> Callable[[], bool]:
+    """Whether a process waits in a read of its descriptor 0, and has not woken up since it was last asked (proc(5))."""
+    process = Path(f"/proc/{pid}")
+    slept = [""]
+
+    def sleeps() -> bool:
+        reads = (process / "syscall").read_text().split()[:2] == [READ, "0x0"]
+        times = re.findall(r"_switches:\s(\d+)", (process / "status").read_text())
+        slept.append("-".join(times) if reads else "")
+        return bool(slept[-1]) and slept[-1] == slept[-2]
+
+    return sleeps
 
 
 @pytest.mark.parametrize(
@@ -60,7 +71,7 @@ async def test_a_question_ends_at_the_first_interrupt(
         while question not in shown:
             shown += os.read(leader, 1024)
         # Python takes note of a signal that comes just before it reads when it has read: nobody is as quick as that.
-        await until(lambda: reads_stdin(process.pid), "it waits for the answer")
+        await until(sleeps_in_a_read(process.pid), "it waits for the answer")
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(20):
             assert await process.wait() == 130
