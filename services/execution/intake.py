@@ -79,12 +79,14 @@ def split(batch: ResultBatch, holds: Callable[[int], bool]) -> tuple[list[Result
 
 
 def foreign_batches(batch: ResultBatch, foreign: list[Result]) -> Iterator[tuple[int, ResultBatch]]:
-    """(partition, batch) for items that belong to other owners."""
+    """(partition, batch) for items that belong to other owners. A part has no number: who records it must not say that
+    all of the batch is recorded."""
     by_partition: dict[int, list[Result]] = {}
     for result in foreign:
         by_partition.setdefault(result.partition, []).append(result)
     for partition, results in by_partition.items():
-        yield partition, ResultBatch(runner_id=batch.runner_id, batch=batch.batch, pool=batch.pool, results=results)
+        number = batch.batch if len(results) == len(batch.results) else 0
+        yield partition, ResultBatch(runner_id=batch.runner_id, batch=number, pool=batch.pool, results=results)
 
 
 def arrival(result: Result, receipt: Receipt) -> Arrival:
