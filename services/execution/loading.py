@@ -9,7 +9,7 @@ import msgspec
 from services.execution.engine import RULES, Fact, Machine, Started, State, Topology
 from services.execution.engine.plan import decode_plan
 from services.execution.live import Live
-from services.execution.records import ExecutionRow, Snapshot, StoredTurn
+from services.execution.records import ExecutionRow, Head, Snapshot, StoredTurn
 from services.execution.repository.turns import TurnRepository
 
 KNOWN_TOPOLOGIES = 1_000
@@ -80,24 +80,30 @@ class Loader:
         """An execution that has had no turn yet."""
         return Live.of(row, Machine(topology, State(seed_of(row.execution_id.bytes))))
 
-    async def load(self, row: ExecutionRow) -> Live:
-        """The execution as of its last committed turn, for who drives it: replayed where the turns are taken."""
-        return await self._load(row, _here)
+    async def load(self, row: ExecutionRow, head: Head | None) -> Live:
+        """The execution as of its last committed turn, for who drives it: replayed where the turns are taken.
+
+        `head` is what was read of it together with others.
+        """
+        return await self._load(row, _here, head)
 
     async def load_aside(self, row: ExecutionRow) -> Live:
         """The same for who only looks at it: replayed in a thread, so that turns go on meanwhile."""
         return await self._load(row, asyncio.to_thread)
 
-    async def _load(self, row: ExecutionRow, work: "Work") -> Live:
+    async def _load(self, row: ExecutionRow, work: "Work", head: Head | None = None) -> Live:
         if row.rules != RULES:
             raise CannotLoad(f"it runs by rules {row.rules} of the engine, this release knows {RULES}")
         topology = await self._topology(row.plan_hash, work)
-        snapshot = await self._turns.snapshot(row.execution_id)
+        snapshot = head.snapshot if head else await self._turns.snapshot(row.execution_id, RULES)
         live = self.fresh(row, topology)
-        if snapshot is not None and snapshot.rules == RULES:
+        if snapshot is not None:
             await work(_restore, live, snapshot)
-        async for turns in self._turns.turns_after(row.execution_id, live.machine.state.turn):
-            await work(_replay, live, turns)
+        if head is not None:
+            await work(_replay, live, head.turns)
+        if head is None or not head.is_whole:
+            async for turns in self._turns.turns_after(row.execution_id, live.machine.state.turn):
+                await work(_replay, live, turns)
         live.reloaded = True
         live.begun = live.machine.state.turn > 0
         return live

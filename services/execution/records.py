@@ -182,6 +182,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What the load of an execution begins with: its newest snapshot, and the first turns after it."""
+
+    snapshot: Snapshot | None
+    turns: list[StoredTurn]
+    is_whole: bool
+    """No turn follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEntry:
     """A committed turn's events as they are published."""
 

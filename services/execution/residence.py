@@ -17,14 +17,14 @@ from services.execution.children import is_child
 from services.execution.commands import CommandUnreadable, command_fact
 from services.execution.dispatch import Dispatcher
 from services.execution.driver import LATER_SECONDS, Driver
-from services.execution.engine import Continued
+from services.execution.engine import RULES, Continued
 from services.execution.engine.effects import ExecutionStatus
 from services.execution.engine.state import LiveStatus
 from services.execution.leases import Leases
 from services.execution.live import Arrival, Beginning, Live
 from services.execution.loading import CannotLoad, Loader, started
 from services.execution.metrics import METRICS
-from services.execution.records import CommandRow, ExecutionRow, NewExecution
+from services.execution.records import CommandRow, ExecutionRow, Head, NewExecution
 from services.execution.repository.turns import TurnRepository
 from services.execution.unsent import Unsent
 
@@ -134,10 +134,14 @@ class Residence:
         excused = [UUID(bytes=key) for key in keys if key in driver.excused]
         driver.excused.difference_update(keys)
         rows = await self.turns.begin_loading([UUID(bytes=key) for key in keys], list(self.leases.held), excused)
+        begun = [row.execution_id for row in rows if row.status > 1]
+        heads = await self.turns.heads(begun, RULES) if begun else {}
         loaded: dict[bytes, Loaded] = {}
         marks: dict[UUID, int] = {}
         for row in rows:
-            live = await self._load_one(row)
+            # Turns of others go on between two loads.
+            await asyncio.sleep(0)
+            live = await self._load_one(row, heads.get(row.execution_id))
             if live is not None:
                 loaded[live.key] = Loaded(live, row)
                 self._fresh.append((time.monotonic(), row.execution_id))
@@ -152,14 +156,14 @@ class Residence:
                 await self._park(loaded.pop(key).live.execution_id, str(error))
         return loaded
 
-    async def _load_one(self, row: ExecutionRow) -> Live | None:
+    async def _load_one(self, row: ExecutionRow, head: Head | None) -> Live | None:
         if row.loads > TOO_MANY_LOADS:
             await self._park(row.execution_id, f"it was loaded {row.loads - 1} times and never came to a commit")
             return None
         try:
             if row.status == 1:
                 return self.loader.fresh(row, await self.loader.topology(row.plan_hash))
-            return await self.loader.load(row)
+            return await self.loader.load(row, head)
         except CannotLoad as error:
             await self._park(row.execution_id, str(error))
             return None

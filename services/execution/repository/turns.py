@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.execution.records import CommandRow, ExecutionRow, FeedEntry, Snapshot, StoredTurn
+from services.execution.records import CommandRow, ExecutionRow, FeedEntry, Head, Snapshot, StoredTurn
 from services.execution.repository.executions import EXECUTION_COLUMNS, NEW_COLUMNS, NEW_VALUES, execution_row
 from services.execution.repository.portions import BYTES_READ, is_last, within
 
@@ -117,13 +117,34 @@ TURNS = within(
     "turn",
     "turns WHERE execution_id = $1 AND turn > $2 ORDER BY turn LIMIT $3",
 )
+TURNS_READ = 500
+SNAPSHOTS = """
+SELECT DISTINCT ON (execution_id)
+    execution_id, turn, rules, commands_through, CASE WHEN octet_length(state) <= $3 THEN state END AS state
+FROM snapshots WHERE execution_id = ANY($1::uuid[]) AND rules = $2
+ORDER BY execution_id, turn DESC
+"""
+HEADS = """
+SELECT m.execution_id, head.*
+FROM unnest($1::uuid[], $2::int[]) AS m(execution_id, turn)
+CROSS JOIN LATERAL (
+    SELECT turn, now_ms, commands_through,
+        CASE WHEN sum(octet_length(facts)) OVER (ORDER BY turn) <= $4 THEN facts END AS facts, checksum
+    FROM (
+        SELECT * FROM turns t WHERE t.execution_id = m.execution_id AND t.turn > m.turn ORDER BY t.turn LIMIT $3
+    ) AS next
+) AS head
+ORDER BY m.execution_id, head.turn
+"""
+HEAD_TURNS = 64
+HEAD_BYTES = 64 << 10
+"""Of a snapshot, and of the turns after it, that are read together with those of other executions."""
 FEED = within(
     "feed_sequence, execution_id, events AS value, first_event, last_event",
     "feed_sequence",
     """turns WHERE partition = $1 AND feed_sequence > $2 AND feed_sequence <= $3
     ORDER BY feed_sequence LIMIT $4""",
 )
-TURNS_READ = 500
 
 WIDTHS = (11, 16, 7, 5, 10, 28)
 """Columns of the rows of a TurnBatch."""
@@ -309,14 +330,35 @@ class TurnRepository:
         plan: bytes | None = await self._pool.fetchval("SELECT plan FROM plans WHERE plan_hash = $1", plan_hash)
         return plan
 
-    async def snapshot(self, execution_id: UUID) -> Snapshot | None:
-        """The newest snapshot."""
+    async def heads(self, ids: Sequence[UUID], rules: int) -> dict[UUID, Head]:
+        """What loads of these begin with, by the rules of an engine. One whose snapshot is large is left out."""
+        stored = await self._pool.fetch(SNAPSHOTS, list(ids), rules, HEAD_BYTES)
+        snapshots = {row["execution_id"]: Snapshot(*row) for row in stored}
+        marks = {id_: snapshots[id_].turn if id_ in snapshots else 0 for id_ in ids}
+        for row in stored:
+            if row["state"] is None:
+                del marks[row["execution_id"]]
+        turns: dict[UUID, list[StoredTurn]] = {id_: [] for id_ in marks}
+        cut: set[UUID] = set()
+        for row in await self._pool.fetch(HEADS, list(marks), list(marks.values()), HEAD_TURNS, HEAD_BYTES):
+            execution_id, *turn = row
+            if row["facts"] is None:
+                cut.add(execution_id)
+            else:
+                turns[execution_id].append(StoredTurn(*turn))
+        return {
+            id_: Head(snapshots.get(id_), turns[id_], id_ not in cut and len(turns[id_]) < HEAD_TURNS) for id_ in marks
+        }
+
+    async def snapshot(self, execution_id: UUID, rules: int) -> Snapshot | None:
+        """The newest snapshot by the rules of an engine."""
         row = await self._pool.fetchrow(
             """
             SELECT execution_id, turn, rules, commands_through, state FROM snapshots
-            WHERE execution_id = $1 ORDER BY turn DESC LIMIT 1
+            WHERE execution_id = $1 AND rules = $2 ORDER BY turn DESC LIMIT 1
             """,
             execution_id,
+            rules,
         )
         return Snapshot(*row) if row else None
 

@@ -54,15 +54,19 @@ async def test_recorded_histories_load_from_rows_whole_and_from_their_snapshots(
                     await turns.save_snapshot(Snapshot(tail, kept.turn, history.rules, 0, kept.state))
                 loading = await turns.begin_loading([whole, *tails], [0], [])
                 assert len(loading) == 1 + len(tails)
+                heads = await turns.heads([row.execution_id for row in loading], history.rules)
                 for row in loading:
-                    live = await Loader(turns).load(row)
-                    assert live.machine.state.status == history.status
-                    assert live.machine.state.message == history.message
-                    assert live.machine.state.turn == len(history.turns)
+                    head = heads.get(row.execution_id)
+                    for live in (await Loader(turns).load(row, head), await Loader(turns).load_aside(row)):
+                        assert live.machine.state.status == history.status
+                        assert live.machine.state.message == history.message
+                        assert live.machine.state.turn == len(history.turns)
                 # Without its snapshot a tail is of no use: the turns before it are what it would have to begin with.
                 await rows.execute("DELETE FROM snapshots")
                 loading = await turns.begin_loading(tails, [0], [])
                 assert len(loading) == len(tails)
+                heads = await turns.heads([row.execution_id for row in loading], history.rules)
                 for row in loading:
-                    with pytest.raises(CannotLoad):
-                        await Loader(turns).load(row)
+                    for head in (heads.get(row.execution_id), None):
+                        with pytest.raises(CannotLoad):
+                            await Loader(turns).load(row, head)

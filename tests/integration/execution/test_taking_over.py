@@ -20,6 +20,8 @@ from services.common.ids import new_id
 from services.execution import leases
 from services.execution.commands import Stop, encode_command
 from services.execution.repository.leases import LeaseRepository
+from services.execution.repository.turns import HEAD_BYTES, HEAD_TURNS
+from services.execution.snapshots import FEWEST_FACTS
 from tests.integration.execution.house import House, Replica, house
 from tests.integration.execution.protocol_runner import Held, Silent, running
 from tests.integration.execution.test_guarantees import ambiguous, echo, first_run, one_node
@@ -56,6 +58,57 @@ async def test_a_load_reads_the_snapshot_and_the_turns_after_it_alone(postgres: 
             client = built.client()
             await client.events(execution.id, timeout=60)
             assert await client.results(execution.id) == {"out": [0]}
+
+
+def rounds(built: House, name: str, count: int, carried: int = 0, waiting: int = 0) -> None:
+    """A graph that goes round so often with a text of so many characters, while another one waits for the end."""
+    graph = built.graph(name)
+    graph.node("begin", many=("value", "waiting"), value=[count, "x" * carried], waiting="x" * waiting)
+    graph.node("count", "count")
+    graph.node("work")
+    graph.output("out")
+    graph.link("begin.value", "count.left")
+    graph.link("count.again", "count.left")
+    graph.link("count.done", "work.a")
+    graph.link("begin.waiting", "work.b")
+    graph.link("work.result", "out.value")
+    built.catalogue.add(graph)
+
+
+def both(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    yield "value", inputs["value"]
+    yield "waiting", inputs["waiting"]
+
+
+def until_the_last(inputs: dict[str, Any], task: Task) -> Iterator[tuple[str, Any]]:
+    left, carried = inputs["left"]
+    if not left:
+        raise Held
+    yield "again", [left - 1, carried]
+
+
+async def test_executions_with_few_and_many_small_and_large_turns_are_loaded_together(postgres: PostgresServer) -> None:
+    async with house(postgres, partitions=1) as built, looking(built) as rows:
+        rounds(built, "few", 3)
+        rounds(built, "many", 2 * HEAD_TURNS)
+        rounds(built, "large", HEAD_TURNS // 2, carried=HEAD_BYTES // 8)
+        rounds(built, "one-too-large", 3, carried=2 * HEAD_BYTES)
+        rounds(built, "snapshot", FEWEST_FACTS + 3 * HEAD_TURNS)
+        rounds(built, "large-snapshot", FEWEST_FACTS + 3 * HEAD_TURNS, waiting=2 * HEAD_BYTES)
+        first = await built.add_replica()
+        async with running(built.bus, {"begin": both, "count": until_the_last, "work": echo}) as runner:
+            executions = [await built.client().start(name) for name in built.catalogue.graphs]
+            await until(lambda: len(runner.held) == len(executions), "all wait in their last round", 60)
+            sizes = await rows.fetch("SELECT octet_length(state) <= $1 FROM snapshots ORDER BY 1", HEAD_BYTES)
+            assert [small for (small,) in sizes] == [False, True]
+            await close(built, first)
+            await built.add_replica()
+            for task in runner.held.values():
+                finish = Finish(outcome=Outcome.OUTCOME_COMPLETED)
+                await runner.say(task, 1, [Output(pin="done", value=b"7")], finish)
+            for execution in executions:
+                await built.client().events(execution.id)
+                assert await built.client().results(execution.id) == {"out": [7]}
 
 
 async def test_turns_go_on_while_a_snapshot_cannot_be_stored(postgres: PostgresServer) -> None:
