@@ -137,8 +137,10 @@ CROSS JOIN LATERAL (
 ORDER BY m.execution_id, head.turn
 """
 HEAD_TURNS = 64
+"""After a snapshot, that are read together with those of other executions."""
 HEAD_BYTES = 64 << 10
-"""Of a snapshot, and of the turns after it, that are read together with those of other executions."""
+"""Of a snapshot's state that is read so, and again of the facts of the turns after it."""
+ANY_BYTES = (1 << 31) - 1
 FEED = within(
     "feed_sequence, execution_id, events AS value, first_event, last_event",
     "feed_sequence",
@@ -333,11 +335,9 @@ class TurnRepository:
     async def heads(self, ids: Sequence[UUID], rules: int) -> dict[UUID, Head]:
         """What loads of these begin with, by the rules of an engine. One whose snapshot is large is left out."""
         stored = await self._pool.fetch(SNAPSHOTS, list(ids), rules, HEAD_BYTES)
-        snapshots = {row["execution_id"]: Snapshot(*row) for row in stored}
-        marks = {id_: snapshots[id_].turn if id_ in snapshots else 0 for id_ in ids}
-        for row in stored:
-            if row["state"] is None:
-                del marks[row["execution_id"]]
+        snapshots = {row["execution_id"]: Snapshot(*row) for row in stored if row["state"] is not None}
+        large = {row["execution_id"] for row in stored if row["state"] is None}
+        marks = {id_: snapshots[id_].turn if id_ in snapshots else 0 for id_ in ids if id_ not in large}
         turns: dict[UUID, list[StoredTurn]] = {id_: [] for id_ in marks}
         cut: set[UUID] = set()
         for row in await self._pool.fetch(HEADS, list(marks), list(marks.values()), HEAD_TURNS, HEAD_BYTES):
@@ -352,14 +352,7 @@ class TurnRepository:
 
     async def snapshot(self, execution_id: UUID, rules: int) -> Snapshot | None:
         """The newest snapshot by the rules of an engine."""
-        row = await self._pool.fetchrow(
-            """
-            SELECT execution_id, turn, rules, commands_through, state FROM snapshots
-            WHERE execution_id = $1 AND rules = $2 ORDER BY turn DESC LIMIT 1
-            """,
-            execution_id,
-            rules,
-        )
+        row = await self._pool.fetchrow(SNAPSHOTS, [execution_id], rules, ANY_BYTES)
         return Snapshot(*row) if row else None
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
