@@ -95,13 +95,13 @@ class Loader:
         if row.rules != RULES:
             raise CannotLoad(f"it runs by rules {row.rules} of the engine, this release knows {RULES}")
         topology = await self._topology(row.plan_hash, work)
-        snapshot = head.snapshot if head else await self._turns.snapshot(row.execution_id, RULES)
+        if head is None:
+            head = Head(await self._turns.snapshot(row.execution_id, RULES), [], is_whole=False)
         live = self.fresh(row, topology)
-        if snapshot is not None:
-            await work(_restore, live, snapshot)
-        if head is not None:
-            await work(_replay, live, head.turns)
-        if head is None or not head.is_whole:
+        if head.snapshot is not None:
+            await work(_restore, live, head.snapshot)
+        await work(_replay, live, head.turns)
+        if not head.is_whole:
             async for turns in self._turns.turns_after(row.execution_id, live.machine.state.turn):
                 await work(_replay, live, turns)
         live.reloaded = True

@@ -134,8 +134,7 @@ class Residence:
         excused = [UUID(bytes=key) for key in keys if key in driver.excused]
         driver.excused.difference_update(keys)
         rows = await self.turns.begin_loading([UUID(bytes=key) for key in keys], list(self.leases.held), excused)
-        begun = [row.execution_id for row in rows if row.status > 1]
-        heads = await self.turns.heads(begun, RULES) if begun else {}
+        heads = await self.turns.heads([row.execution_id for row in rows], RULES) if rows else {}
         loaded: dict[bytes, Loaded] = {}
         marks: dict[UUID, int] = {}
         for row in rows:
@@ -161,8 +160,6 @@ class Residence:
             await self._park(row.execution_id, f"it was loaded {row.loads - 1} times and never came to a commit")
             return None
         try:
-            if row.status == 1:
-                return self.loader.fresh(row, await self.loader.topology(row.plan_hash))
             return await self.loader.load(row, head)
         except CannotLoad as error:
             await self._park(row.execution_id, str(error))

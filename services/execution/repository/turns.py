@@ -131,7 +131,8 @@ CROSS JOIN LATERAL (
     SELECT turn, now_ms, commands_through,
         CASE WHEN sum(octet_length(facts)) OVER (ORDER BY turn) <= $4 THEN facts END AS facts, checksum
     FROM (
-        SELECT * FROM turns t WHERE t.execution_id = m.execution_id AND t.turn > m.turn ORDER BY t.turn LIMIT $3
+        SELECT turn, now_ms, commands_through, facts, checksum FROM turns t
+        WHERE t.execution_id = m.execution_id AND t.turn > m.turn ORDER BY t.turn LIMIT $3
     ) AS next
 ) AS head
 ORDER BY m.execution_id, head.turn
