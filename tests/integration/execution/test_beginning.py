@@ -19,7 +19,6 @@ from prometheus_client import REGISTRY
 
 from services.common.blobs import BlobStore
 from services.common.ids import new_id
-from services.execution import leases
 from services.execution.accepting import Acceptance, RequestIdTaken
 from services.execution.config import ExecutionSettings
 from services.execution.engine import Reported, Topology
@@ -638,19 +637,16 @@ async def test_an_execution_that_was_found_in_the_rows_before_its_start_is_told_
         assert owner.driver.live[key] is found
 
 
-async def test_what_comes_for_a_partition_that_was_just_given_up_is_passed_on_soon(
-    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Nobody takes the partition again while it is given up here: whoever balances does one after the other.
-    monkeypatch.setattr(leases, "BALANCE", 3600.0)
-    monkeypatch.setattr(leases.Leases, "look", lambda self: None)
+async def test_what_comes_for_a_partition_that_was_just_given_up_is_passed_on_soon(postgres: PostgresServer) -> None:
     builder = PlanBuilder()
     builder.node("work", nothing)
     async with alone(postgres, builder.plan()) as (owner, execution):
         owner.residence.hint(execution.execution_id)
         key = execution.execution_id.bytes
         await until(lambda: key in owner.driver.live, "it is in memory")
-        await owner.release([0])
+        # The only partition belongs to the first of the replicas, by their ids.
+        await owner.lease_rows.join("0", "127.0.0.1:1", 3600.0, 1)
+        await until(lambda: not owner.leases.held, "the partition is given up")
         asked: list[float] = []
         receipt = Receipt(lambda: None, lambda: None, asked.append, "runner", 0, 1)
         owner.driver.arrive(Arrival(key, Reported(1, 1, 7), receipt))
